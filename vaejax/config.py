@@ -1,0 +1,148 @@
+"""What a run is: static choices in `Config`, numbers that one may sweep in `Knobs`. No I/O, no jax.
+
+A `Config` fixes shapes and the traced program: two Configs are two compilations. `Knobs` are arrays:
+any grid of them trains in one program (see `train.fit`).
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from vaejax.errors import LabError
+
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
+Model = Literal["vae", "ae"]
+Likelihood = Literal["bernoulli", "gaussian"]
+Output = Literal["sigmoid", "tanh", "linear"]
+PixelRange = Literal["unit", "signed"]
+
+CHOICES = {
+    "model": Model,
+    "encoder_activation": Activation,
+    "decoder_activation": Activation,
+    "likelihood": Likelihood,
+    "output": Output,
+    "pixel_range": PixelRange,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The static choices of a run.
+
+    Raises:
+        LabError: a value out of range, or a combination that has no meaning.
+    """
+
+    image_shape: tuple[int, int, int]
+    """Height, width, channels."""
+    model: Model = "vae"
+    """`ae` is the same net with no sampling and no KL."""
+    latent_size: int = 10
+    encoder_widths: tuple[int, ...] = (400,)
+    """Hidden units of each hidden layer, from the pixels on. Empty: a linear encoder."""
+    decoder_widths: tuple[int, ...] = (400,)
+    """Hidden units of each hidden layer, from the code on. Empty: a linear decoder."""
+    encoder_activation: Activation = "relu"
+    decoder_activation: Activation = "relu"
+    likelihood: Likelihood = "bernoulli"
+    output: Output = "sigmoid"
+    """What turns logits into the mean image. A Bernoulli likelihood has only `sigmoid`."""
+    pixel_range: PixelRange = "unit"
+    """`unit` is [0, 1], `signed` is [-1, 1]."""
+    binarize: bool = False
+    """Draw each pixel anew from Bernoulli(pixel) whenever it is used: dynamic binarization."""
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name, choice in CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise LabError(
+                    f"{name}={getattr(self, name)!r} is unknown: use one of {get_args(choice)}."
+                )
+        for name in ("image_shape", "encoder_widths", "decoder_widths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        if len(self.image_shape) != 3:
+            raise LabError(f"image_shape={self.image_shape}: give height, width and channels.")
+        sizes = {
+            "image_shape": self.image_shape,
+            "latent_size": (self.latent_size,),
+            "encoder_widths": self.encoder_widths,
+            "decoder_widths": self.decoder_widths,
+            "batch_size": (self.batch_size,),
+        }
+        for name, values in sizes.items():
+            if any(value < 1 for value in values):
+                raise LabError(f"{name}={getattr(self, name)}: use whole numbers of at least 1.")
+        if self.likelihood == "bernoulli" and self.output != "sigmoid":
+            raise LabError(
+                f"output={self.output!r} is no Bernoulli mean: use output='sigmoid', or "
+                "likelihood='gaussian'."
+            )
+        if self.pixel_range == "signed" and self.output == "sigmoid":
+            raise LabError(
+                "pixel_range='signed' reaches -1, where a sigmoid never goes: use "
+                "likelihood='gaussian' with output='tanh' or 'linear'."
+            )
+        if self.binarize and self.likelihood != "bernoulli":
+            raise LabError("binarize=True needs likelihood='bernoulli'.")
+
+    @property
+    def pixels(self) -> int:
+        """`D`: numbers in an image."""
+        return math.prod(self.image_shape)
+
+    @property
+    def elbo_scale(self) -> float:
+        """The recon_scale at which the objective is the negative ELBO: `D`, or `D / 2` for a
+        unit-variance Gaussian."""
+        return float(self.pixels) if self.likelihood == "bernoulli" else self.pixels / 2
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        return cls(**fields)
+
+
+class Knobs(NamedTuple):
+    """Numbers that may differ from lane to lane; arrays of shape [] (one model) or [lanes]."""
+
+    learning_rate: Float[Array | np.ndarray, "*lanes"]
+    recon_scale: Float[Array | np.ndarray, "*lanes"]
+    """Weight of the error averaged over pixels."""
+    kl_weight: Float[Array | np.ndarray, "*lanes"]
+    """Weight of the KL summed over latent units, in nats."""
+
+
+def knobs(
+    config: Config,
+    *,
+    learning_rate: float = 1e-3,
+    recon_scale: float | Literal["elbo"] = "elbo",
+    kl_weight: float = 1.0,
+) -> Knobs:
+    """The knobs of one model, checked. `recon_scale="elbo"` is `config.elbo_scale`.
+
+    Raises:
+        LabError: a number out of its range.
+    """
+    if isinstance(recon_scale, str) and recon_scale != "elbo":
+        raise LabError(f"recon_scale={recon_scale!r}: use a positive number or 'elbo'.")
+    scale = config.elbo_scale if recon_scale == "elbo" else float(recon_scale)
+    for name, value in (("learning_rate", learning_rate), ("recon_scale", scale)):
+        if not (math.isfinite(value) and value > 0):
+            raise LabError(f"{name}={value}: use a positive number.")
+    if not (math.isfinite(kl_weight) and kl_weight >= 0):
+        raise LabError(f"kl_weight={kl_weight}: use 0 or a positive number.")
+    return Knobs(*(np.asarray(value, np.float32) for value in (learning_rate, scale, kl_weight)))
+
+
+def stack(lanes: list[Knobs]) -> Knobs:
+    """Knobs of single models as one `Knobs` with a leading lane axis."""
+    return Knobs(*(np.stack(values) for values in zip(*lanes, strict=True)))

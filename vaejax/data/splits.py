@@ -1,0 +1,100 @@
+"""TFDS's split syntax (`train[:10%]+test`) without importing TFDS."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from vaejax.errors import LabError
+
+_SYNTAX = (
+    "write it as TFDS does: 'train', 'test[:200]', 'train[100:200]', 'train[-50:]', "
+    "'train[:10%]', 'train[:100]+test', 'all'"
+)
+_TERM = re.compile(r"(?P<name>[\w-]+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
+_BOUND = re.compile(r"(?P<value>-?[\d_.]+)(?P<unit>%?)")
+
+
+class Piece(NamedTuple):
+    """Examples `start` to `stop` (not included) of one base split."""
+
+    split: str
+    start: int
+    stop: int
+
+
+def resolve(split: str, sizes: Mapping[str, int]) -> list[Piece]:
+    """The pieces, in order, that a split in TFDS syntax names; never an empty list.
+
+    `sizes` maps each base split to its number of examples. Counts may be negative (from the end),
+    percentages are of the base split and rounded to the closest example, and a count beyond the
+    split is an error, all as in TFDS. Pieces without examples are left out.
+
+    Raises LabError for a split that does not exist, cannot be read, or holds no example.
+    """
+    terms = [term.strip() for term in split.split("+")]
+    pieces = [piece for term in terms for piece in _pieces_of_term(term, split, sizes)]
+    pieces = [piece for piece in pieces if piece.start < piece.stop]
+    if not pieces:
+        raise LabError(f"split '{split}' holds no example; there are {_describe(sizes)}.")
+    return pieces
+
+
+def first(pieces: list[Piece], limit: int | None) -> list[Piece]:
+    """The pieces cut down to their first `limit` examples (all of them for None)."""
+    if limit is None:
+        return pieces
+    if limit < 1:
+        raise LabError(f"limit={limit} leaves no example; it must be at least 1.")
+    kept: list[Piece] = []
+    for piece in pieces:
+        stop = min(piece.stop, piece.start + limit)
+        kept.append(piece._replace(stop=stop))
+        limit -= stop - piece.start
+        if limit == 0:
+            break
+    return kept
+
+
+def _pieces_of_term(term: str, split: str, sizes: Mapping[str, int]) -> list[Piece]:
+    if term == "all":
+        return [Piece(name, 0, size) for name, size in sizes.items()]
+    match = _TERM.fullmatch(term)
+    if match is None:
+        raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.")
+    name, start, stop = match["name"], match["start"], match["stop"]
+    if name not in sizes:
+        raise LabError(f"there is no split '{name}'; there are {_describe(sizes)}.")
+    size = sizes[name]
+    if start is None:
+        return [Piece(name, 0, size)]
+    if not start and not stop:
+        raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.")
+    # One percent sign makes both bounds percentages: TFDS reads 'train[10:20%]' that way.
+    percent = start.endswith("%") or stop.endswith("%")
+    low = _bound(start, 0, percent, size, split)
+    high = _bound(stop, size, percent, size, split)
+    if max(abs(low), abs(high)) > size:
+        raise LabError(f"split '{split}' reaches beyond '{name}'; there are {_describe(sizes)}.")
+    return [Piece(name, low + size * (low < 0), high + size * (high < 0))]
+
+
+def _bound(text: str, default: int, percent: bool, size: int, split: str) -> int:
+    """One side of a slice in examples, negative if counted from the end."""
+    if not text:
+        return default
+    match = _BOUND.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        if not percent:
+            return int(match["value"])
+        value = float(match["value"])
+    except ValueError:
+        raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.") from None
+    if abs(value) > 100:
+        raise LabError(f"split '{split}' asks for more than 100%: {_SYNTAX}.")
+    return round(value * size / 100)
+
+
+def _describe(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"'{name}' ({size:,} examples)" for name, size in sizes.items())

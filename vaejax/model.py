@@ -1,0 +1,102 @@
+"""The Flax MLP encoder and decoder, as pure functions of parameters. Never a loss.
+
+Images are flat here: `x` is [batch, D] in the pixel range of the config, `z` is [batch, latent].
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
+
+from vaejax.config import Config
+
+Params = dict[str, Any]
+
+
+class MLP(nn.Module):
+    """Dense layers with an activation between them; the last layer is linear."""
+
+    widths: tuple[int, ...]
+    activation: str
+    outputs: int
+
+    @nn.compact
+    def __call__(self, inputs: Array) -> Array:
+        hidden = inputs
+        for width in self.widths:
+            hidden = getattr(nn, self.activation)(nn.Dense(width)(hidden))
+        return nn.Dense(self.outputs)(hidden)
+
+
+class Posterior(NamedTuple):
+    """The Gaussian q(z | x) with a diagonal covariance, a row per image."""
+
+    mean: Float[Array, "*batch latent"]
+    logvar: Float[Array, "*batch latent"]
+
+
+def encoder(config: Config) -> MLP:
+    return MLP(config.encoder_widths, config.encoder_activation, 2 * config.latent_size)
+
+
+def decoder(config: Config) -> MLP:
+    return MLP(config.decoder_widths, config.decoder_activation, config.pixels)
+
+
+def init(config: Config, key: Key[Array, ""]) -> Params:
+    """Fresh parameters. An AE and a VAE of one key start from the same ones."""
+    encoder_key, decoder_key = jax.random.split(key)
+    return {
+        "encoder": encoder(config).init(encoder_key, jnp.zeros(config.pixels)),
+        "decoder": decoder(config).init(decoder_key, jnp.zeros(config.latent_size)),
+    }
+
+
+def to_pixels(
+    config: Config, images: UInt8[Array, "*batch pixels"], key: Key[Array, ""]
+) -> Float[Array, "*batch pixels"]:
+    """Bytes to model input in the pixel range; `key` draws the pixels if the config binarizes."""
+    unit = images.astype(jnp.float32) / 255
+    if config.binarize:
+        return jax.random.bernoulli(key, unit).astype(jnp.float32)
+    return 2 * unit - 1 if config.pixel_range == "signed" else unit
+
+
+def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
+    mean, logvar = jnp.split(encoder(config).apply(params["encoder"], x), 2, axis=-1)
+    return Posterior(mean, logvar)
+
+
+def draw_code(
+    config: Config, posterior: Posterior, key: Key[Array, ""]
+) -> Float[Array, "*batch latent"]:
+    """One code per image: the reparameterized sample (Kingma and Welling 2014), or an AE's mean."""
+    if config.model == "ae":
+        return posterior.mean
+    noise = jax.random.normal(key, posterior.mean.shape)
+    return posterior.mean + jnp.exp(posterior.logvar / 2) * noise
+
+
+def decode(
+    config: Config, params: Params, z: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch pixels"]:
+    """Logits; `mean_image` turns them into pixels."""
+    return decoder(config).apply(params["decoder"], z)
+
+
+def mean_image(
+    config: Config, logits: Float[Array, "*batch pixels"]
+) -> Float[Array, "*batch pixels"]:
+    """The mean of p(x | z), in the pixel range."""
+    outputs = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "linear": lambda logits: logits}
+    return outputs[config.output](logits)
+
+
+def sample(
+    config: Config, params: Params, key: Key[Array, ""], count: int
+) -> Float[Array, "count pixels"]:
+    """Mean images of codes drawn from the prior N(0, I)."""
+    z = jax.random.normal(key, (count, config.latent_size))
+    return mean_image(config, decode(config, params, z))

@@ -1,0 +1,155 @@
+"""Training as pure functions: one step of one model, an epoch as one compiled program, and `fit`,
+which trains many models ("lanes") at once. No files, no prints, no evaluation.
+
+Randomness: a lane's key is `jax.random.key(seed)`. It is split once, for the initial weights, the
+order of the images and the noise; an epoch's order is then a function of (key, epoch) and a step's
+noise one of (key, step), so that a run resumed from any epoch is the run that never stopped.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
+
+from vaejax import loss, model
+from vaejax.config import Config, Knobs
+from vaejax.errors import LabError
+
+OPTIMIZER = optax.scale_by_adam()  # times -learning_rate, which is a knob (Kingma and Ba 2015)
+
+
+class State(NamedTuple):
+    """All that training changes. With lanes, every array has a leading lane axis."""
+
+    params: model.Params
+    opt_state: Any
+    key: Key[Array, "*lanes"]
+    step: Int[Array, "*lanes"]
+    """Steps taken. A diverged lane's is that of the last epoch it ended with finite numbers."""
+    diverged: Bool[Array, "*lanes"]
+
+
+class Trace(NamedTuple):
+    """Batch means of the loss terms, a row per step (`*steps` is `lanes steps` out of `fit`)."""
+
+    objective: Float[Array, "*steps"]
+    error: Float[Array, "*steps"]
+    """Averaged over pixels: nats (Bernoulli) or squared error (Gaussian)."""
+    kl: Float[Array, "*steps latent"]
+    """Nats of each latent unit."""
+
+
+def init(config: Config, seed: UInt32[Array, ""]) -> State:
+    """The state of one model before its first step."""
+    key = jax.random.key(seed)
+    params = model.init(config, _subkeys(key).init)
+    return State(
+        params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+    )
+
+
+class _Keys(NamedTuple):
+    init: Key[Array, ""]
+    order: Key[Array, ""]
+    noise: Key[Array, ""]
+
+
+def _subkeys(key: Key[Array, ""]) -> _Keys:
+    return _Keys(*jax.random.split(key, 3))
+
+
+def loss_fn(
+    params: model.Params,
+    config: Config,
+    knobs: Knobs,
+    images: UInt8[Array, "batch pixels"],
+    key: Key[Array, ""],
+) -> tuple[Float[Array, ""], Trace]:
+    """The objective averaged over a batch, and its terms."""
+    pixel_key, code_key = jax.random.split(key)
+    x = model.to_pixels(config, images, pixel_key)
+    posterior = model.encode(config, params, x)
+    z = model.draw_code(config, posterior, code_key)
+    error = loss.reconstruction_error(config, model.decode(config, params, z), x)
+    kl = loss.kl_divergence(posterior.mean, posterior.logvar)
+    mean = loss.objective(config, knobs, error, kl).mean()
+    return mean, Trace(mean, error.mean(), kl.mean(0))
+
+
+@partial(jax.jit, static_argnums=0)
+def step(
+    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "batch pixels"]
+) -> tuple[State, Trace]:
+    """One Adam step of one model on one batch."""
+    key = jax.random.fold_in(_subkeys(state.key).noise, state.step)
+    grads, trace = jax.grad(loss_fn, has_aux=True)(state.params, config, knobs, images, key)
+    updates, opt_state = OPTIMIZER.update(grads, state.opt_state)
+    updates = jax.tree.map(lambda update: -knobs.learning_rate * update, updates)
+    params = optax.apply_updates(state.params, updates)
+    return state._replace(params=params, opt_state=opt_state, step=state.step + 1), trace
+
+
+def epoch(
+    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"]
+) -> tuple[State, Trace]:
+    """One pass of one model over all images in a fresh order; what fills no batch is left out.
+
+    A model that ends the epoch with a number that is not finite is returned as it entered it, but
+    for `diverged`: a NaN never reaches a checkpoint.
+    """
+    steps = len(images) // config.batch_size
+    order_key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
+    order = jax.random.permutation(order_key, len(images))[: steps * config.batch_size]
+    batches = order.reshape(steps, config.batch_size)
+    new, trace = jax.lax.scan(
+        lambda state, batch: step(config, knobs, state, images[batch]), state, batches
+    )
+    numbers = jax.tree.leaves((new.params, trace))
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
+    kept = jax.tree.map(partial(jnp.where, finite & ~state.diverged), new, state)
+    return kept._replace(diverged=state.diverged | ~finite), trace
+
+
+@partial(jax.jit, static_argnums=0)
+def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> State:
+    """`init` of every lane."""
+    return jax.vmap(partial(init, config))(seeds)
+
+
+@partial(jax.jit, static_argnums=0)
+def epoch_lanes(
+    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"]
+) -> tuple[State, Trace]:
+    """`epoch` of every lane, over one copy of the images."""
+    return jax.vmap(partial(epoch, config), in_axes=(0, 0, None))(knobs, state, images)
+
+
+def fit(
+    config: Config,
+    knobs: Knobs,
+    state: State,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    epochs: int,
+) -> Iterator[tuple[State, Trace]]:
+    """Train every lane for `epochs` more passes; yields the state and trace after each one.
+
+    Lanes are models of one Config that differ in knobs (arrays [lanes]) and seed (in `state`, from
+    `init_lanes`). They train in one compiled program, each on its own order of the same images.
+
+    Raises:
+        LabError: fewer images than one batch.
+    """
+    if len(images) < config.batch_size:
+        raise LabError(
+            f"{len(images)} training images fill no batch of {config.batch_size}: use "
+            f"--batch-size {len(images)} or less."
+        )
+    images = jnp.asarray(images)
+    for _ in range(epochs):
+        state, trace = epoch_lanes(config, knobs, state, images)
+        yield state, trace
