@@ -102,13 +102,6 @@ class Config:
         unit-variance Gaussian."""
         return float(self.pixels) if self.likelihood == "bernoulli" else self.pixels / 2
 
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        return cls(**fields)
-
 
 class Knobs(NamedTuple):
     """Numbers that may differ from lane to lane; arrays of shape [] (one model) or [lanes]."""
@@ -146,3 +139,53 @@ def knobs(
 def stack(lanes: list[Knobs]) -> Knobs:
     """Knobs of single models as one `Knobs` with a leading lane axis."""
     return Knobs(*(np.stack(values) for values in zip(*lanes, strict=True)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Models trained together: one Config, and for each lane its knobs and its seed.
+
+    Raises:
+        LabError: no seed, or one out of range.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    """The training images, in TFDS syntax."""
+    config: Config
+    knobs: Knobs
+    """Arrays [lanes]."""
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
+            raise LabError(f"seeds={self.seeds}: use one or more whole numbers from 0 to 2^31 - 1.")
+
+    def lane(self, index: int) -> dict[str, float]:
+        """Seed and knobs of one lane, by name."""
+        values = {name: float(value[index]) for name, value in self.knobs._asdict().items()}
+        return {"seed": self.seeds[index], **values}
+
+    def to_json(self) -> dict[str, Any]:
+        config = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self.config).items()
+        }
+        lanes = [self.lane(index) for index in range(len(self.seeds))]
+        identity = {"name": self.name, "dataset": self.dataset, "split": self.split}
+        return identity | {"config": config, "lanes": lanes}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        lanes = fields["lanes"]
+        return cls(
+            fields["name"],
+            fields["dataset"],
+            fields["split"],
+            Config(**fields["config"]),
+            Knobs(
+                *(np.asarray([lane[name] for lane in lanes], np.float32) for name in Knobs._fields)
+            ),
+            tuple(lane["seed"] for lane in lanes),
+        )

@@ -14,7 +14,9 @@ from vaejax.config import Config, Knobs
 from vaejax.model import mean_image
 
 
-def cross_entropy(logits: Float[Array, "*shape"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def cross_entropy(
+    logits: Float[Array, "*shape"], x: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """`-log Bernoulli(x; sigmoid(logits))` of each pixel in nats, finite at any finite logit."""
     return jnp.maximum(logits, 0) - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
 

@@ -64,6 +64,11 @@ def to_pixels(
     return 2 * unit - 1 if config.pixel_range == "signed" else unit
 
 
+def to_unit(config: Config, x: Float[Array, "*batch pixels"]) -> Float[Array, "*batch pixels"]:
+    """Pixels of the config's range as pixels in [0, 1]."""
+    return (x + 1) / 2 if config.pixel_range == "signed" else x
+
+
 def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
     mean, logvar = jnp.split(encoder(config).apply(params["encoder"], x), 2, axis=-1)
     return Posterior(mean, logvar)
@@ -94,9 +99,15 @@ def mean_image(
     return outputs[config.output](logits)
 
 
+def images_of(
+    config: Config, params: Params, z: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch pixels"]:
+    """The mean images of codes, pixels in [0, 1]."""
+    return to_unit(config, mean_image(config, decode(config, params, z)))
+
+
 def sample(
     config: Config, params: Params, key: Key[Array, ""], count: int
 ) -> Float[Array, "count pixels"]:
-    """Mean images of codes drawn from the prior N(0, I)."""
-    z = jax.random.normal(key, (count, config.latent_size))
-    return mean_image(config, decode(config, params, z))
+    """Mean images, pixels in [0, 1], of codes drawn from the prior N(0, I)."""
+    return images_of(config, params, jax.random.normal(key, (count, config.latent_size)))

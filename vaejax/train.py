@@ -48,9 +48,7 @@ def init(config: Config, seed: UInt32[Array, ""]) -> State:
     """The state of one model before its first step."""
     key = jax.random.key(seed)
     params = model.init(config, _subkeys(key).init)
-    return State(
-        params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-    )
+    return State(params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
 class _Keys(NamedTuple):

@@ -31,7 +31,7 @@ def resolve(split: str, sizes: Mapping[str, int]) -> list[Piece]:
 
     Raises LabError for a split that does not exist, cannot be read, or holds no example.
     """
-    terms = [term.strip() for term in split.split("+")]
+    terms = re.split(r"\s*\+\s*", split)
     pieces = [piece for term in terms for piece in _pieces_of_term(term, split, sizes)]
     pieces = [piece for piece in pieces if piece.start < piece.stop]
     if not pieces:

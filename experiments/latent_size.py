@@ -1,0 +1,174 @@
+"""Latent size on MNIST: do 2 -> 4 -> 10 latent units improve what a VAE generates? (C5)
+
+Runs: a VAE per latent size, all seeds side by side in one program.
+Measurement, on the whole test set: negative ELBO, importance-weighted NLL, mean squared error,
+Frechet distance of prior samples in a PCA feature space (floor: training against test images).
+Figures: curves.png (each figure against latent size, band over seeds), samples.png (prior samples
+side by side), reconstructions.png.
+Verdict: C5 HELD if every seed of a larger size beats every seed of the next smaller one of
+2, 4, 10, in all four figures; FAILED if any step is reversed for all seeds; else UNDECIDED.
+
+Command: python -m experiments.latent_size
+Cost: full MNIST, three sizes and three seeds: about 4 minutes on 2 cores.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.flags import Flags, failing_clearly, parse
+from vaejax.errors import LabError
+
+if TYPE_CHECKING:
+    from experiments.study import Data, Reference, Verdict
+    from vaejax.config import Run
+    from vaejax.records import Row
+    from vaejax.train import State
+
+SIZES = (2, 4, 10)  # of the claim
+BETTER = {
+    "neg_elbo_nats": "negative ELBO",
+    "nll_nats": "importance-weighted NLL",
+    "mse": "mean squared error",
+    "frechet": "Frechet distance of samples",
+}
+UNITS = {"neg_elbo_nats": "nats", "nll_nats": "nats", "mse": "pixel^2", "frechet": "pixel^2"}
+COLUMNS = {
+    "neg_elbo_nats": ".2f",
+    "nll_nats": ".2f",
+    "nll_ess": ".1f",
+    "kl_nats": ".2f",
+    "mse": ".4f",
+    "active_units": ".1f",
+    "frechet": ".3f",
+    "frechet_floor": ".3f",
+}
+SHOWN = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSizeFlags(Flags):
+    """The shared flags, and this study's own."""
+
+    latent_sizes: tuple[int, ...] = SIZES
+    nll_samples: int = 100
+    """Importance samples per test image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.latent_sizes or self.nll_samples < 1:
+            raise LabError("Give at least one of --latent-sizes, and --nll-samples of 1 or more.")
+
+
+def runs(flags: LatentSizeFlags, data: "Data") -> list["Run"]:
+    from vaejax.config import Run
+
+    configs = [flags.config(data.shape, latent_size=size) for size in flags.latent_sizes]
+    return [
+        Run(f"z{c.latent_size}", flags.dataset, data.split, c, flags.knobs(c), flags.run_seeds)
+        for c in configs
+    ]
+
+
+def measure(
+    flags: LatentSizeFlags, data: "Data", target: "Reference", run: "Run", state: "State"
+) -> list["Row"]:
+    import jax
+
+    from experiments import study
+    from vaejax import diagnostics
+
+    keys = jax.random.split(jax.random.key(study.EVALUATION_SEED), 3)
+    evaluation = diagnostics.over_lanes(diagnostics.evaluate, run.config)(
+        state.params, data.test, keys[0]
+    )
+    estimate = diagnostics.over_lanes(diagnostics.importance_nll, run.config, flags.nll_samples)(
+        state.params, data.test, keys[1]
+    )
+    figures = diagnostics.summary(evaluation) | {
+        "nll_nats": estimate.nll.mean(-1),
+        "nll_ess": estimate.effective_samples.mean(-1),
+        "frechet": study.sample_distances(run, state, target, len(data.test), keys[2]),
+    }
+    return [
+        {name: figure[lane] for name, figure in figures.items()}
+        | {"nll_samples": flags.nll_samples, "frechet_floor": target.floor}
+        for lane in range(len(run.seeds))
+    ]
+
+
+def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
+    import jax
+    import numpy as np
+
+    from experiments import study
+    from vaejax import checkpoint, figures, model
+
+    sizes = sorted({row["latent_size"] for row in rows})
+    panels = []
+    for name, title in BETTER.items():
+        line = figures.Line(sizes, [study.values(rows, name, latent_size=size) for size in sizes])
+        floor = ("train against test", rows[0]["frechet_floor"]) if name == "frechet" else None
+        panels.append(figures.Panel(title, UNITS[name], {"VAE": line}, floor))
+    title = f"{rows[0]['dataset']}, test set: mean over {len(panels[0].lines['VAE'].y[0])} seeds"
+    curves = figures.curves(panels, "latent units", title)
+
+    originals = study.unit_pixels(data, data.test[:SHOWN])
+    samples, strips = {"test images": originals}, {"input": originals[:16]}
+    for size in sizes:
+        run, saved = checkpoint.restore(folder / f"z{size}")
+        params = study.lane_of(saved.state.params, 0)
+        key = jax.random.key(study.EVALUATION_SEED)
+        drawn = model.sample(run.config, params, key, SHOWN)
+        samples[f"{size} latent units"] = np.asarray(drawn).reshape(-1, *data.shape)
+        x = model.to_pixels(run.config, jax.numpy.asarray(data.test[:16]), key)
+        z = model.encode(run.config, params, x).mean
+        output = model.images_of(run.config, params, z)
+        strips[f"{size} units"] = np.asarray(output).reshape(-1, *data.shape)
+    seed = f"seed {run.seeds[0]}"
+    return [
+        figures.save(curves, folder / "curves.png"),
+        figures.save(figures.grids([samples], 8, f"Prior samples, {seed}"), folder / "samples.png"),
+        figures.save(
+            figures.strips(strips, f"Reconstructions from the posterior mean, {seed}"),
+            folder / "reconstructions.png",
+        ),
+    ]
+
+
+def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
+    from experiments import study
+
+    comparisons = {
+        f"{name}: {large} units below {small}": (
+            study.values(rows, name, latent_size=large),
+            study.values(rows, name, latent_size=small),
+        )
+        for name in BETTER
+        for small, large in zip(SIZES, SIZES[1:], strict=False)
+    }
+    rule = (
+        "from 2 to 4 to 10 latent units, every seed of the larger size is below every seed of the "
+        "smaller in negative ELBO, NLL, MSE and Frechet distance"
+    )
+    return {"C5": study.judge(rule, comparisons)}
+
+
+def main() -> None:
+    with failing_clearly():
+        flags = parse(LatentSizeFlags, __doc__)
+        from experiments import study
+
+        data = study.load_data(flags)
+        folder = flags.folder / "latent_size"
+        target = study.reference(data)
+        rows = study.execute(
+            flags, folder, data, runs(flags, data), partial(measure, flags, data, target)
+        )
+        rows = [row for row in rows if row["latent_size"] in flags.latent_sizes]
+        study.report(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
+
+
+if __name__ == "__main__":
+    main()

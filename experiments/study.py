@@ -1,0 +1,327 @@
+"""What the pages have in common: load, train and record every run, report. Effects live here."""
+
+import platform
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
+from vaejax import checkpoint, frechet, loss, model, records, theory, train
+from vaejax.config import Run
+from vaejax.data import load
+from vaejax.errors import LabError
+
+EVALUATION_SEED = 2**31  # beyond the seeds that a run may have, so that no key is used twice
+
+
+class Data(NamedTuple):
+    """A data set in memory, images flat."""
+
+    shape: tuple[int, int, int]
+    train: np.ndarray
+    """[n, pixels] uint8."""
+    test: np.ndarray
+    labels: np.ndarray
+    """Of the test images."""
+    split: str
+    """The training images, in TFDS syntax."""
+
+
+class Verdict(NamedTuple):
+    """HELD, FAILED or UNDECIDED, by which rule, from which numbers."""
+
+    verdict: str
+    rule: str
+    numbers: Any
+
+
+def load_data(flags: Flags) -> Data:
+    """Training and test images; their first few thousand with `--quick`."""
+    train_set = load(flags.dataset, "train", limit=QUICK_TRAIN if flags.quick else None)
+    test_set = load(flags.dataset, "test", limit=QUICK_TEST if flags.quick else None)
+    count = len(train_set.images)
+    return Data(
+        train_set.images.shape[1:],
+        train_set.images.reshape(count, -1),
+        test_set.images.reshape(len(test_set.images), -1),
+        test_set.labels,
+        f"train[:{count}]" if flags.quick else "train",
+    )
+
+
+def unit_pixels(data: Data, images: np.ndarray) -> np.ndarray:
+    """Flat bytes as images [n, height, width, channels] with pixels in [0, 1]."""
+    return images.reshape(-1, *data.shape).astype(np.float32) / 255
+
+
+def train_run(
+    run: Run, folder: Path, images: jax.Array, epochs: int, every: int, progress: Progress
+) -> checkpoint.Saved:
+    """Train a run up to `epochs`, from its newest checkpoint if there is one, saving as it goes.
+
+    Raises:
+        LabError: the folder holds another run, or one trained for longer.
+    """
+    checkpoint.create(folder, run)
+    done = checkpoint.latest(folder)
+    saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
+    if saved.epoch > epochs:
+        raise LabError(
+            f"{folder} was trained for {saved.epoch} epochs already: ask for --epochs "
+            f"{saved.epoch} or more, or another --out."
+        )
+    task = progress.add_task(run.name, total=epochs, completed=saved.epoch, objective="")
+    for state, trace in train.fit(run.config, run.knobs, saved.state, images, epochs - saved.epoch):
+        saved = checkpoint.Saved(state, saved.history.extended(trace))
+        all_diverged = bool(state.diverged.all())
+        if saved.epoch % every == 0 or saved.epoch == epochs or all_diverged:
+            checkpoint.save(folder, saved)
+        objective = ", ".join(f"{value:.4g}" for value in saved.history.objective[-1])
+        progress.update(task, completed=saved.epoch, objective=f"objective {objective}")
+        if all_diverged:
+            break
+    return saved
+
+
+def execute(
+    flags: Flags,
+    folder: Path,
+    data: Data,
+    runs: Sequence[Run],
+    measure: Callable[[Run, train.State], Sequence[records.Row]],
+) -> list[records.Row]:
+    """Train, measure and record every run that is not recorded yet; returns all rows.
+
+    Raises:
+        LabError: there are results already and no `--resume`; or, once everything else is
+            recorded, some lanes diverged.
+    """
+    results = folder / "results.jsonl"
+    if not flags.resume and any(folder.glob("*")):
+        raise LabError(
+            f"{folder} holds results already: continue or redraw them with --resume, or choose "
+            "another --out."
+        )
+    console = Console(stderr=True)
+    epochs = flags.run_epochs(len(data.train))
+    every = flags.checkpoint_every or max(1, epochs // 10)
+    images = jnp.asarray(data.train)
+    diverged: list[str] = []
+    columns = (
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[objective]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        for run in runs:
+            checkpoint.create(folder / run.name, run)
+            recorded = {
+                row["lane"]
+                for row in records.read(results)
+                if (row["run"], row["epochs"]) == (run.name, epochs)
+            }
+            if len(recorded) == len(run.seeds):
+                continue
+            console.print(describe(run), highlight=False)
+            saved = train_run(run, folder / run.name, images, epochs, every, progress)
+            rows = [
+                identity(folder, run, lane, epochs) | row
+                for lane, row in enumerate(measure(run, saved.state))
+                if lane not in recorded and not saved.state.diverged[lane]
+            ]
+            records.append(results, rows)
+            diverged += _divergences(folder, run, saved, len(images))
+    rows = [row for row in records.read(results) if row["epochs"] == epochs]
+    if diverged:
+        raise LabError(
+            "Training diverged (a number was not finite):\n  "
+            + "\n  ".join(diverged)
+            + f"\nThe other models are recorded in {results}. Lower --learning-rate, or "
+            "--recon-scale."
+        )
+    return rows
+
+
+class Reference(NamedTuple):
+    """Against what samples are held: features of the test images, and the floor of the distance."""
+
+    space: theory.PCA
+    test: frechet.Moments
+    floor: float
+    """Distance of the training images from the test images."""
+
+
+def reference(data: Data) -> Reference:
+    """Features from the training images, moments from the test images."""
+    space = theory.pca(data.train, min(frechet.FEATURES, data.train.shape[1]))
+    train_moments, test_moments = (
+        frechet.moments(space, images.astype(np.float32) / 255)
+        for images in (data.train, data.test)
+    )
+    floor = frechet.frechet_distance(train_moments, test_moments)
+    return Reference(space, test_moments, floor)
+
+
+def sample_distances(
+    run: Run, state: train.State, target: Reference, count: int, key: jax.Array
+) -> list[float]:
+    """Frechet distance of prior samples from the test images, for each lane."""
+    draw = jax.jit(lambda params: model.sample(run.config, params, key, count))
+    return [
+        frechet.frechet_distance(
+            frechet.moments(target.space, np.asarray(draw(lane_of(state.params, lane)))),
+            target.test,
+        )
+        for lane in range(len(run.seeds))
+    ]
+
+
+def lane_of(stacked: Any, lane: int) -> Any:
+    """One lane of stacked arrays."""
+    return jax.tree.map(lambda leaf: leaf[lane], stacked)
+
+
+def describe(run: Run) -> str:
+    """One line: the net, what it is trained on, and the sigma and beta that this amounts to."""
+    config = run.config
+    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
+    net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
+    scales = []
+    for index in range(len(run.seeds)):
+        lane, (sigma, beta) = run.lane(index), effective(run, index)
+        scales.append(
+            f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
+            f"sigma {_show(sigma)}, beta {_show(beta)}"
+        )
+    distinct = "; ".join(dict.fromkeys(scales))
+    return f"{run.name}: {config.model} {net}, {config.likelihood}, {len(scales)} lanes; {distinct}"
+
+
+def effective(run: Run, lane: int) -> tuple[float, float]:
+    """Effective decoder sigma (NaN if there is none) and beta of one lane."""
+    knobs = lane_of(run.knobs, lane)
+    return float(loss.effective_sigma(run.config, knobs)), float(
+        loss.effective_beta(run.config, knobs)
+    )
+
+
+def identity(folder: Path, run: Run, lane: int, epochs: int) -> records.Row:
+    """What a row says about where it comes from."""
+    sigma, beta = effective(run, lane)
+    described = run.to_json()
+    return {
+        "study": folder.name,
+        "dataset": run.dataset,
+        "split": run.split,
+        "run": run.name,
+        "lane": lane,
+        "latent_size": run.config.latent_size,
+        "epochs": epochs,
+        **run.lane(lane),
+        "effective_sigma": sigma,
+        "effective_beta": beta,
+        "config": described["config"],
+        **provenance(),
+    }
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Versions, device and commit of this process."""
+    packages = ("jax", "flax", "optax", "numpy")
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in packages},
+        "device": jax.devices()[0].device_kind,
+        "commit": git.stdout.strip() or None,
+    }
+
+
+def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Verdict:
+    """Compare seeds: in each comparison every value on the left should be below every one on the
+    right. HELD if so in all; FAILED if the reverse is so in any; else, or with less than two
+    values on the left, UNDECIDED."""
+    pairs = comparisons.values()
+    if not pairs or any(len(low) < 2 for low, _ in pairs):
+        verdict = "UNDECIDED"
+    elif all(max(low) < min(high) for low, high in pairs):
+        verdict = "HELD"
+    elif any(min(low) > max(high) for low, high in pairs):
+        verdict = "FAILED"
+    else:
+        verdict = "UNDECIDED"
+    numbers = {name: {"low": low, "high": high} for name, (low, high) in comparisons.items()}
+    return Verdict(verdict, rule, numbers)
+
+
+def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[float]:
+    """One figure of all seeds, by seed, of the rows that match."""
+    chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
+    return [row[name] for row in sorted(chosen, key=lambda row: row["seed"])]
+
+
+def report(
+    folder: Path,
+    rows: Sequence[records.Row],
+    columns: Mapping[str, str],
+    verdicts: Mapping[str, Verdict],
+    written: Sequence[Path],
+) -> None:
+    """Table (figure name -> format; mean over seeds and half the range), verdicts, paths."""
+    console = Console()
+    headers = [name.replace("_", " ") for name in columns]
+    table = Table("run", *headers, title=f"{folder}: mean over seeds, ± half their range")
+    for run in dict.fromkeys(row["run"] for row in rows):
+        cells = [values(rows, name, run=run) for name in columns]
+        table.add_row(run, *map(_spread, cells, columns.values()))
+    console.print(table)
+    for claim, verdict in verdicts.items():
+        console.print(f"[bold]{claim} {verdict.verdict}[/bold]  {verdict.rule}", highlight=False)
+    path = folder / "verdict.json"
+    records.write_json(path, {claim: verdict._asdict() for claim, verdict in verdicts.items()})
+    for path in (folder / "results.jsonl", path, *written):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _spread(seeds: Sequence[float | None], spec: str) -> str:
+    numbers = [value for value in seeds if value is not None]
+    if not numbers:
+        return "-"
+    return f"{np.mean(numbers):{spec}}\n±{(max(numbers) - min(numbers)) / 2:{spec}}"
+
+
+def _show(value: float) -> str:
+    return "none" if np.isnan(value) else f"{value:.4g}"
+
+
+def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:
+    steps = images // run.config.batch_size
+    lines = []
+    for lane in np.flatnonzero(saved.state.diverged):
+        good = int(saved.state.step[lane]) // steps
+        knobs = ", ".join(f"{name} {value:g}" for name, value in run.lane(lane).items())
+        lines.append(
+            f"{run.name} lane {lane} ({knobs}) in epoch {good + 1}; its state after epoch {good} "
+            f"is in {folder / run.name / str(saved.epoch)}"
+        )
+    return lines

@@ -1,0 +1,26 @@
+"""Shapes and types of public functions are checked over the whole package, real data is asked for
+by a marker, and every test has a cache of its own."""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook("vaejax", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("VAEJAX_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without the real data its tests are left out, unless they were asked for: then they fail."""
+    asked = "real_data" in config.getoption("-m")
+    found = (Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist").is_dir()
+    if asked and not found:
+        raise pytest.UsageError("TFDS_DATA_DIR names no directory with mnist in it")
+    for item in items:
+        if "real_data" in item.keywords and not asked:
+            item.add_marker(pytest.mark.skip(reason="asked for with -m real_data"))

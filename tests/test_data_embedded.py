@@ -1,0 +1,83 @@
+"""vaejax.data: `digits` and `patches`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.tfds_fixtures import run_python
+from vaejax.data import load
+from vaejax.data.embedded import PATCH
+
+
+def test_digits_are_those_of_sklearn() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch: Any = load_digits()
+    train, test = load("digits"), load("digits", "test")
+    assert train.images.shape == (1438, 8, 8, 1)
+    assert test.images.shape == (359, 8, 8, 1)
+    for i, (image, label) in enumerate(zip(bunch.images, bunch.target, strict=True)):
+        got, place = (test, i // 5) if i % 5 == 4 else (train, i - i // 5)
+        assert got.labels[place] == label
+        assert got.images[place, ..., 0].tolist() == [
+            [round(value * 255 / 16) for value in row] for row in image
+        ]
+
+
+def test_no_test_patch_shares_a_pixel_with_a_training_patch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Photographs whose pixels spell their own place show where every patch was cut."""
+    import sklearn.datasets
+
+    row, column = np.mgrid[:427, :640]
+    places = [
+        np.stack([row % 256, column % 256, row // 256 + 2 * (column // 256) + 10 * photo], axis=-1)
+        for photo in range(2)
+    ]
+    photographs = sklearn.datasets.load_sample_images()
+    photographs.images = [place.astype(np.uint8) for place in places]
+    monkeypatch.setattr(sklearn.datasets, "load_sample_images", lambda: photographs)
+
+    pixels = {}
+    for split, n in (("train", 5500), ("test", 1000)):
+        images, labels = load("patches", split)
+        assert images.shape == (n, PATCH, PATCH, 3)
+        np.testing.assert_array_equal(labels, images[:, 0, 0, 2] // 10)
+        assert np.bincount(labels).tolist() == [n // 2, n // 2]
+        assert len(np.unique(images.reshape(n, -1), axis=0)) == n
+        spelled = images.reshape(-1, 3).astype(np.int64) @ [1, 256, 65536]
+        pixels[split] = np.unique(spelled)
+        # A patch is a square of neighbours, not a heap of pixels.
+        np.testing.assert_array_equal(np.diff(images[..., 0], axis=1), 1)
+        np.testing.assert_array_equal(np.diff(images[..., 1], axis=2), 1)
+    assert len(np.intersect1d(pixels["train"], pixels["test"])) == 0
+    assert abs(load("patches", "train[:100]").labels.mean() - 0.5) < 0.05
+
+
+def test_patches_are_cut_from_the_photographs() -> None:
+    from sklearn.datasets import load_sample_image
+
+    images, labels = load("patches", "train[:20]")
+    photographs = [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+    for image, label in zip(images, labels, strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(photographs[label], (PATCH, PATCH, 3))
+        assert (windows[::8, ::8, 0] == image).all(axis=(2, 3, 4)).any()
+
+
+@pytest.mark.parametrize("name", ["digits", "patches"])
+def test_embedded_sets_need_no_tfds_and_no_files(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("VAEJAX_CACHE_DIR", str(tmp_path / "cache"))
+    code = f"""
+import sys
+from vaejax.data import load
+print(load({name!r}, "test").images.mean())
+assert not {{"tensorflow_datasets", "jax"}} & set(sys.modules)
+"""
+    assert float(run_python(code)) == pytest.approx(load(name, "test").images.mean())
+    assert not list(tmp_path.iterdir())

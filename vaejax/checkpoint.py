@@ -1,0 +1,162 @@
+"""A run on disk: `config.json`, written once, and beside it the newest orbax checkpoint.
+
+Both are written aside and renamed, so a killed process leaves the checkpoint before it. Restoring
+needs the folder and nothing else. Only the newest is kept: a lane that diverged holds its last good
+state in it (see `train.epoch`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import Float
+
+from vaejax import records, train
+from vaejax.config import Run
+from vaejax.errors import LabError
+
+
+class History(NamedTuple):
+    """Training terms of each finished epoch, averaged over its steps."""
+
+    objective: Float[np.ndarray, "epochs lanes"]
+    error: Float[np.ndarray, "epochs lanes"]
+    """Averaged over pixels: nats (Bernoulli) or squared error (Gaussian)."""
+    kl: Float[np.ndarray, "epochs lanes latent"]
+    """Nats of each unit."""
+
+    def extended(self, trace: train.Trace) -> Self:
+        """This history with the trace of one more epoch."""
+        means = [np.asarray(steps).mean(1)[None] for steps in trace]
+        return type(self)(*(np.concatenate(pair) for pair in zip(self, means, strict=True)))
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: train.State
+    history: History
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history.objective)
+
+
+def start(run: Run) -> Saved:
+    """A run before its first epoch."""
+    lanes, latent = len(run.seeds), run.config.latent_size
+    empty = [np.zeros(shape, np.float32) for shape in ((0, lanes), (0, lanes), (0, lanes, latent))]
+    seeds = np.asarray(run.seeds, np.uint32)
+    return Saved(train.init_lanes(run.config, seeds), History(*empty))
+
+
+def create(folder: Path, run: Run) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        LabError: the folder holds another run.
+    """
+    if (folder / "config.json").exists():
+        there, asked = read_run(folder).to_json(), run.to_json()
+        differing = sorted(_differences(there, asked))
+        if differing:
+            raise LabError(
+                f"{folder} holds another run: {'; '.join(differing)}. Use the flags that it was "
+                "made with, or another --out."
+            )
+    else:
+        records.write_json(folder / "config.json", run.to_json())
+
+
+def read_run(folder: Path) -> Run:
+    """The description of the run in a folder.
+
+    Raises:
+        LabError: no run there, or its config.json is damaged.
+    """
+    path = folder / "config.json"
+    try:
+        return Run.from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise LabError(
+            f"{folder} holds no config.json: give the folder of a run, such as "
+            "checkpoints/mnist/latent_size/z2."
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise LabError(f"{path} is damaged ({error}): delete {folder} and train again.") from error
+
+
+def save(folder: Path, saved: Saved) -> None:
+    """Write a checkpoint, then delete the one before.
+
+    Raises:
+        LabError: it cannot be written.
+    """
+    options = ocp.CheckpointManagerOptions(max_to_keep=1)
+    try:
+        with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
+            manager.save(saved.epoch, args=ocp.args.StandardSave(_pack(saved)))
+    except Exception as error:  # orbax passes on whatever its storage layer raises
+        raise LabError(
+            f"Cannot write a checkpoint to {folder}: {_first_line(error)}. Free some space or mend "
+            "the permissions; --resume continues from the checkpoint before."
+        ) from error
+
+
+def latest(folder: Path) -> int | None:
+    """The epoch of the newest checkpoint, None if there is none."""
+    steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
+    return max(steps, default=None)
+
+
+def restore(folder: Path) -> tuple[Run, Saved]:
+    """The run in a folder and its newest checkpoint, on the default device.
+
+    Raises:
+        LabError: no run or no checkpoint there, or a damaged one.
+    """
+    run, epoch = read_run(folder), latest(folder)
+    if epoch is None:
+        raise LabError(f"{folder} holds no checkpoint yet: train it on with --resume.")
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    state = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(lambda: _pack(start(run)).state),
+    )
+    lanes, latent = len(run.seeds), run.config.latent_size
+    history = History(
+        *(np.zeros((epoch, *rest), np.float32) for rest in ((lanes,), (lanes,), (lanes, latent)))
+    )
+    try:
+        with ocp.CheckpointManager(folder.resolve()) as manager:
+            packed = manager.restore(epoch, args=ocp.args.StandardRestore(Saved(state, history)))
+    except Exception as error:  # orbax passes on whatever its storage layer raises
+        raise LabError(
+            f"The checkpoint in {folder / str(epoch)} is damaged ({_first_line(error)}): delete "
+            f"{folder} and train again."
+        ) from error
+    key = jax.random.wrap_key_data(packed.state.key)
+    return run, packed._replace(state=packed.state._replace(key=key))
+
+
+def _pack(saved: Saved) -> Saved:
+    """Keys as plain integers, which orbax can store."""
+    return saved._replace(state=saved.state._replace(key=jax.random.key_data(saved.state.key)))
+
+
+def _differences(there: Any, asked: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(asked, dict):
+        names = there.keys() | asked.keys()
+        return [
+            line
+            for name in names
+            for line in _differences(there.get(name), asked.get(name), f"{path}.{name}".strip("."))
+        ]
+    return [] if there == asked else [f"{path} is {there}, asked is {asked}"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

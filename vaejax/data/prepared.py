@@ -1,0 +1,129 @@
+"""Where TFDS keeps prepared data sets, found without importing TFDS.
+
+A prepared set is a directory `<data dir>/<name>[/<config>]/<version>` with a `dataset_info.json`,
+a `features.json` and record files. TFDS renames it into place as a whole, so one that is there is
+complete.
+"""
+
+import hashlib
+import json
+import os
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from vaejax.errors import LabError
+
+_NAME = re.compile(
+    r"(?P<name>[A-Za-z]\w*)(?:/(?P<config>[\w+.-]+))?(?::(?P<version>[\d*]+\.[\d*]+\.[\d*]+))?"
+)
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+class Request(NamedTuple):
+    """A data set as asked for: `name[/config][:version]`; a version may hold `*`."""
+
+    name: str
+    config: str | None
+    version: str | None
+
+    def __str__(self) -> str:
+        config = f"/{self.config}" if self.config else ""
+        return self.name + config + (f":{self.version}" if self.version else "")
+
+
+class Prepared(NamedTuple):
+    """A prepared data set on disk."""
+
+    name: str
+    directory: Path
+    sizes: dict[str, int]
+    """Examples in each base split."""
+    fingerprint: str
+    """Changes when the data set is prepared again or a record file is exchanged."""
+
+
+def data_dir() -> Path:
+    """TFDS's data directory: `TFDS_DATA_DIR`, read now, or `~/tensorflow_datasets`."""
+    text = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    if "://" in text:
+        raise LabError(f"TFDS_DATA_DIR={text} is not a local directory, and only those are read.")
+    return Path(text).expanduser().absolute()
+
+
+def parse(name: str) -> Request:
+    """Takes a TFDS name apart, CamelCase as snake_case as TFDS does, or raises LabError."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise LabError(
+            f"'{name}' is no data set name: write 'name', 'name/config' or 'name:1.2.3' as TFDS "
+            "does, for example 'mnist'."
+        )
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", match["name"]).lower()
+    return Request(snake, match["config"], match["version"])
+
+
+def find(request: Request, root: Path) -> Prepared | None:
+    """The prepared set under the data directory `root`, in its highest version; None if absent.
+
+    Raises LabError if the directory is there but cannot be understood.
+    """
+    try:
+        directory = _directory(request, root)
+        return None if directory is None else _describe(request.name, directory)
+    except OSError as error:
+        raise LabError(f"cannot read '{request}' in {root}: {error}.") from error
+
+
+def damaged(directory: Path, why: object) -> LabError:
+    """The error for a prepared directory that cannot be read."""
+    return LabError(
+        f"the prepared data set in {directory} is damaged or incomplete ({why}). "
+        "Delete that directory and run again to prepare it afresh."
+    )
+
+
+def _directory(request: Request, root: Path) -> Path | None:
+    parent = root / request.name
+    if request.config:
+        versions = _versions(parent / request.config)
+    else:
+        # TFDS notes the default config of a set that has several beside them.
+        note = parent / ".config" / "metadata.json"
+        versions = _versions(parent)
+        if not versions and note.is_file():
+            versions = _versions(parent / str(_json(note).get("default_config_name")))
+    wanted = [path for path in versions if fnmatchcase(path.name, request.version or "*")]
+    return max(wanted, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
+
+
+def _versions(parent: Path) -> list[Path]:
+    """Version directories, without TFDS's `incomplete.*` ones and empty leftovers."""
+    if not parent.is_dir():
+        return []
+    versions = [path for path in parent.iterdir() if _VERSION.fullmatch(path.name)]
+    return [path for path in versions if (path / "dataset_info.json").is_file()]
+
+
+def _describe(name: str, directory: Path) -> Prepared:
+    info = directory / "dataset_info.json"
+    try:
+        sizes = {
+            split["name"]: sum(int(length) for length in split.get("shardLengths", ()))
+            for split in _json(info)["splits"]
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(directory, f"{info.name} cannot be read: {error!r}") from error
+    digest = hashlib.sha256(info.read_bytes())
+    for path in sorted(directory.iterdir()):
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return Prepared(name, directory, sizes, digest.hexdigest())
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(path.parent, f"{path.name} is not JSON") from error

@@ -1,0 +1,120 @@
+"""Reads a prepared TFDS directory without TensorFlow, in TFDS's order."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from vaejax.data import tfrecord
+from vaejax.data.prepared import damaged
+from vaejax.errors import LabError
+
+_BATCH = 1024  # Records are fetched many at a time: one by one takes twice as long.
+
+
+def batches(
+    directory: Path, split: str, n: int
+) -> Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]:
+    """Decodes a base split of `n` examples batch by batch.
+
+    Raises LabError if the set has no fixed uint8 image shape and integer label, is in a format
+    that needs TensorFlow, or is damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    with _blaming(directory):
+        builder = tfds.builder_from_directory(directory)
+        features: Any = builder.info.features
+    shape = image_shape(features, builder.info.full_name)
+    used = tfds.features.FeaturesDict({key: features[key] for key in ("image", "label")})
+    seen = 0
+    for records in _records(builder, directory, split):
+        with _blaming(directory):
+            images, labels = _decode_all(records, used, shape)
+        yield images, labels
+        seen += len(records)
+    if seen != n:
+        raise damaged(directory, f"split '{split}' holds {seen:,} examples of {n:,}")
+
+
+def image_shape(features: Any, name: str) -> tuple[int, int, int]:
+    """(height, width, channels) that every image of the set has; LabError if it has no such."""
+    import tensorflow_datasets as tfds
+
+    found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image: Any = found.get("image")
+    label: Any = found.get("label")
+    shape: Any = image.shape if isinstance(found.get("image"), tfds.features.Image) else (None,)
+    if None in shape:
+        raise LabError(f"'{name}' cannot be used: it has no 'image' of one fixed shape.")
+    if image.np_dtype != np.uint8:
+        raise LabError(f"'{name}' cannot be used: its images are {np.dtype(image.np_dtype)}, not uint8.")
+    if label is None or label.shape != () or not np.issubdtype(label.np_dtype, np.integer):
+        raise LabError(f"'{name}' cannot be used: it has no integer 'label'.")
+    height, width, channels = shape
+    return height, width, channels
+
+
+@contextmanager
+def _blaming(directory: Path) -> Iterator[None]:
+    """Turns any error into one that says the directory is damaged.
+
+    Only around calls that parse its files: the libraries there raise errors of many kinds.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except ImportError as error:
+        raise LabError(f"{directory} cannot be read: {error}. Install that package.") from error
+    except Exception as error:
+        raise damaged(directory, f"{type(error).__name__}: {error}") from error
+
+
+def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[bytes]]:
+    """The serialized examples of a base split, in lists."""
+    import tensorflow_datasets as tfds
+
+    file_format = builder.info.file_format
+    if file_format is tfds.core.FileFormat.ARRAY_RECORD:
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        with _blaming(directory):
+            source = builder.as_data_source(split, deserialize_method=raw)
+        for start in range(0, len(source), _BATCH):
+            with _blaming(directory):
+                records = source.__getitems__(range(start, min(start + _BATCH, len(source))))
+            yield records
+    elif file_format is tfds.core.FileFormat.TFRECORD:
+        files = [Path(file) for file in builder.info.splits[split].filepaths]
+        with _blaming(directory):
+            yield from tfrecord.read_batches(files, _BATCH)
+    else:
+        raise LabError(
+            f"{directory} is in the format '{file_format}'; prepare the set again as "
+            "'array_record' or 'tfrecord'."
+        )
+
+
+def _decode_all(
+    records: Sequence[bytes], features: Any, shape: tuple[int, int, int]
+) -> tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]:
+    import tensorflow_datasets as tfds
+
+    undecoded = {"image": tfds.decode.SkipDecoding()}
+    examples = [features.deserialize_example_np(r, decoders=undecoded) for r in records]
+    images = np.stack([_decode(example["image"], shape) for example in examples])
+    return images, np.array([example["label"] for example in examples], np.int32)
+
+
+def _decode(encoded: bytes, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "..."]:
+    """A PNG or JPEG as uint8[height, width, channels], by the same decoder on every machine."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(shape[2], image.mode)
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels.reshape(shape)

@@ -1,0 +1,176 @@
+"""What a trained model is worth, over whole splits. Never a training weight in a reported ELBO.
+
+Every function takes one model; `over_lanes` lifts it. Batches are padded to one size and the
+padding is cut off again, an image's noise is a function of (key, its index), and matrix products
+run at full precision: no figure depends on the batch size but by rounding.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Key, UInt8
+
+from vaejax import loss, model
+from vaejax.config import Config
+
+ACTIVE_VARIANCE = 0.01
+"""A latent unit is active if its posterior mean varies more than this over images (Burda et al.
+2016, section 5.2)."""
+
+
+class Evaluation(NamedTuple):
+    """Per image of a split (n of them), one code drawn for each."""
+
+    neg_elbo: Float[Array, "*lanes n"]
+    """Nats; NaN for an AE, which has no ELBO."""
+    recon: Float[Array, "*lanes n"]
+    """`-log p(x | z)` in nats."""
+    kl: Float[Array, "*lanes n latent"]
+    """Nats of each unit; NaN for an AE."""
+    mse: Float[Array, "*lanes n"]
+    """Squared error of the mean image, averaged over pixels, for pixels in [0, 1]."""
+    mean: Float[Array, "*lanes n latent"]
+    """Posterior means."""
+    code: Float[Array, "*lanes n latent"]
+    """The codes drawn: together they are a sample of the aggregated posterior."""
+
+
+class ImportanceEstimate(NamedTuple):
+    """Per image of a split."""
+
+    nll: Float[Array, "*lanes n"]
+    """An upper bound, in expectation, on `-log p(x)`, in nats; tight as the samples grow."""
+    effective_samples: Float[Array, "*lanes n"]
+    """`(sum w)^2 / sum w^2`, from 1 (one weight says it all) to the number of samples."""
+
+
+def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Callable[..., Any]:
+    """Lift `function(config, params, images, key, *static)` to stacked params, compiled."""
+    return jax.jit(
+        jax.vmap(
+            lambda params, images, key: function(config, params, images, key, *static),
+            in_axes=(0, None, None),
+        )
+    )
+
+
+def evaluate(
+    config: Config,
+    params: model.Params,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+    batch_size: int = 1000,
+) -> Evaluation:
+    """ELBO and its terms, reconstruction and codes of every image."""
+
+    def one(image: Array, key: Array) -> Evaluation:
+        pixel_key, code_key = jax.random.split(key)
+        x = model.to_pixels(config, image, pixel_key)
+        posterior = model.encode(config, params, x)
+        code = model.draw_code(config, posterior, code_key)
+        logits = model.decode(config, params, code)
+        recon = loss.neg_log_likelihood(config, logits, x)
+        kl = loss.kl_divergence(*posterior)
+        if config.model == "ae":
+            kl = jnp.full_like(kl, jnp.nan)
+        output = model.mean_image(config, logits)
+        mse = jnp.square(model.to_unit(config, output) - model.to_unit(config, x)).mean()
+        return Evaluation(recon + kl.sum(), recon, kl, mse, posterior.mean, code)
+
+    return _map_images(one, images, key, batch_size)
+
+
+def importance_nll(
+    config: Config,
+    params: model.Params,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+    samples: int = 100,
+    batch_size: int = 500,
+) -> ImportanceEstimate:
+    """`-log 1/k sum_i p(x, z_i) / q(z_i | x)` (Burda et al. 2016, equation 8). Each image is
+    encoded once, then one code per image is decoded at a time. VAEs only."""
+
+    def one(image: Array, key: Array) -> ImportanceEstimate:
+        pixel_key, code_key = jax.random.split(key)
+        x = model.to_pixels(config, image, pixel_key)
+        posterior = model.encode(config, params, x)
+
+        def log_weight(index: Array) -> Array:
+            noise = jax.random.normal(jax.random.fold_in(code_key, index), posterior.mean.shape)
+            z = posterior.mean + jnp.exp(posterior.logvar / 2) * noise
+            log_prior_over_q = (jnp.square(noise) + posterior.logvar - jnp.square(z)).sum() / 2
+            logits = model.decode(config, params, z)
+            return log_prior_over_q - loss.neg_log_likelihood(config, logits, x)
+
+        log_w = jax.lax.map(log_weight, jnp.arange(samples))
+        total = jax.nn.logsumexp(log_w)
+        effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * log_w))
+        return ImportanceEstimate(jnp.log(samples) - total, effective)
+
+    return _map_images(one, images, key, batch_size)
+
+
+def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
+    """Which units are active, from the posterior means of a split."""
+    return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
+
+
+class AggregatedPosterior(NamedTuple):
+    """Moments of q(z), the codes of a whole split taken together."""
+
+    mean: Float[Array, "*lanes latent"]
+    covariance: Float[Array, "*lanes latent latent"]
+    kl_to_prior: Float[Array, "*lanes"]
+    """KL to N(0, I), in nats, of the Gaussian with these moments: 0 if they are those of the
+    prior, infinite if the codes fill no volume."""
+
+
+@jax.jit
+def aggregated_posterior(code: Float[Array, "*lanes n latent"]) -> AggregatedPosterior:
+    """How far the codes of a split are from the prior, from one drawn code per image."""
+    mean = code.mean(-2)
+    centred = code - mean[..., None, :]
+    with jax.default_matmul_precision("highest"):
+        covariance = jnp.swapaxes(centred, -1, -2) @ centred / code.shape[-2]
+    trace = jnp.trace(covariance, axis1=-2, axis2=-1)
+    log_volume = jnp.linalg.slogdet(covariance).logabsdet
+    kl = (trace + jnp.square(mean).sum(-1) - code.shape[-1] - log_volume) / 2
+    return AggregatedPosterior(mean, covariance, kl)
+
+
+def summary(evaluation: Evaluation) -> dict[str, Float[Array, "*shape"]]:
+    """The figures of a split, averaged over its images, by name and unit; arrays [lanes], or
+    [lanes, latent] per unit."""
+    return {
+        "neg_elbo_nats": evaluation.neg_elbo.mean(-1),
+        "recon_nats": evaluation.recon.mean(-1),
+        "kl_nats": evaluation.kl.sum(-1).mean(-1),
+        "mse": evaluation.mse.mean(-1),
+        "active_units": active_units(evaluation.mean).sum(-1),
+        "kl_per_unit_nats": evaluation.kl.mean(-2),
+        "code_kl_to_prior_nats": aggregated_posterior(evaluation.code).kl_to_prior,
+    }
+
+
+def _map_images(
+    one: Callable[[Array, Array], Any],
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+    batch_size: int,
+) -> Any:
+    """`one(image, its key)` for every image: vectorized in batches, the last one padded."""
+    count = len(images)
+    batch_size = min(batch_size, count)
+    padded = jnp.pad(jnp.asarray(images), ((0, -count % batch_size), (0, 0)))
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(padded)))
+    batched = jax.tree.map(
+        lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), (padded, keys)
+    )
+    with jax.default_matmul_precision("highest"):
+        results = jax.lax.map(lambda batch: jax.vmap(one)(*batch), batched)
+    return jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[2:])[:count], results)

@@ -1,0 +1,162 @@
+"""Arrays and rows in, a matplotlib `Figure` out. No pyplot: no global state, no display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from vaejax.records import write_bytes
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+}
+
+Images = Float[np.ndarray, "n height width channels"]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
+    write_bytes(path, buffer.getvalue())
+    return path
+
+
+def tile(images: Images, columns: int) -> Float[np.ndarray, "height width channels"]:
+    """Images in reading order, a white pixel between them."""
+    rows = -(-len(images) // columns)
+    _, height, width, channels = images.shape
+    canvas = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, channels), np.float32)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        canvas[top : top + height, left : left + width] = np.clip(image, 0, 1)
+    return canvas
+
+
+def _show(axes: Axes, images: Images, columns: int) -> None:
+    axes.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def grids(panels: Sequence[Mapping[str, Images]], columns: int, title: str) -> Figure:
+    """Rows of titled grids of images, side by side: samples of several models."""
+    across = max(len(row) for row in panels)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.2 * across, 3.4 * len(panels) + 0.3), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left")
+        all_axes = figure.subplots(len(panels), across, squeeze=False)
+        for row, row_axes in zip(panels, all_axes, strict=True):
+            for axes in row_axes[len(row) :]:
+                axes.remove()
+            for (name, images), axes in zip(row.items(), row_axes, strict=False):
+                _show(axes, images, columns)
+                axes.set_title(name)
+    return figure
+
+
+def strips(rows: Mapping[str, Images], title: str) -> Figure:
+    """Labelled rows of images, one below the other: inputs and their reconstructions."""
+    longest = max(len(images) for images in rows.values())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.62 * longest + 1.6, 0.68 * len(rows) + 0.4))
+        figure.suptitle(title, x=0.01, ha="left")
+        for (name, images), axes in zip(
+            rows.items(), figure.subplots(len(rows), 1, squeeze=False)[:, 0], strict=True
+        ):
+            _show(axes, images, len(images))
+            axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+class Line(NamedTuple):
+    """One curve: `y[i]` are the values of all seeds at `x[i]`."""
+
+    x: Sequence[float]
+    y: Sequence[Sequence[float]]
+
+
+class Panel(NamedTuple):
+    """One pair of axes."""
+
+    title: str
+    ylabel: str
+    lines: Mapping[str, Line]
+    floor: tuple[str, float] | None = None
+    """A labelled horizontal line."""
+    log_y: bool = False
+
+
+def curves(panels: Sequence[Panel], xlabel: str, title: str) -> Figure:
+    """Panels of curves over one x axis (log): the mean over seeds, a band from least to most."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left")
+        for panel, axes in zip(
+            panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True
+        ):
+            ticks = sorted({x for line in panel.lines.values() for x in line.x})
+            for name, line in panel.lines.items():
+                means = [float(np.mean(values)) for values in line.y]
+                (drawn,) = axes.plot(line.x, means, marker="o", markersize=4, label=name)
+                axes.fill_between(
+                    line.x,
+                    [min(values) for values in line.y],
+                    [max(values) for values in line.y],
+                    color=drawn.get_color(),
+                    alpha=0.25,
+                    linewidth=0,
+                )
+            if panel.floor:
+                axes.axhline(panel.floor[1], color="0.4", linestyle=":", label=panel.floor[0])
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(ticks))
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.xaxis.set_minor_locator(NullLocator())
+            if panel.log_y:
+                axes.set_yscale("log")
+            axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
+            if len(panel.lines) > 1 or panel.floor:
+                axes.legend()
+    return figure
+
+
+def codes(
+    panels: Mapping[str, Float[np.ndarray, "n 2"]], labels: Int[np.ndarray, "n"], title: str
+) -> Figure:
+    """Codes in two dimensions, coloured by label, over circles at 1, 2 and 3 standard deviations
+    of N(0, I)."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left")
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for (name, points), axes in zip(panels.items(), row, strict=True):
+            classes = int(labels.max()) + 1
+            drawn = axes.scatter(
+                *points.T, c=labels, s=3, alpha=0.6, linewidths=0,
+                cmap=mpl.colormaps["tab10" if classes <= 10 else "turbo"].resampled(classes),
+                vmin=-0.5, vmax=classes - 0.5, rasterized=True,
+            )  # fmt: skip
+            angle = np.linspace(0, 2 * np.pi, 200)
+            for radius in (1, 2, 3):
+                axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.2", lw=0.8)
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.set(xlabel="unit 1", ylabel="unit 2", title=name)
+        figure.colorbar(
+            drawn, ax=row[-1], label="label", ticks=range(classes) if classes <= 20 else None
+        )
+    return figure

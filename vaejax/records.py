@@ -1,0 +1,80 @@
+"""Result rows and small JSON files: written aside and renamed, so never half-written. No model."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaejax.errors import LabError
+
+Row = dict[str, Any]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file, or leave the old one as it was.
+
+    Raises:
+        LabError: the file cannot be written (no space, no permission).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            aside = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                aside.chmod(0o644)
+                aside.replace(path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise LabError(
+            f"Cannot write {path}: {error.strerror}. Free some space or choose another --out; what "
+            "was already written is whole, and --resume continues from it."
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one indented JSON document; NaN becomes null."""
+    write_bytes(path, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+
+def append(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a JSON-lines file, all of them or none."""
+    old = path.read_bytes() if path.exists() else b""
+    new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
+    write_bytes(path, old + new.encode())
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a JSON-lines file; none if there is no file.
+
+    Raises:
+        LabError: a damaged line.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
+
+
+def plain(value: Any) -> Any:
+    """numpy and jax values as what JSON knows; numbers that are not finite as null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return plain(np.asarray(value).tolist())

@@ -1,0 +1,51 @@
+"""What the data alone says: principal components, the best that a linear code can do. numpy only."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float, UInt8
+
+from vaejax.errors import LabError
+
+
+class PCA(NamedTuple):
+    """The leading principal components of images with pixels in [0, 1]."""
+
+    mean: Float[np.ndarray, "pixels"]
+    components: Float[np.ndarray, "components pixels"]
+    """Orthonormal rows, by falling eigenvalue."""
+    eigenvalues: Float[np.ndarray, "components"]
+    """Variance along each component: eigenvalues of the pixel covariance."""
+
+
+def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
+    """Principal component analysis of the pixels (Pearson 1901).
+
+    Raises:
+        LabError: more components than pixels.
+    """
+    pixels = images.shape[1]
+    if not 1 <= components <= pixels:
+        raise LabError(f"{components} principal components of {pixels} pixels: use 1 to {pixels}.")
+    centred = images.astype(np.float32) / 255
+    mean = centred.mean(0, dtype=np.float64).astype(np.float32)
+    centred -= mean
+    covariance = (centred.T @ centred).astype(np.float64) / len(images)
+    leading = (pixels - components, pixels - 1)
+    eigenvalues, vectors = scipy.linalg.eigh(covariance, subset_by_index=leading)
+    return PCA(mean, np.ascontiguousarray(vectors.T[::-1], np.float32), eigenvalues[::-1])
+
+
+def project(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Float[np.ndarray, "n components"]:
+    """Coordinates of images (pixels in [0, 1]) along the components."""
+    return (pixels - space.mean) @ space.components.T
+
+
+def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
+    """Mean squared error per pixel, for pixels in [0, 1], of images compressed to the first
+    `components` coordinates."""
+    pixels = images.astype(np.float32) / 255
+    codes = project(space, pixels)[:, :components]
+    error = codes @ space.components[:components] + space.mean - pixels
+    return float(np.square(error).mean(dtype=np.float64))
