@@ -25,8 +25,10 @@ from experiments.flags import Flags, failing_clearly, parse
 from vaejax.errors import LabError
 
 if TYPE_CHECKING:
-    from experiments.study import Data, Reference, Verdict
+    from experiments.report import Verdict
+    from experiments.study import Data
     from vaejax.config import Run
+    from vaejax.frechet import Reference
     from vaejax.records import Row
     from vaejax.train import State
 
@@ -98,7 +100,9 @@ def measure(data: "Data", target: "Reference", run: "Run", state: "State") -> li
     space = theory.pca(data.train, size)
     pca_mse = theory.reconstruction_mse(space, data.test, size)
     figures = diagnostics.summary(evaluation) | {
-        "frechet": study.sample_distances(run, state, target, len(data.test), keys[1])
+        "frechet": diagnostics.sample_distances(
+            run.config, state.params, target, len(data.test), keys[1]
+        )
     }
     return [
         {name: figure[lane] for name, figure in figures.items()}
@@ -111,13 +115,13 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     import jax
     import numpy as np
 
-    from experiments import study
+    from experiments import report, study
     from vaejax import checkpoint, diagnostics, figures, model
 
     sizes = sorted({row["latent_size"] for row in rows})
 
     def line(name: str, kind: str) -> figures.Line:
-        per_size = [study.values(rows, name, latent_size=size, model=kind) for size in sizes]
+        per_size = [report.values(rows, name, latent_size=size, model=kind) for size in sizes]
         return figures.Line(sizes, per_size)
 
     def both(name: str) -> dict[str, figures.Line]:
@@ -169,30 +173,30 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
 
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import study
+    from experiments import report
 
     sizes = sorted({row["latent_size"] for row in rows})
 
     def compare(name: str, low: str, other: str, high: str) -> dict[str, tuple]:
         return {
             f"{size} units": (
-                study.values(rows, name, latent_size=size, model=low),
-                study.values(rows, other, latent_size=size, model=high),
+                report.values(rows, name, latent_size=size, model=low),
+                report.values(rows, other, latent_size=size, model=high),
             )
             for size in sizes
         }
 
     return {
-        "C1": study.judge(
+        "C1": report.judge(
             "at every code size, every seed of the AE has a lower test MSE than PCA",
             compare("mse", "ae", "pca_mse", "ae"),
         ),
-        "C2": study.judge(
+        "C2": report.judge(
             "at every code size, samples of every VAE are closer to the test images than samples "
             "of any AE (Frechet distance)",
             compare("frechet", "vae", "frechet", "ae"),
         ),
-        "C3": study.judge(
+        "C3": report.judge(
             "at every code size, the codes of every VAE are closer to N(0, I) than those of any AE",
             compare("code_kl_to_prior_nats", "vae", "code_kl_to_prior_nats", "ae"),
         ),
@@ -202,14 +206,15 @@ def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
 def main() -> None:
     with failing_clearly():
         flags = parse(AutoencoderFlags, __doc__)
-        from experiments import study
+        from experiments import report, study
+        from vaejax import frechet
 
         data = study.load_data(flags)
         folder = flags.folder / "autoencoder"
-        target = study.reference(data)
+        target = frechet.reference(data.train, data.test)
         rows = study.execute(flags, folder, data, runs(flags, data), partial(measure, data, target))
         rows = [row for row in rows if row["latent_size"] in flags.sizes]
-        study.report(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
+        report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
 
 
 if __name__ == "__main__":

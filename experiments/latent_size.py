@@ -14,6 +14,7 @@ Cost: full MNIST, three sizes and three seeds: about 4 minutes on 2 cores.
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ from experiments.flags import Flags, failing_clearly, parse
 from vaejax.errors import LabError
 
 if TYPE_CHECKING:
-    from experiments.study import Data, Reference, Verdict
+    from experiments.report import Verdict
+    from experiments.study import Data
     from vaejax.config import Run
+    from vaejax.frechet import Reference
     from vaejax.records import Row
     from vaejax.train import State
 
@@ -89,7 +92,9 @@ def measure(
     figures = diagnostics.summary(evaluation) | {
         "nll_nats": estimate.nll.mean(-1),
         "nll_ess": estimate.effective_samples.mean(-1),
-        "frechet": study.sample_distances(run, state, target, len(data.test), keys[2]),
+        "frechet": diagnostics.sample_distances(
+            run.config, state.params, target, len(data.test), keys[2]
+        ),
     }
     return [
         {name: figure[lane] for name, figure in figures.items()}
@@ -102,13 +107,13 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     import jax
     import numpy as np
 
-    from experiments import study
+    from experiments import report, study
     from vaejax import checkpoint, figures, model
 
     sizes = sorted({row["latent_size"] for row in rows})
     panels = []
     for name, title in BETTER.items():
-        line = figures.Line(sizes, [study.values(rows, name, latent_size=size) for size in sizes])
+        line = figures.Line(sizes, [report.values(rows, name, latent_size=size) for size in sizes])
         floor = ("train against test", rows[0]["frechet_floor"]) if name == "frechet" else None
         panels.append(figures.Panel(title, UNITS[name], {"VAE": line}, floor))
     title = f"{rows[0]['dataset']}, test set: mean over {len(panels[0].lines['VAE'].y[0])} seeds"
@@ -126,7 +131,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
         z = model.encode(run.config, params, x).mean
         output = model.images_of(run.config, params, z)
         strips[f"{size} units"] = np.asarray(output).reshape(-1, *data.shape)
-    seed = f"seed {run.seeds[0]}"
+    seed = f"seed {min(row['seed'] for row in rows)}"
     return [
         figures.save(curves, folder / "curves.png"),
         figures.save(figures.grids([samples], 8, f"Prior samples, {seed}"), folder / "samples.png"),
@@ -138,36 +143,37 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
 
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import study
+    from experiments import report
 
     comparisons = {
         f"{name}: {large} units below {small}": (
-            study.values(rows, name, latent_size=large),
-            study.values(rows, name, latent_size=small),
+            report.values(rows, name, latent_size=large),
+            report.values(rows, name, latent_size=small),
         )
         for name in BETTER
-        for small, large in zip(SIZES, SIZES[1:], strict=False)
+        for small, large in pairwise(SIZES)
     }
     rule = (
         "from 2 to 4 to 10 latent units, every seed of the larger size is below every seed of the "
         "smaller in negative ELBO, NLL, MSE and Frechet distance"
     )
-    return {"C5": study.judge(rule, comparisons)}
+    return {"C5": report.judge(rule, comparisons)}
 
 
 def main() -> None:
     with failing_clearly():
         flags = parse(LatentSizeFlags, __doc__)
-        from experiments import study
+        from experiments import report, study
+        from vaejax import frechet
 
         data = study.load_data(flags)
         folder = flags.folder / "latent_size"
-        target = study.reference(data)
+        target = frechet.reference(data.train, data.test)
         rows = study.execute(
             flags, folder, data, runs(flags, data), partial(measure, flags, data, target)
         )
         rows = [row for row in rows if row["latent_size"] in flags.latent_sizes]
-        study.report(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
+        report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
 
 
 if __name__ == "__main__":

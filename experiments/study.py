@@ -1,8 +1,8 @@
-"""What the pages have in common: load, train and record every run, report. Effects live here."""
+"""What the pages have in common: load the data, train, measure and record every run."""
 
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
-from vaejax import checkpoint, frechet, loss, model, records, theory, train
+from vaejax import checkpoint, loss, records, train
 from vaejax.config import Run
 from vaejax.data import load
 from vaejax.errors import LabError
@@ -35,14 +34,6 @@ class Data(NamedTuple):
     """Of the test images."""
     split: str
     """The training images, in TFDS syntax."""
-
-
-class Verdict(NamedTuple):
-    """HELD, FAILED or UNDECIDED, by which rule, from which numbers."""
-
-    verdict: str
-    rule: str
-    numbers: Any
 
 
 def load_data(flags: Flags) -> Data:
@@ -155,40 +146,6 @@ def execute(
     return rows
 
 
-class Reference(NamedTuple):
-    """Against what samples are held: features of the test images, and the floor of the distance."""
-
-    space: theory.PCA
-    test: frechet.Moments
-    floor: float
-    """Distance of the training images from the test images."""
-
-
-def reference(data: Data) -> Reference:
-    """Features from the training images, moments from the test images."""
-    space = theory.pca(data.train, min(frechet.FEATURES, data.train.shape[1]))
-    train_moments, test_moments = (
-        frechet.moments(space, images.astype(np.float32) / 255)
-        for images in (data.train, data.test)
-    )
-    floor = frechet.frechet_distance(train_moments, test_moments)
-    return Reference(space, test_moments, floor)
-
-
-def sample_distances(
-    run: Run, state: train.State, target: Reference, count: int, key: jax.Array
-) -> list[float]:
-    """Frechet distance of prior samples from the test images, for each lane."""
-    draw = jax.jit(lambda params: model.sample(run.config, params, key, count))
-    return [
-        frechet.frechet_distance(
-            frechet.moments(target.space, np.asarray(draw(lane_of(state.params, lane)))),
-            target.test,
-        )
-        for lane in range(len(run.seeds))
-    ]
-
-
 def lane_of(stacked: Any, lane: int) -> Any:
     """One lane of stacked arrays."""
     return jax.tree.map(lambda leaf: leaf[lane], stacked)
@@ -257,59 +214,6 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Verdict:
-    """Compare seeds: in each comparison every value on the left should be below every one on the
-    right. HELD if so in all; FAILED if the reverse is so in any; else, or with less than two
-    values on the left, UNDECIDED."""
-    pairs = comparisons.values()
-    if not pairs or any(len(low) < 2 for low, _ in pairs):
-        verdict = "UNDECIDED"
-    elif all(max(low) < min(high) for low, high in pairs):
-        verdict = "HELD"
-    elif any(min(low) > max(high) for low, high in pairs):
-        verdict = "FAILED"
-    else:
-        verdict = "UNDECIDED"
-    numbers = {name: {"low": low, "high": high} for name, (low, high) in comparisons.items()}
-    return Verdict(verdict, rule, numbers)
-
-
-def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[float]:
-    """One figure of all seeds, by seed, of the rows that match."""
-    chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
-    return [row[name] for row in sorted(chosen, key=lambda row: row["seed"])]
-
-
-def report(
-    folder: Path,
-    rows: Sequence[records.Row],
-    columns: Mapping[str, str],
-    verdicts: Mapping[str, Verdict],
-    written: Sequence[Path],
-) -> None:
-    """Table (figure name -> format; mean over seeds and half the range), verdicts, paths."""
-    console = Console()
-    headers = [name.replace("_", " ") for name in columns]
-    table = Table("run", *headers, title=f"{folder}: mean over seeds, ± half their range")
-    for run in dict.fromkeys(row["run"] for row in rows):
-        cells = [values(rows, name, run=run) for name in columns]
-        table.add_row(run, *map(_spread, cells, columns.values()))
-    console.print(table)
-    for claim, verdict in verdicts.items():
-        console.print(f"[bold]{claim} {verdict.verdict}[/bold]  {verdict.rule}", highlight=False)
-    path = folder / "verdict.json"
-    records.write_json(path, {claim: verdict._asdict() for claim, verdict in verdicts.items()})
-    for path in (folder / "results.jsonl", path, *written):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _spread(seeds: Sequence[float | None], spec: str) -> str:
-    numbers = [value for value in seeds if value is not None]
-    if not numbers:
-        return "-"
-    return f"{np.mean(numbers):{spec}}\n±{(max(numbers) - min(numbers)) / 2:{spec}}"
-
-
 def _show(value: float) -> str:
     return "none" if np.isnan(value) else f"{value:.4g}"
 
@@ -317,7 +221,7 @@ def _show(value: float) -> str:
 def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:
     steps = images // run.config.batch_size
     lines = []
-    for lane in np.flatnonzero(saved.state.diverged):
+    for lane in map(int, np.flatnonzero(saved.state.diverged)):
         good = int(saved.state.step[lane]) // steps
         knobs = ", ".join(f"{name} {value:g}" for name, value in run.lane(lane).items())
         lines.append(

@@ -17,7 +17,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 def pytest_collection_modifyitems(config, items):
     """Without the real data its tests are left out, unless they were asked for: then they fail."""
-    asked = "real_data" in config.getoption("-m")
+    asked = config.getoption("-m") == "real_data"
     found = (Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist").is_dir()
     if asked and not found:
         raise pytest.UsageError("TFDS_DATA_DIR names no directory with mnist in it")

@@ -200,7 +200,7 @@ def test_cache_that_cannot_be_created_is_reported(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("VAEJAX_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    with pytest.raises(LabError, match=r"cannot write the cache .*VAEJAX_CACHE_DIR"):
+    with pytest.raises(LabError, match=r"cannot use the cache .*VAEJAX_CACHE_DIR"):
         load("mnist")
 
 
@@ -208,7 +208,7 @@ def test_full_cache_is_reported_and_left_clean() -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(LabError, match=r"cannot write the cache .*VAEJAX_CACHE_DIR"):
+        with pytest.raises(LabError, match=r"cannot use the cache .*VAEJAX_CACHE_DIR"):
             load("mnist")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

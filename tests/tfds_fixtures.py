@@ -5,14 +5,18 @@ through the lab's own preparation and TFDS's own builder and writer. Only the ch
 archives must have are exchanged for those of the made-up ones.
 """
 
+import atexit
+import functools
 import gzip
 import hashlib
 import io
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +41,14 @@ N_TRAIN, N_TEST = 67, 33  # What `small_data_dir` holds: odd, so that percentage
 
 def small_data_dir(root: Path, file_format: str = "array_record") -> Path:
     """Prepares `mnist`, three files a split, and `cifar10`, one file a split; returns `root`."""
+    shutil.copytree(_small_data_dir(file_format), root)
+    return root
+
+
+@functools.cache
+def _small_data_dir(file_format: str) -> Path:
+    root = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     prepare_small(root, "mnist", N_TRAIN, N_TEST, file_format, n_shards=3)
     prepare_small(root, "cifar10", N_TRAIN, N_TEST, file_format)
     return root

@@ -1,7 +1,7 @@
-"""What a run is: static choices in `Config`, numbers that one may sweep in `Knobs`. No I/O, no jax.
+"""What a run is: static choices in `Config`, numbers that one may sweep in `Knobs`. No I/O.
 
-A `Config` fixes shapes and the traced program: two Configs are two compilations. `Knobs` are arrays:
-any grid of them trains in one program (see `train.fit`).
+A `Config` fixes shapes and the traced program: two Configs are two compilations. `Knobs` are
+arrays: any grid of them trains in one program (see `train.fit`).
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, UInt8
 
-from vaejax import loss, model
+from vaejax import frechet, loss, model
 from vaejax.config import Config
 
 ACTIVE_VARIANCE = 0.01
@@ -155,6 +155,24 @@ def summary(evaluation: Evaluation) -> dict[str, Float[Array, "*shape"]]:
         "kl_per_unit_nats": evaluation.kl.mean(-2),
         "code_kl_to_prior_nats": aggregated_posterior(evaluation.code).kl_to_prior,
     }
+
+
+def sample_distances(
+    config: Config,
+    params: model.Params,
+    target: frechet.Reference,
+    count: int,
+    key: Key[Array, ""],
+) -> list[float]:
+    """Frechet distance from the test images of `count` prior samples of each lane of stacked
+    parameters, in squared pixel units. Lanes share the codes that are drawn."""
+    draw = jax.jit(lambda lane: model.sample(config, lane, key, count))
+    distances = []
+    for index in range(len(jax.tree.leaves(params)[0])):
+        images = draw(jax.tree.map(lambda leaf, index=index: leaf[index], params))
+        moments = frechet.moments(target.space, np.asarray(images))
+        distances.append(frechet.frechet_distance(moments, target.test))
+    return distances
 
 
 def _map_images(

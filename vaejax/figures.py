@@ -3,22 +3,25 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from vaejax.records import write_bytes
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "legend.frameon": False,
@@ -140,23 +143,21 @@ def codes(
 ) -> Figure:
     """Codes in two dimensions, coloured by label, over circles at 1, 2 and 3 standard deviations
     of N(0, I)."""
+    classes = int(labels.max()) + 1
+    palette = mpl.colormaps["tab10" if classes <= 10 else "turbo"]
+    colours = palette(np.arange(10)[:classes] if classes <= 10 else np.linspace(0, 1, classes))
+    scale = ScalarMappable(Normalize(-0.5, classes - 0.5), ListedColormap(colours))
+    angle = np.linspace(0, 2 * np.pi, 200)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left")
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for (name, points), axes in zip(panels.items(), row, strict=True):
-            classes = int(labels.max()) + 1
-            drawn = axes.scatter(
-                *points.T, c=labels, s=3, alpha=0.6, linewidths=0,
-                cmap=mpl.colormaps["tab10" if classes <= 10 else "turbo"].resampled(classes),
-                vmin=-0.5, vmax=classes - 0.5, rasterized=True,
-            )  # fmt: skip
-            angle = np.linspace(0, 2 * np.pi, 200)
+            axes.scatter(*points.T, color=colours[labels], s=3, alpha=0.6, linewidths=0)
             for radius in (1, 2, 3):
                 axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.2", lw=0.8)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xlabel="unit 1", ylabel="unit 2", title=name)
-        figure.colorbar(
-            drawn, ax=row[-1], label="label", ticks=range(classes) if classes <= 20 else None
-        )
+        ticks = range(classes) if classes <= 20 else None
+        figure.colorbar(scale, ax=row[-1], label="label", ticks=ticks)
     return figure

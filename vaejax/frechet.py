@@ -8,9 +8,9 @@ same numbers everywhere. Distances compare models on one data set; they are not 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from vaejax.theory import PCA, project
+from vaejax.theory import PCA, pca, project
 
 FEATURES = 64
 """Principal components kept, or as many as there are pixels."""
@@ -27,6 +27,27 @@ def moments(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Moments:
     """Feature moments of images with pixels in [0, 1]."""
     features = project(space, pixels).astype(np.float64)
     return Moments(features.mean(0), np.cov(features, rowvar=False, bias=True))
+
+
+class Reference(NamedTuple):
+    """Against what samples are held."""
+
+    space: PCA
+    """Of the training images."""
+    test: Moments
+    floor: float
+    """Distance of the training images from the test images."""
+
+
+def reference(
+    train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pixels"]
+) -> Reference:
+    """Features from the training images, moments from the test images."""
+    space = pca(train, min(FEATURES, train.shape[1]))
+    of_train, of_test = (
+        moments(space, images.astype(np.float32) / 255) for images in (train, test)
+    )
+    return Reference(space, of_test, frechet_distance(of_train, of_test))
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

@@ -43,7 +43,7 @@ def neg_log_likelihood(
 def kl_divergence(
     mean: Float[Array, "*batch latent"], logvar: Float[Array, "*batch latent"]
 ) -> Float[Array, "*batch latent"]:
-    """`KL(q(z | x) || N(0, I))` of each latent unit in nats (Kingma and Welling 2014, appendix B)."""
+    """`KL(q(z | x) || N(0, I))` of each latent unit in nats (Kingma and Welling 2014, app. B)."""
     return (jnp.square(mean) + jnp.exp(logvar) - logvar - 1) / 2
 
 
@@ -54,8 +54,9 @@ def objective(
     kl: Float[Array, "*batch latent"],
 ) -> Float[Array, "*batch"]:
     """What training minimizes, per image. An AE has no KL term."""
-    weighted = knobs.recon_scale * error
-    return weighted if config.model == "ae" else weighted + knobs.kl_weight * kl.sum(-1)
+    recon_scale, kl_weight = jnp.asarray(knobs.recon_scale), jnp.asarray(knobs.kl_weight)
+    weighted = recon_scale * error
+    return weighted if config.model == "ae" else weighted + kl_weight * kl.sum(-1)
 
 
 def effective_beta(config: Config, knobs: Knobs) -> Float[Array | np.ndarray, "*lanes"]:

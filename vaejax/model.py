@@ -70,7 +70,8 @@ def to_unit(config: Config, x: Float[Array, "*batch pixels"]) -> Float[Array, "*
 
 
 def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
-    mean, logvar = jnp.split(encoder(config).apply(params["encoder"], x), 2, axis=-1)
+    outputs = _apply(encoder(config), params["encoder"], x)
+    mean, logvar = jnp.split(outputs, 2, axis=-1)
     return Posterior(mean, logvar)
 
 
@@ -88,7 +89,7 @@ def decode(
     config: Config, params: Params, z: Float[Array, "*batch latent"]
 ) -> Float[Array, "*batch pixels"]:
     """Logits; `mean_image` turns them into pixels."""
-    return decoder(config).apply(params["decoder"], z)
+    return _apply(decoder(config), params["decoder"], z)
 
 
 def mean_image(
@@ -111,3 +112,9 @@ def sample(
 ) -> Float[Array, "count pixels"]:
     """Mean images, pixels in [0, 1], of codes drawn from the prior N(0, I)."""
     return images_of(config, params, jax.random.normal(key, (count, config.latent_size)))
+
+
+def _apply(net: MLP, params: Params, inputs: Array) -> Array:
+    outputs = net.apply(params, inputs)
+    assert isinstance(outputs, jax.Array)  # flax returns a pair where state is mutable
+    return outputs

@@ -1,4 +1,4 @@
-"""What the data alone says: principal components, the best that a linear code can do. numpy only."""
+"""What the data alone says: principal components, the best that a linear code can do."""
 
 from typing import NamedTuple
 

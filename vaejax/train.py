@@ -116,7 +116,7 @@ def epoch(
 @partial(jax.jit, static_argnums=0)
 def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> State:
     """`init` of every lane."""
-    return jax.vmap(partial(init, config))(seeds)
+    return jax.vmap(partial(init, config))(jnp.asarray(seeds))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -26,6 +26,8 @@ Images = UInt8[np.ndarray, "n height width channels"]
 Labels = Int32[np.ndarray, "n"]
 Batches = Iterable[tuple[Images, Labels]]
 
+_ARRAYS = ("images.npy", "labels.npy")
+
 _log = logging.getLogger(__name__)
 
 
@@ -56,16 +58,16 @@ def fetch(
     """
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
     entry = root() / f"{source['name']}-{source['split']}-{digest[:16]}"
-    if entry.exists():
-        try:
-            return _open(entry, source, fingerprint)
-        except _UnusableError as error:
-            _log.warning("the cached copy %s %s; it is built again", entry, error)
     try:
+        if entry.exists():
+            try:
+                return _open(entry, source, fingerprint)
+            except _UnusableError as error:
+                _log.warning("the cached copy %s %s; it is built again", entry, error)
         return _build(entry, source, fingerprint, n, decode)
     except (OSError, _UnusableError) as error:
         raise LabError(
-            f"cannot write the cache in {entry.parent}: {error}. "
+            f"cannot use the cache in {entry.parent}: {error}. "
             "Free some space there or set VAEJAX_CACHE_DIR to a directory that can be written."
         ) from error
 
@@ -85,9 +87,6 @@ def _open(entry: Path, source: Mapping[str, str], fingerprint: str) -> tuple[Ima
     if labels.shape != images.shape[:1] or labels.dtype != np.int32:
         raise _UnusableError("holds no int32 label for each image")
     return images, labels
-
-
-_ARRAYS = ("images.npy", "labels.npy")
 
 
 def _open_array(path: Path, notes: Mapping[str, Mapping[str, int]]) -> np.ndarray:

@@ -51,8 +51,8 @@ def image_shape(features: Any, name: str) -> tuple[int, int, int]:
     shape: Any = image.shape if isinstance(found.get("image"), tfds.features.Image) else (None,)
     if None in shape:
         raise LabError(f"'{name}' cannot be used: it has no 'image' of one fixed shape.")
-    if image.np_dtype != np.uint8:
-        raise LabError(f"'{name}' cannot be used: its images are {np.dtype(image.np_dtype)}, not uint8.")
+    if (dtype := np.dtype(image.np_dtype)) != np.uint8:
+        raise LabError(f"'{name}' cannot be used: its images are {dtype}, not uint8.")
     if label is None or label.shape != () or not np.issubdtype(label.np_dtype, np.integer):
         raise LabError(f"'{name}' cannot be used: it has no integer 'label'.")
     height, width, channels = shape
