@@ -98,7 +98,7 @@ def draw(
         quantiles = jnp.asarray(norm.ppf((np.arange(20) + 0.5) / 20), jnp.float32)
         across, down = jnp.meshgrid(quantiles, quantiles[::-1])
         grid = show(jnp.stack([across.ravel(), down.ravel()], -1))
-        title = "Decoded manifold: unit 1 across, unit 2 up, at quantiles of N(0, 1)"
+        title = "Decoded manifold: unit 0 across, unit 1 up, at quantiles of N(0, 1)"
         drawn["manifold"] = figures.grids([{"": grid}], 20, title)
         title = "Posterior means of the test images; circles: 1, 2, 3 standard deviations"
         drawn["codes"] = figures.codes({"": np.asarray(posterior.mean)}, test.labels, title)

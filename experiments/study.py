@@ -169,10 +169,11 @@ def describe(run: Run) -> str:
 
 def effective(run: Run, lane: int) -> tuple[float, float]:
     """Effective decoder sigma (NaN if there is none) and beta of one lane."""
-    knobs = lane_of(run.knobs, lane)
-    return float(loss.effective_sigma(run.config, knobs)), float(
-        loss.effective_beta(run.config, knobs)
+    sigma, beta = (
+        loss.effective_sigma(run.config, run.knobs),
+        loss.effective_beta(run.config, run.knobs),
     )
+    return float(sigma[lane]), float(beta[lane])
 
 
 def identity(folder: Path, run: Run, lane: int, epochs: int) -> records.Row:

@@ -7,7 +7,7 @@ state in it (see `train.epoch`).
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,10 +28,10 @@ class History(NamedTuple):
     kl: Float[np.ndarray, "epochs lanes latent"]
     """Nats of each unit."""
 
-    def extended(self, trace: train.Trace) -> Self:
+    def extended(self, trace: train.Trace) -> "History":
         """This history with the trace of one more epoch."""
         means = [np.asarray(steps).mean(1)[None] for steps in trace]
-        return type(self)(*(np.concatenate(pair) for pair in zip(self, means, strict=True)))
+        return History(*(np.concatenate(pair) for pair in zip(self, means, strict=True)))
 
 
 class Saved(NamedTuple):

@@ -7,7 +7,7 @@ arrays: any grid of them trains in one program (see `train.fit`).
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Array, Float
@@ -64,8 +64,6 @@ class Config:
                 raise LabError(
                     f"{name}={getattr(self, name)!r} is unknown: use one of {get_args(choice)}."
                 )
-        for name in ("image_shape", "encoder_widths", "decoder_widths"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
         if len(self.image_shape) != 3:
             raise LabError(f"image_shape={self.image_shape}: give height, width and channels.")
         sizes = {
@@ -162,9 +160,12 @@ class Run:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
             raise LabError(f"seeds={self.seeds}: use one or more whole numbers from 0 to 2^31 - 1.")
 
-    def lane(self, index: int) -> dict[str, float]:
-        """Seed and knobs of one lane, by name."""
-        values = {name: float(value[index]) for name, value in self.knobs._asdict().items()}
+    def lane(self, index: int) -> dict[str, int | float]:
+        """Seed and knobs of one lane, by name; a knob as the shortest number of its float32."""
+        values = {
+            name: float(str(np.float32(value[index])))
+            for name, value in self.knobs._asdict().items()
+        }
         return {"seed": self.seeds[index], **values}
 
     def to_json(self) -> dict[str, Any]:
@@ -177,13 +178,18 @@ class Run:
         return identity | {"config": config, "lanes": lanes}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
+    def from_json(cls, fields: dict[str, Any]) -> "Run":
         lanes = fields["lanes"]
         return cls(
             fields["name"],
             fields["dataset"],
             fields["split"],
-            Config(**fields["config"]),
+            Config(
+                **{
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in fields["config"].items()
+                }
+            ),
             Knobs(
                 *(np.asarray([lane[name] for lane in lanes], np.float32) for name in Knobs._fields)
             ),

@@ -38,7 +38,7 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def tile(images: Images, columns: int) -> Float[np.ndarray, "height width channels"]:
+def tile(images: Images, columns: int) -> Float[np.ndarray, "rows columns channels"]:
     """Images in reading order, a white pixel between them."""
     rows = -(-len(images) // columns)
     _, height, width, channels = images.shape
@@ -58,9 +58,11 @@ def _show(axes: Axes, images: Images, columns: int) -> None:
 
 def grids(panels: Sequence[Mapping[str, Images]], columns: int, title: str) -> Figure:
     """Rows of titled grids of images, side by side: samples of several models."""
-    across = max(len(row) for row in panels)
+    across, side = max(len(row) for row in panels), 0.4 * columns
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.2 * across, 3.4 * len(panels) + 0.3), layout="constrained")
+        figure = Figure(
+            figsize=(side * across, (side + 0.2) * len(panels) + 0.3), layout="constrained"
+        )
         figure.suptitle(title, x=0.01, ha="left")
         all_axes = figure.subplots(len(panels), across, squeeze=False)
         for row, row_axes in zip(panels, all_axes, strict=True):
@@ -157,7 +159,7 @@ def codes(
             for radius in (1, 2, 3):
                 axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.2", lw=0.8)
             axes.set_aspect("equal", adjustable="datalim")
-            axes.set(xlabel="unit 1", ylabel="unit 2", title=name)
+            axes.set(xlabel="unit 0", ylabel="unit 1", title=name)
         ticks = range(classes) if classes <= 20 else None
         figure.colorbar(scale, ax=row[-1], label="label", ticks=ticks)
     return figure

@@ -92,20 +92,27 @@ def step(
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), trace
 
 
+def epoch_order(config: Config, state: State, count: int) -> Int[Array, "steps batch"]:
+    """Which of `count` images each step of the coming epoch takes: all once, in a fresh order;
+    what fills no batch is left out."""
+    steps = count // config.batch_size
+    key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
+    order = jax.random.permutation(key, count)
+    return order[: steps * config.batch_size].reshape(steps, config.batch_size)
+
+
 def epoch(
     config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"]
 ) -> tuple[State, Trace]:
-    """One pass of one model over all images in a fresh order; what fills no batch is left out.
+    """One pass of one model over all images.
 
     A model that ends the epoch with a number that is not finite is returned as it entered it, but
     for `diverged`: a NaN never reaches a checkpoint.
     """
-    steps = len(images) // config.batch_size
-    order_key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
-    order = jax.random.permutation(order_key, len(images))[: steps * config.batch_size]
-    batches = order.reshape(steps, config.batch_size)
     new, trace = jax.lax.scan(
-        lambda state, batch: step(config, knobs, state, images[batch]), state, batches
+        lambda state, batch: step(config, knobs, state, images[batch]),
+        state,
+        epoch_order(config, state, len(images)),
     )
     numbers = jax.tree.leaves((new.params, trace))
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()

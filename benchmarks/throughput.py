@@ -1,0 +1,215 @@
+"""Training speed of one VAE: the lab's compiled epoch beside three common ways to write the loop.
+
+What: a D-400-20-400-D Bernoulli VAE, batches of 128, Adam at 1e-3, on the whole training split.
+- compiled epoch: `train.fit`; N lanes (--lanes) are N models side by side in one program.
+- call per step: `train.step`, called from Python with each batch of a shuffled NumPy array.
+- torch loader: an `nn.Module` fed by a shuffling `DataLoader` over a `TensorDataset`.
+- torch tensor: the same, with batches indexed out of one tensor by `randperm`.
+After a first epoch each, the loops take turns, so that a busy machine slows them alike. `time` is
+per example and model, relative to the first row: median by median, fastest by fastest, and within
+each round. `start`: what the first epoch took longer than a median one (JAX compiles). `loss`:
+nats per image in the last epoch, to see that all train alike.
+
+Command: python -m benchmarks.throughput [--lanes 1 8]     (needs pip install -e '.[bench]')
+Expect: TODO
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments.flags import parse
+from vaejax import train
+from vaejax.config import Config, knobs, stack
+from vaejax.data import load
+from vaejax.errors import LabError
+
+BATCH, WIDTH, LATENT, LEARNING_RATE = 128, 400, 20, 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughputFlags:
+    """What to measure, and how often."""
+
+    dataset: str = "mnist"
+    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
+    epochs: int = 3
+    """Epochs in one measurement."""
+    repeats: int = 3
+    """Rounds, in each of which every loop is measured once."""
+    lanes: tuple[int, ...] = ()
+    """Also measure so many models side by side."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.repeats, *self.lanes) < 1:
+            raise LabError("--epochs, --repeats and --lanes: use whole numbers above 0.")
+
+
+class Loop(NamedTuple):
+    """A way to train."""
+
+    name: str
+    models: int
+    epochs: Iterator[float]
+    """Trains an epoch for each item taken, which is its mean loss; the first also sets up."""
+
+
+def compiled_epochs(config: Config, images: np.ndarray, models: int) -> Iterator[float]:
+    """The lab's own loop, for so many models at once."""
+    lanes = stack([knobs(config, learning_rate=LEARNING_RATE)] * models)
+    state = train.init_lanes(config, np.arange(models, dtype=np.uint32))
+    for _, trace in train.fit(config, lanes, state, images, sys.maxsize):
+        yield float(trace.objective.mean())
+
+
+def calls_per_step(config: Config, images: np.ndarray) -> Iterator[float]:
+    """The same step, called from Python for each batch; the images stay on the host."""
+    lane = jax.device_put(knobs(config, learning_rate=LEARNING_RATE))
+    state = train.init(config, jax.numpy.uint32(0))
+    generator = np.random.default_rng(0)
+    while True:
+        losses = []
+        for batch in generator.permutation(len(images)).reshape(-1, BATCH):
+            state, trace = train.step(config, lane, state, images[batch])
+            losses.append(trace.objective)
+        yield float(np.mean(jax.device_get(losses)))
+
+
+def torch_epochs(images: np.ndarray, device: str, in_memory: bool) -> Iterator[float]:
+    """The same model in PyTorch, its batches from a tensor in memory or from a DataLoader."""
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch import nn  # pyright: ignore[reportMissingImports]
+
+    def mlp(inputs: int, outputs: int) -> Any:
+        return nn.Sequential(nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
+
+    class VAE(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = mlp(images.shape[1], 2 * LATENT)
+            self.decoder = mlp(LATENT, images.shape[1])
+
+        def forward(self, x: Any) -> Any:
+            """Negative ELBO summed over a batch."""
+            mean, logvar = self.encoder(x).chunk(2, dim=1)
+            logits = self.decoder(mean + torch.exp(logvar / 2) * torch.randn_like(mean))
+            bce = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+            return bce + (mean**2 + logvar.exp() - 1 - logvar).sum() / 2
+
+    def batches() -> Iterator[Any]:
+        if in_memory:
+            return (pixels[rows] for rows in torch.randperm(len(images)).split(BATCH))
+        return (x.to(device) for (x,) in loader)
+
+    torch.manual_seed(0)
+    model = VAE().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    pixels = torch.from_numpy(images).float() / 255
+    dataset = torch.utils.data.TensorDataset(pixels)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True)
+    pixels = pixels.to(device)
+    while True:
+        total = torch.zeros((), device=device)
+        for x in batches():
+            optimizer.zero_grad()
+            loss = model(x)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        yield total.item() / len(images)
+
+
+def measure(loops: Sequence[Loop], flags: ThroughputFlags) -> list[list[tuple[float, float]]]:
+    """Seconds per epoch and last loss of each loop, in its first epoch and then in each round."""
+    timings: list[list[tuple[float, float]]] = [[] for _ in loops]
+    with Console(stderr=True).status("") as status:
+        for turn, epochs in enumerate([1] + [flags.epochs] * flags.repeats):
+            for loop, results in zip(loops, timings, strict=True):
+                status.update(f"round {turn} of {flags.repeats}: {loop.name}")
+                start = perf_counter()
+                losses = [next(loop.epochs) for _ in range(epochs)]
+                results.append(((perf_counter() - start) / epochs, losses[-1]))
+    return timings
+
+
+def tabulate(title: str, loops: Sequence[Loop], timings: Sequence[Any], images: int) -> Table:
+    """A row per loop: its rate, and its time per example next to that of the first row."""
+    table = Table("", title=title)
+    times = ("time, of\nmedians", "of\nfastest", "within\nrounds")
+    for header in ("thousand\nper s", *times, "start\ns", "loss"):
+        table.add_column(header, justify="right")
+    base = [seconds for seconds, _ in timings[0][1:]]
+    for loop, ((first, _), *rounds) in zip(loops, timings, strict=True):
+        times = [seconds / loop.models for seconds, _ in rounds]
+        start = first - median(times) * loop.models
+        table.add_row(
+            loop.name,
+            spread([images / time / 1000 for time in times], ".1f"),
+            f"{median(times) / median(base):.2f}",
+            f"{min(times) / min(base):.2f}",
+            spread([time / other for time, other in zip(times, base, strict=True)], ".2f"),
+            "" if loop.name.startswith("torch") else f"{start:.1f}",
+            f"{rounds[-1][1]:.1f}",
+        )
+    return table
+
+
+def spread(values: Sequence[float], spec: str) -> str:
+    """The median, and below it the range."""
+    return f"{median(values):{spec}}\n{min(values):{spec}}-{max(values):{spec}}"
+
+
+def benchmark(flags: ThroughputFlags) -> None:
+    """Load, measure, print."""
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError:
+        raise LabError("PyTorch, to compare with, is missing: pip install -e '.[bench]'") from None
+    device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+    data = load(flags.dataset).images
+    count = len(data) // BATCH * BATCH  # whole batches only, so that every loop sees every image
+    if not count:
+        raise LabError(f"{flags.dataset} has fewer than {BATCH} images: use another --dataset.")
+    images = np.array(data[:count]).reshape(count, -1)
+    sizes: dict[str, Any] = {
+        "encoder_widths": (WIDTH,),
+        "decoder_widths": (WIDTH,),
+        "batch_size": BATCH,
+    }
+    config = Config(image_shape=data.shape[1:], latent_size=LATENT, **sizes)
+    loops = [
+        Loop("compiled epoch", 1, compiled_epochs(config, images, 1)),
+        Loop("call per step", 1, calls_per_step(config, images)),
+        Loop("torch loader", 1, torch_epochs(images, device, in_memory=False)),
+        Loop("torch tensor", 1, torch_epochs(images, device, in_memory=True)),
+        *(
+            Loop(f"{n} lanes", n, compiled_epochs(config, images, n))
+            for n in sorted({*flags.lanes} - {1})
+        ),
+    ]
+    title = f"{flags.dataset}, {count:,} images, {flags.repeats} rounds of {flags.epochs} epochs"
+    title += f"\njax {jax.__version__} on {jax.devices()[0].device_kind}"
+    title += f", torch {torch.__version__} on {device}"
+    Console().print(tabulate(title, loops, measure(loops, flags), count))
+    print("Absolute times are not stable: they change with the machine and with what else it does.")
+
+
+def main() -> None:
+    try:
+        benchmark(parse(ThroughputFlags, __doc__))
+    except LabError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

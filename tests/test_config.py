@@ -1,0 +1,184 @@
+"""vaejax.config: what a run is, and what is no run."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from vaejax.config import Activation, Config, Knobs, Run, knobs, stack
+from vaejax.errors import LabError
+
+SHAPE = (4, 3, 1)
+CONFIG = Config(image_shape=SHAPE)
+GAUSSIAN = Config(image_shape=SHAPE, likelihood="gaussian")
+
+
+@pytest.fixture
+def _no_type_checker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users have none: a value that the one of the tests would refuse must be refused anyway."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("_no_type_checker")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "gan"),
+        ("encoder_activation", "sigmoid"),
+        ("decoder_activation", "Dense"),
+        ("likelihood", "laplace"),
+        ("output", "softmax"),
+        ("pixel_range", "bytes"),
+        ("image_shape", (4, 3)),
+        ("image_shape", (4, 3, 1, 1)),
+        ("image_shape", (4, 0, 1)),
+        ("latent_size", 0),
+        ("latent_size", -2),
+        ("latent_size", 2.5),
+        ("encoder_widths", (5, 0)),
+        ("decoder_widths", (-5,)),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+    ],
+)
+def test_a_field_out_of_range_is_named_with_its_value(name: str, value: Any) -> None:
+    fields: dict[str, Any] = {"image_shape": SHAPE, name: value}
+    with pytest.raises(LabError) as caught:
+        Config(**fields)
+    assert f"{name}={value!r}" in str(caught.value)
+
+
+VALID = {
+    ("bernoulli", "sigmoid", "unit", False),
+    ("bernoulli", "sigmoid", "unit", True),
+    ("gaussian", "sigmoid", "unit", False),
+    ("gaussian", "tanh", "unit", False),
+    ("gaussian", "tanh", "signed", False),
+    ("gaussian", "linear", "unit", False),
+    ("gaussian", "linear", "signed", False),
+}
+FIELDS = ("likelihood", "output", "pixel_range", "binarize")
+COMBINATIONS = [
+    *product(
+        ("bernoulli", "gaussian"), ("sigmoid", "tanh", "linear"), ("unit", "signed"), (False, True)
+    )
+]
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_only_combinations_with_a_meaning_construct(combination: tuple[Any, ...]) -> None:
+    choices: dict[str, Any] = dict(zip(FIELDS, combination, strict=True))
+    if combination in VALID:
+        config = Config(image_shape=SHAPE, **choices)
+        assert tuple(getattr(config, name) for name in FIELDS) == combination
+    else:
+        with pytest.raises(LabError) as caught:
+            Config(image_shape=SHAPE, **choices)
+        assert any(f"{name}={value!r}" in str(caught.value) for name, value in choices.items())
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_encoder_and_decoder_take_every_activation(activation: Activation) -> None:
+    config = Config(image_shape=SHAPE, encoder_activation=activation, decoder_activation=activation)
+    assert config.encoder_activation == config.decoder_activation == activation
+
+
+def test_equal_configs_are_one_compilation() -> None:
+    same = Config(**dataclasses.asdict(CONFIG))
+    assert same == CONFIG
+    assert hash(same) == hash(CONFIG)
+    assert dataclasses.replace(CONFIG, latent_size=3) != CONFIG
+
+
+def test_a_config_never_changes() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONFIG.latent_size = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        (Config(image_shape=(28, 28, 1)), 784),
+        (Config(image_shape=(28, 28, 1), likelihood="gaussian"), 392),
+        (Config(image_shape=(32, 32, 3)), 3072),
+        (Config(image_shape=(32, 32, 3), likelihood="gaussian"), 1536),
+        (Config(image_shape=(3, 3, 1), likelihood="gaussian"), 4.5),
+    ],
+)
+def test_elbo_scale_is_pixels_or_half_of_them(config: Config, scale: float) -> None:
+    assert config.elbo_scale == knobs(config, recon_scale="elbo").recon_scale == scale
+
+
+@pytest.mark.usefixtures("_no_type_checker")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(("learning_rate", "recon_scale"), (0.0, -1.0, float("nan"), float("inf"))),
+        *product(("kl_weight",), (-1.0, float("nan"), float("inf"))),
+        ("recon_scale", "ELBO"),
+    ],
+)
+def test_a_knob_out_of_range_is_named_with_its_value(name: str, value: Any) -> None:
+    chosen: dict[str, Any] = {name: value}
+    with pytest.raises(LabError) as caught:
+        knobs(CONFIG, **chosen)
+    assert f"{name}={value!r}" in str(caught.value)
+
+
+def test_a_kl_weight_of_zero_is_allowed() -> None:
+    assert knobs(CONFIG, kl_weight=0.0).kl_weight == 0
+
+
+def test_stack_makes_a_lane_of_each() -> None:
+    lanes = [knobs(CONFIG, recon_scale=scale, kl_weight=scale / 2) for scale in (1.0, 2.0, 3.0)]
+    stacked = stack(lanes)
+    np.testing.assert_array_equal(stacked.recon_scale, [1, 2, 3])
+    np.testing.assert_array_equal(stacked.kl_weight, [0.5, 1, 1.5])
+    assert [array.dtype for array in stacked] == [np.float32] * len(Knobs._fields)
+
+
+def run(config: Config, seeds: tuple[int, ...]) -> Run:
+    lane = knobs(config, learning_rate=0.1, recon_scale=1 / 3)
+    return Run("study", "mnist", "train[:9]", config, stack([lane] * len(seeds)), seeds)
+
+
+@pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**31)])
+def test_a_seed_out_of_range_is_named(seeds: tuple[int, ...]) -> None:
+    with pytest.raises(LabError) as caught:
+        Run("study", "mnist", "train", CONFIG, stack([knobs(CONFIG)] * 2), seeds)
+    assert f"seeds={seeds}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG, GAUSSIAN, Config(image_shape=SHAPE, encoder_widths=(), binarize=True)]
+)
+def test_a_run_survives_json(config: Config) -> None:
+    there = run(config, (0, 7, 2**31 - 1))
+    back = Run.from_json(json.loads(json.dumps(there.to_json())))
+    assert (back.name, back.dataset, back.split) == (there.name, there.dataset, there.split)
+    assert (back.config, back.seeds) == (there.config, there.seeds)
+    for read, written in zip(back.knobs, there.knobs, strict=True):
+        np.testing.assert_array_equal(read, written, strict=True)
+
+
+def test_a_lane_is_its_seed_and_knobs_as_they_were_typed() -> None:
+    lane = run(CONFIG, (5, 6)).lane(1)
+    assert lane == {
+        "seed": 6, "learning_rate": 0.1, "recon_scale": pytest.approx(1 / 3), "kl_weight": 1.0
+    }  # fmt: skip
+
+
+def test_importing_config_loads_no_jax() -> None:
+    code = "import sys, vaejax.config; print('jax' in sys.modules)"
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

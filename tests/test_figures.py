@@ -1,0 +1,132 @@
+"""vaejax.figures: what is drawn is what was given."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vaejax import figures
+from vaejax.figures import Line, Panel
+
+RNG = np.random.default_rng(0)
+GREY = RNG.random((5, 4, 3, 1))
+RGB = RNG.random((5, 4, 3, 3))
+LINE = Line([2, 4, 10], [[3.0, 1.0], [5.0], [0.5, 0.7, 0.9]])
+POINTS, LABELS = RNG.normal(size=(30, 2)), RNG.permutation(30) % 10
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "grids, grey": lambda: figures.grids([{"a": GREY}], 3, "title"),
+    "grids, rgb": lambda: figures.grids([{"a": RGB, "b": RGB[:2]}, {"c": RGB}], 2, "title"),
+    "strips, grey": lambda: figures.strips({"input": GREY}, "title"),
+    "strips, rgb": lambda: figures.strips({"input": RGB, "output": RGB[:3]}, "title"),
+    "curves": lambda: figures.curves([Panel("a", "nats", {"vae": LINE})], "latent size", "title"),
+    "curves, many": lambda: figures.curves(
+        [
+            Panel("a", "nats", {"vae": LINE, "ae": LINE}, floor=("floor", 0.2)),
+            Panel("b", "mse", {"vae": LINE}, log_y=True),
+        ],
+        "latent size",
+        "title",
+    ),
+    "codes": lambda: figures.codes({"vae": POINTS}, LABELS, "title"),
+    "codes, many": lambda: figures.codes({"vae": POINTS, "ae": POINTS}, LABELS, "title"),
+    "codes, 30 classes": lambda: figures.codes({"vae": POINTS}, np.arange(30), "title"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_becomes_a_png(tmp_path: Path, name: str) -> None:
+    figure = FIGURES[name]()
+    assert figure.get_suptitle() == "title"
+    path = figures.save(figure, tmp_path / "new" / "figure.png")
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert np.ptp(np.asarray(image.convert("L"))) > 200  # ink on paper
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("images", [GREY, RGB], ids=["grey", "rgb"])
+@pytest.mark.parametrize("columns", [1, 2, 3, 5, 7])
+def test_tiles_lie_in_reading_order_with_a_white_pixel_between(images, columns) -> None:
+    canvas = figures.tile(images, columns)
+    framed = np.pad(images, ((0, -5 % columns), (0, 1), (0, 1), (0, 0)), constant_values=1)
+    framed[5:] = 1
+    rows = [np.concatenate(list(row), 1) for row in framed.reshape(-1, columns, *framed.shape[1:])]
+    np.testing.assert_array_equal(canvas, np.concatenate(rows)[:-1, :-1].astype(np.float32))
+
+
+def test_tiles_are_clipped_to_black_and_white() -> None:
+    pixels = np.array([-0.5, 0, 0.25, 1, 1.5]).reshape(1, 1, 5, 1)
+    np.testing.assert_array_equal(figures.tile(pixels, 1).ravel(), [0, 0, 0.25, 1, 1])
+
+
+def test_grids_show_every_image_unscaled_under_its_name() -> None:
+    dim = RGB / 2
+    figure = figures.grids([{"a": dim, "b": dim[:2]}, {"c": RGB}], 2, "title")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c"]
+    for axes, images in zip(figure.axes, (dim, dim[:2], RGB), strict=True):
+        (shown,) = axes.images
+        assert shown.get_clim() == (0, 1)
+        np.testing.assert_array_equal(shown.get_array(), figures.tile(images, 2))
+
+
+def test_strips_show_their_rows_in_order() -> None:
+    figure = figures.strips({"input": RGB, "output": RGB[:3]}, "title")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["input", "output"]
+    for axes, images in zip(figure.axes, (RGB, RGB[:3]), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), figures.tile(images, len(images)))
+
+
+def test_curves_are_means_in_a_band_from_least_to_most() -> None:
+    panel = Panel("a", "nats", {"vae": LINE}, floor=("floor", 0.2))
+    (axes,) = figures.curves([panel], "latent size", "title").axes
+    curve, floor = axes.lines
+    np.testing.assert_allclose(curve.get_xydata(), [[2, 2], [4, 5], [10, 0.7]])
+    np.testing.assert_allclose(floor.get_ydata(), 0.2)
+    (band,) = axes.collections
+    assert isinstance(band, PolyCollection)
+    corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
+    assert corners == {(2, 1), (2, 3), (4, 5), (10, 0.5), (10, 0.9)}
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["vae", "floor"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent size", "nats")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4", "10"]
+
+
+def test_codes_lie_over_circles_of_one_two_and_three() -> None:
+    figure = figures.codes({"vae": POINTS, "ae": 2 * POINTS}, LABELS, "title")
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert [axes.get_title(loc="left") for axes in panels] == ["vae", "ae"]
+    for axes, points in zip(panels, (POINTS, 2 * POINTS), strict=True):
+        (dots,) = axes.collections
+        assert isinstance(dots, PathCollection)
+        np.testing.assert_array_equal(dots.get_offsets(), points)
+        colours = np.unique(np.column_stack([dots.get_facecolors(), LABELS]), axis=0)
+        assert len(np.unique(colours[:, :4], axis=0)) == len(colours) == 10  # one of each label
+        radii = [np.linalg.norm(line.get_xydata(), axis=1) for line in axes.lines]
+        np.testing.assert_allclose(radii, np.repeat([[1], [2], [3]], 200, 1))
+
+
+def test_drawing_and_saving_leave_pyplot_unloaded(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from tests.test_figures import FIGURES
+from vaejax import figures
+for draw in FIGURES.values():
+    figures.save(draw(), Path({str(tmp_path / "figure.png")!r}))
+print("matplotlib.figure" in sys.modules, "matplotlib.pyplot" in sys.modules)
+"""
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]

@@ -1,0 +1,88 @@
+"""vaejax.frechet: closed forms, and the matrix square root of scipy."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from vaejax import frechet, theory
+from vaejax.frechet import Moments, frechet_distance
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (40, 12), np.uint8)
+PIXELS = (IMAGES / 255).astype(np.float32)
+
+
+def random_moments(seed: int, size: int = 5, rank: int = 5) -> Moments:
+    rng = np.random.default_rng(seed)
+    factor = rng.normal(size=(size, rank))
+    return Moments(rng.normal(size=size), factor @ factor.T)
+
+
+def test_in_one_dimension_it_is_the_distance_of_means_and_deviations() -> None:
+    a, b = (Moments(np.array([m]), np.array([[s**2]])) for m, s in ((1.0, 0.5), (-2.0, 3.0)))
+    np.testing.assert_allclose(frechet_distance(a, b), 3**2 + 2.5**2, rtol=1e-12)
+
+
+def test_commuting_covariances_compare_their_deviations() -> None:
+    """Same eigenvectors: |m_a - m_b|^2 + sum (s_a - s_b)^2."""
+    basis = scipy.linalg.qr(RNG.normal(size=(5, 5)))[0]
+    sigmas = RNG.uniform(0.1, 3, (2, 5))
+    a, b = (Moments(np.full(5, s[0]), basis * s**2 @ basis.T) for s in sigmas)
+    want = 5 * (sigmas[0, 0] - sigmas[1, 0]) ** 2 + np.square(sigmas[0] - sigmas[1]).sum()
+    np.testing.assert_allclose(frechet_distance(a, b), want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_that_of_the_matrix_square_root(seed: int) -> None:
+    a, b = random_moments(2 * seed), random_moments(2 * seed + 1)
+    root = scipy.linalg.sqrtm(a.covariance @ b.covariance)
+    traces = np.trace(a.covariance + b.covariance - 2 * root).real
+    want = np.square(a.mean - b.mean).sum() + traces
+    np.testing.assert_allclose(frechet_distance(a, b), want, rtol=1e-9)
+    np.testing.assert_allclose(frechet_distance(b, a), want, rtol=1e-9)
+
+
+@pytest.mark.parametrize("rank", [2, 5])
+def test_it_is_zero_for_itself_and_nothing_else(rank: int) -> None:
+    a = random_moments(0, rank=rank)
+    # the square root of a rounding error of 1e-15 in an eigenvalue that is zero
+    np.testing.assert_allclose(frechet_distance(a, a), 0, atol=1e-6)
+    assert frechet_distance(a, a._replace(mean=a.mean + 1)) > 1
+    assert frechet_distance(a, a._replace(covariance=2 * a.covariance)) > 0.1
+
+
+@pytest.mark.parametrize("components", [1, 3, 12])
+def test_moments_are_those_of_the_projections(components: int) -> None:
+    space = theory.pca(IMAGES, components)
+    features = np.float64(theory.project(space, PIXELS))
+    got = frechet.moments(space, PIXELS)
+    centred = features - features.mean(0)
+    np.testing.assert_allclose(got.mean, features.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(got.covariance, centred.T @ centred / 40, atol=1e-12)
+    assert got.covariance.shape == (components, components)
+
+
+def test_of_the_images_that_span_the_space_the_moments_are_zero_and_the_eigenvalues() -> None:
+    space = theory.pca(IMAGES, 12)
+    got = frechet.moments(space, PIXELS)
+    np.testing.assert_allclose(got.mean, 0, atol=1e-6)
+    np.testing.assert_allclose(got.covariance, np.diag(space.eigenvalues), atol=1e-6)
+
+
+def test_a_shift_of_all_pixels_is_its_squared_length() -> None:
+    space = theory.pca(IMAGES, 12)
+    shift = RNG.normal(size=12).astype(np.float32)
+    a, b = (frechet.moments(space, pixels) for pixels in (PIXELS, PIXELS + shift))
+    np.testing.assert_allclose(frechet_distance(a, b), np.square(shift).sum(), rtol=1e-5)
+
+
+def test_the_floor_is_the_distance_of_the_training_images_from_the_test_images() -> None:
+    test = RNG.integers(0, 256, (30, 12), np.uint8)
+    got = frechet.reference(IMAGES, test)
+    space = theory.pca(IMAGES, 12)
+    of_train, of_test = (frechet.moments(space, np.float32(x / 255)) for x in (IMAGES, test))
+    np.testing.assert_allclose(got.floor, frechet_distance(of_train, of_test), rtol=1e-5)
+    np.testing.assert_allclose(got.test.mean, of_test.mean, atol=1e-6)
+    np.testing.assert_allclose(got.test.covariance, of_test.covariance, atol=1e-6)
+    # no more than rounding: the pixels are float32
+    np.testing.assert_allclose(frechet.reference(IMAGES, IMAGES).floor, 0, atol=1e-9)

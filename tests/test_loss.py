@@ -1,0 +1,181 @@
+"""vaejax.loss: every term against an independent implementation; weights against their meaning."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.stats as jstats
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from vaejax import loss, model
+from vaejax.config import Config, Knobs, knobs, stack
+
+BERNOULLI = Config(image_shape=(4, 3, 1), latent_size=2)
+GAUSSIAN = replace(BERNOULLI, likelihood="gaussian")
+CIFAR10 = Config(image_shape=(32, 32, 3), likelihood="gaussian")
+CONFIGS = [
+    BERNOULLI,
+    GAUSSIAN,
+    replace(GAUSSIAN, output="tanh", pixel_range="signed"),
+    replace(GAUSSIAN, output="linear"),
+]
+KEYS = jax.random.split(jax.random.key(0), 3)
+LOGITS = 3 * jax.random.normal(KEYS[0], (5, 12))
+X = jax.random.uniform(KEYS[1], (5, 12))
+MEAN, LOGVAR = 2 * jax.random.normal(KEYS[2], (2, 5, 2))
+KL = loss.kl_divergence(MEAN, LOGVAR)
+
+
+def test_cross_entropy_of_binary_pixels_is_the_bernoulli_likelihood() -> None:
+    x = jnp.round(X)
+    want = -jstats.bernoulli.logpmf(x.astype(int), jax.nn.sigmoid(LOGITS))
+    assert set(np.unique(x)) == {0, 1}
+    np.testing.assert_allclose(loss.cross_entropy(LOGITS, x), want, rtol=1e-4, atol=1e-6)
+
+
+def test_cross_entropy_of_grey_pixels_mixes_those_of_black_and_white() -> None:
+    black, white = (loss.cross_entropy(LOGITS, jnp.full_like(X, x)) for x in (0, 1))
+    np.testing.assert_allclose(
+        loss.cross_entropy(LOGITS, X), X * white + (1 - X) * black, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("x", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("logit", [-200.0, -20.0, -1.0, 0.0, 1.0, 20.0, 200.0])
+def test_cross_entropy_and_its_gradient_are_right_at_any_logit(logit: float, x: float) -> None:
+    value, slope = jax.value_and_grad(loss.cross_entropy)(jnp.array(logit), jnp.array(x))
+    exact = x * np.logaddexp(0, -logit) + (1 - x) * np.logaddexp(0, logit)
+    # sigmoid(logit) - x, as a difference that loses no digits
+    exact_slope = (1 - x) * scipy.special.expit(logit) - x * scipy.special.expit(-logit)
+    smallest = np.finfo(np.float32).tiny  # below it, float32 is zero
+    np.testing.assert_allclose(value, exact, rtol=1e-6, atol=smallest)
+    # the slope is a sum of terms of size 1, so it has absolute, not relative, precision
+    np.testing.assert_allclose(slope, exact_slope, rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("config", CONFIGS[1:])
+def test_gaussian_likelihood_is_that_of_unit_variance(config: Config) -> None:
+    want = -jstats.norm.logpdf(X, model.mean_image(config, LOGITS), scale=1).sum(-1)
+    np.testing.assert_allclose(loss.neg_log_likelihood(config, LOGITS, X), want, rtol=1e-6)
+
+
+def test_bernoulli_likelihood_sums_the_pixels() -> None:
+    want = loss.cross_entropy(LOGITS, X).sum(-1)
+    np.testing.assert_allclose(loss.neg_log_likelihood(BERNOULLI, LOGITS, X), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_error_averages_over_pixels(config: Config) -> None:
+    """A mean-reduced cross entropy is 1/D of the likelihood; a squared error is the MSE."""
+    if config.likelihood == "bernoulli":
+        want = loss.neg_log_likelihood(config, LOGITS, X) / 12
+    else:
+        want = np.square(np.asarray(model.mean_image(config, LOGITS)) - X).mean(-1)
+    np.testing.assert_allclose(loss.reconstruction_error(config, LOGITS, X), want, rtol=1e-6)
+
+
+def log_ratio(z: Any, mean: Any, logvar: Any, norm: Any) -> Any:
+    """log q(z) - log p(z)."""
+    return norm.logpdf(z, mean, np.exp(logvar / 2)) - norm.logpdf(z)
+
+
+def test_kl_is_the_mean_log_ratio_by_monte_carlo() -> None:
+    draws = 100_000
+    z = MEAN + jnp.exp(LOGVAR / 2) * jax.random.normal(jax.random.key(1), (draws, *MEAN.shape))
+    ratio = np.float64(log_ratio(z, MEAN, LOGVAR, jstats.norm))
+    standard_error = ratio.std(0) / math.sqrt(draws)
+    assert (abs(ratio.mean(0) - KL) < 5 * standard_error).all()  # 6e-7 of keys are further off
+
+
+def test_kl_is_the_mean_log_ratio_by_quadrature() -> None:
+    """The log ratio is quadratic in z, for which three Gauss-Hermite nodes are exact."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(3)
+    mean, logvar = np.float64(MEAN)[..., None], np.float64(LOGVAR)[..., None]
+    ratio = log_ratio(mean + np.exp(logvar / 2) * nodes, mean, logvar, scipy.stats.norm)
+    exact = (ratio * weights).sum(-1) / weights.sum()
+    np.testing.assert_allclose(KL, exact, rtol=1e-5)
+
+
+def test_kl_is_zero_at_the_prior_and_only_there() -> None:
+    mean, logvar = (grid.ravel() for grid in np.meshgrid(*[np.linspace(-4, 4, 41)] * 2))
+    kl = loss.kl_divergence(*(jnp.asarray(moment, jnp.float32) for moment in (mean, logvar)))
+    prior = (mean == 0) & (logvar == 0)
+    assert prior.sum() == 1
+    np.testing.assert_array_equal(kl[prior], 0)
+    assert kl[~prior].min() > 0
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_at_the_elbo_scale_the_objective_is_the_negative_elbo(config: Config) -> None:
+    error = loss.reconstruction_error(config, LOGITS, X)
+    got = loss.objective(config, knobs(config, recon_scale="elbo"), error, KL)
+    neg_elbo = loss.neg_log_likelihood(config, LOGITS, X) + KL.sum(-1)
+    constant = 0 if config.likelihood == "bernoulli" else 12 / 2 * math.log(2 * math.pi)
+    np.testing.assert_allclose(got, neg_elbo - constant, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_ae_has_no_kl_and_no_beta(config: Config) -> None:
+    ae, error = replace(config, model="ae"), loss.reconstruction_error(config, LOGITS, X)
+    lane = knobs(ae, recon_scale=7.0, kl_weight=3.0)
+    np.testing.assert_allclose(loss.objective(ae, lane, error, KL), 7 * error, rtol=1e-6)
+    np.testing.assert_array_equal(loss.effective_beta(ae, lane), 0)
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.2])
+@pytest.mark.parametrize("recon_scale", [1.0, 50.0])
+@pytest.mark.parametrize("config", CONFIGS[1:])
+def test_effective_sigma_is_that_of_the_gaussian_whose_elbo_is_trained(
+    config: Config, recon_scale: float, kl_weight: float
+) -> None:
+    lane = knobs(config, recon_scale=recon_scale, kl_weight=kl_weight)
+    got = loss.objective(config, lane, loss.reconstruction_error(config, LOGITS, X), KL)
+    sigma = math.sqrt(kl_weight * 12 / (2 * recon_scale))
+    np.testing.assert_allclose(loss.effective_sigma(config, lane), sigma, rtol=1e-6)
+    density = jstats.norm.logpdf(X, model.mean_image(config, LOGITS), scale=sigma).sum(-1)
+    neg_elbo = KL.sum(-1) - density
+    constant = -12 / 2 * math.log(2 * math.pi * sigma**2)
+    assert np.ptp(neg_elbo) > 1  # images differ, so one constant for all of them says something
+    rounding = 1e-6 * float(neg_elbo.max())  # of float32, in the larger of the two terms
+    np.testing.assert_allclose(got / kl_weight - neg_elbo, constant, atol=rounding)
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.2])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_effective_beta_weighs_kl_beside_the_true_reconstruction(config, kl_weight) -> None:
+    lane = knobs(config, recon_scale=50.0, kl_weight=kl_weight)
+    error = loss.reconstruction_error(config, LOGITS, X)
+    got = loss.objective(config, lane, error, KL) * config.elbo_scale / 50
+    beta_vae = config.elbo_scale * error + loss.effective_beta(config, lane) * KL.sum(-1)
+    np.testing.assert_allclose(got, beta_vae, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("recon_scale", "variance"), [(1.0, 1536), (6000.0, 0.256), ("elbo", 1)])
+def test_a_recon_scale_on_cifar10_claims_a_pixel_noise(recon_scale: Any, variance: float) -> None:
+    lane = knobs(CIFAR10, recon_scale=recon_scale)
+    np.testing.assert_allclose(loss.effective_sigma(CIFAR10, lane) ** 2, variance, rtol=1e-6)
+    np.testing.assert_allclose(loss.effective_beta(CIFAR10, lane), variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lanes", [None, 2])
+@pytest.mark.parametrize("config", [BERNOULLI, replace(GAUSSIAN, model="ae")])
+def test_without_a_gaussian_elbo_there_is_no_sigma(config: Config, lanes: int | None) -> None:
+    lane = knobs(config)
+    sigma = loss.effective_sigma(config, stack([lane] * lanes) if lanes else lane)
+    assert sigma.shape == ((lanes,) if lanes else ())
+    assert np.isnan(sigma).all()
+
+
+@pytest.mark.parametrize("weight", [loss.effective_beta, loss.effective_sigma])
+def test_weights_of_lanes_are_those_of_single_models(weight: Any) -> None:
+    lanes = [knobs(GAUSSIAN, recon_scale=scale) for scale in (1.0, 20.0, 300.0)]
+    singles = [float(weight(GAUSSIAN, lane)) for lane in lanes]
+    np.testing.assert_allclose(weight(GAUSSIAN, stack(lanes)), singles, rtol=1e-6)
+    np.testing.assert_allclose(
+        weight(GAUSSIAN, Knobs(*map(jnp.asarray, stack(lanes)))), singles, rtol=1e-6
+    )

@@ -1,0 +1,184 @@
+"""vaejax.model: the nets as functions, against a forward pass in numpy."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from vaejax import model
+from vaejax.config import Config
+
+LINEAR = Config(image_shape=(4, 3, 1), latent_size=2, encoder_widths=(), decoder_widths=())
+CONFIG = replace(LINEAR, encoder_widths=(7, 5), decoder_widths=(6,))
+SIGNED = replace(CONFIG, likelihood="gaussian", output="tanh", pixel_range="signed")
+KEY = jax.random.key(0)
+BYTES = jnp.arange(252, dtype=jnp.uint8).reshape(21, 12)
+DRAWS = 100_000
+SE = 5  # standard errors that a Monte Carlo estimate may be off: 6e-7 of all keys are further
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
+    "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
+    "gelu": lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def random_params(config: Config) -> model.Params:
+    """Parameters with biases that are not zero."""
+    leaves, tree = jax.tree.flatten(jax.eval_shape(partial(model.init, config), KEY))
+    rng = np.random.default_rng(0)
+    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
+    return jax.tree.unflatten(tree, drawn)
+
+
+def forward(net: model.Params, activation: str, inputs: np.ndarray) -> np.ndarray:
+    layers = [net["params"][name] for name in sorted(net["params"])]
+    for index, layer in enumerate(layers):
+        if index:
+            inputs = ACTIVATIONS[activation](inputs)
+        inputs = inputs @ np.float64(layer["kernel"]) + np.float64(layer["bias"])
+    return inputs
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [*pairwise([*ACTIVATIONS, "relu"])])
+def test_encode_and_decode_are_dense_layers_with_activations_between(encoder, decoder) -> None:
+    config = replace(CONFIG, encoder_activation=encoder, decoder_activation=decoder)
+    params = random_params(config)
+    rng = np.random.default_rng(1)
+    x, z = rng.random((3, 12), np.float32), rng.normal(size=(3, 2)).astype(np.float32)
+    posterior = model.encode(config, params, jnp.asarray(x))
+    outputs = forward(params["encoder"], encoder, x)
+    logits = forward(params["decoder"], decoder, z)
+    close = {"rtol": 1e-5, "atol": 1e-4}  # float32 sums of terms of up to 1e2
+    np.testing.assert_allclose(posterior.mean, outputs[:, :2], **close)
+    np.testing.assert_allclose(posterior.logvar, outputs[:, 2:], **close)
+    np.testing.assert_allclose(model.decode(config, params, jnp.asarray(z)), logits, **close)
+
+
+@pytest.mark.parametrize("config", [CONFIG, LINEAR])
+@pytest.mark.parametrize("batch", [(), (1,), (5,), (2, 3)])
+def test_leading_axes_pass_through(config: Config, batch: tuple[int, ...]) -> None:
+    params = random_params(config)
+    x = jax.random.uniform(KEY, (*batch, 12))
+    posterior = model.encode(config, params, x)
+    code = model.draw_code(config, posterior, KEY)
+    assert posterior.mean.shape == posterior.logvar.shape == code.shape == (*batch, 2)
+    assert model.images_of(config, params, code).shape == (*batch, 12)
+
+
+def test_parameters_are_those_of_dense_layers() -> None:
+    sizes = [leaf.size for leaf in jax.tree.leaves(random_params(CONFIG))]
+    encoder, decoder = (12, 7, 5, 2 * 2), (2, 6, 12)
+    assert sum(sizes) == sum((i + 1) * o for net in (encoder, decoder) for i, o in pairwise(net))
+
+
+def test_an_ae_and_a_vae_of_one_key_start_from_the_same_parameters() -> None:
+    ae, vae, other = (
+        jax.tree.leaves(model.init(config, jax.random.key(seed)))
+        for config, seed in ((replace(CONFIG, model="ae"), 0), (CONFIG, 0), (CONFIG, 1))
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(ae, vae, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(vae, other, strict=True) if a.ndim == 2)
+
+
+def test_nets_without_hidden_layers_are_affine() -> None:
+    params = random_params(LINEAR)
+    x, y = jax.random.normal(KEY, (2, 5, 12))
+    for function in (
+        lambda x: jnp.concatenate(model.encode(LINEAR, params, x), -1),
+        lambda x: model.decode(LINEAR, params, x[:, :2]),
+    ):
+        mixed = function(0.3 * x + 0.7 * y)
+        np.testing.assert_allclose(mixed, 0.3 * function(x) + 0.7 * function(y), atol=1e-5)
+        assert np.ptp(mixed, axis=0).min() > 0.1  # a constant is affine too
+
+
+def test_codes_have_the_mean_and_variance_of_the_posterior() -> None:
+    mean, logvar = jnp.array([-2.0, 0.0, 3.0]), jnp.array([-4.0, 0.0, 1.5])
+    config = replace(CONFIG, latent_size=3)
+    posterior = model.Posterior(*(jnp.tile(moment, (DRAWS, 1)) for moment in (mean, logvar)))
+    codes = np.float64(model.draw_code(config, posterior, KEY))
+    variance = np.exp(np.float64(logvar))
+    assert (abs(codes.mean(0) - mean) < SE * np.sqrt(variance / DRAWS)).all()
+    assert (abs(codes.var(0) - variance) < SE * variance * math.sqrt(2 / DRAWS)).all()
+    correlation = np.corrcoef(codes, rowvar=False)
+    assert (abs(correlation - np.eye(3)) < SE / math.sqrt(DRAWS)).all()
+
+
+def test_codes_are_a_function_of_the_key() -> None:
+    posterior = model.Posterior(jnp.zeros((4, 2)), jnp.zeros((4, 2)))
+    codes = [model.draw_code(CONFIG, posterior, jax.random.key(seed)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(codes[0], codes[1])
+    assert (codes[0] != codes[2]).all()
+
+
+def test_an_ae_draws_its_mean() -> None:
+    posterior = model.Posterior(jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 4.0]]))
+    code = model.draw_code(replace(CONFIG, model="ae"), posterior, KEY)
+    np.testing.assert_array_equal(code, posterior.mean)
+
+
+@pytest.mark.parametrize(("config", "low"), [(CONFIG, 0), (SIGNED, -1)])
+def test_pixels_fill_their_range_and_come_back(config: Config, low: int) -> None:
+    ends = jnp.array([[0, 255]], jnp.uint8)
+    np.testing.assert_array_equal(model.to_pixels(config, ends, KEY), [[low, 1]])
+    x = model.to_pixels(config, BYTES, KEY)
+    np.testing.assert_allclose(model.to_unit(config, x), np.float64(BYTES) / 255, atol=1e-7)
+
+
+def test_binarized_pixels_are_bernoulli_draws_of_the_grey_ones() -> None:
+    config = replace(CONFIG, binarize=True)
+    grey = jnp.array([0, 1, 64, 128, 254, 255], jnp.uint8)
+    x = np.asarray(model.to_pixels(config, jnp.tile(grey, (DRAWS, 1)), KEY))
+    assert set(np.unique(x)) == {0, 1}
+    p = np.float64(grey) / 255
+    assert (abs(x.mean(0) - p) <= SE * np.sqrt(p * (1 - p) / DRAWS)).all()
+
+
+def test_binarized_pixels_are_a_function_of_the_key() -> None:
+    config = replace(CONFIG, binarize=True)
+    first, same, other = (model.to_pixels(config, BYTES, jax.random.key(i)) for i in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("output", "function"),
+    [("sigmoid", scipy.special.expit), ("tanh", np.tanh), ("linear", np.array)],
+)
+def test_the_mean_image_is_the_output_function_of_the_logits(output, function) -> None:
+    config = replace(CONFIG, likelihood="gaussian", output=output)
+    logits = np.linspace(-9, 9, 12, dtype=np.float32)
+    mean = model.mean_image(config, jnp.asarray(logits))
+    np.testing.assert_allclose(mean, function(np.float64(logits)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [CONFIG, SIGNED])
+def test_images_of_far_codes_are_black_or_white(config: Config) -> None:
+    images = model.images_of(config, random_params(config), jnp.array([[1e4, -1e4]]))
+    np.testing.assert_allclose(images * (1 - images), 0, atol=1e-6)
+    assert set(np.unique(np.round(images))) == {0, 1}
+
+
+def test_samples_of_a_linear_gaussian_model_have_its_covariance() -> None:
+    """x = W z + b with z from N(0, I) has mean b and covariance W W^T."""
+    config = replace(LINEAR, likelihood="gaussian", output="linear")
+    params = random_params(config)
+    layer = jax.tree.map(np.float64, params["decoder"]["params"]["Dense_0"])
+    samples = np.float64(model.sample(config, params, KEY, DRAWS))
+    covariance = layer["kernel"].T @ layer["kernel"]
+    variance = np.diag(covariance)
+    assert (abs(samples.mean(0) - layer["bias"]) < SE * np.sqrt(variance / DRAWS)).all()
+    # var(s_ij) = (C_ii C_jj + C_ij^2) / n
+    error = np.sqrt((np.outer(variance, variance) + covariance**2) / DRAWS)
+    assert (abs(np.cov(samples, rowvar=False) - covariance) < SE * error).all()

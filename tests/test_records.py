@@ -1,0 +1,136 @@
+"""vaejax.records: rows come back, and a file is whole or as it was."""
+
+import errno
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax import records
+from vaejax.errors import LabError
+
+ROWS = [{"z": 2, "nll_nats": 97.1, "dataset": "mnist", "ok": True, "note": None}, {"z": 4}]
+
+
+def test_rows_come_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "study" / "results.jsonl"
+    assert records.read(path) == []
+    records.append(path, ROWS)
+    records.append(path, [])
+    records.append(path, iter([{"text": "a\nb\u2028c \x85 \u00fc"}]))
+    assert records.read(path) == [*ROWS, {"text": "a\nb\u2028c \x85 \u00fc"}]
+    assert len(path.read_bytes().splitlines()) == 3
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-300, -0.0, 1.7976931348623157e308, 2**53 + 1])
+def test_numbers_come_back_exactly(tmp_path: Path, value: float) -> None:
+    records.append(tmp_path / "rows", [{"value": value}])
+    assert repr(records.read(tmp_path / "rows")) == repr([{"value": value}])
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.int64(7), 7),
+        (np.bool_(True), True),
+        (np.array([[1, 2], [3, 4]], np.uint8), [[1, 2], [3, 4]]),
+        (np.array(1.5), 1.5),
+        (jnp.arange(3), [0, 1, 2]),
+        ((1, (2.0, "x")), [1, [2.0, "x"]]),
+        (math.nan, None),
+        (-math.inf, None),
+        (np.float32(np.nan), None),
+        (np.array([1, np.inf]), [1.0, None]),
+        ({"a": jnp.array([jnp.nan])}, {"a": [None]}),
+    ],
+    ids=repr,
+)
+def test_values_become_what_strict_json_knows(value: Any, plain: Any) -> None:
+    got = records.plain(value)
+    assert json.dumps(got, allow_nan=False) == json.dumps(plain)
+
+
+def test_a_json_file_is_one_document_with_null_for_nan(tmp_path: Path) -> None:
+    records.write_json(tmp_path / "verdict.json", {"C5": {"nats": np.float32("nan"), "n": 3}})
+    text = (tmp_path / "verdict.json").read_text()
+    assert json.loads(text) == {"C5": {"nats": None, "n": 3}}
+    assert "NaN" not in text
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize(("owner", "call"), [(Path, "replace"), (os, "fsync")])
+def test_a_full_disk_leaves_the_old_rows_whole(tmp_path, monkeypatch, owner, call) -> None:
+    path = tmp_path / "results.jsonl"
+    records.append(path, ROWS)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(owner, call, full)
+    with pytest.raises(LabError, match="No space left on device") as caught:
+        records.append(path, ROWS)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupt_leaves_the_old_rows_whole(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "results.jsonl"
+    records.append(path, ROWS)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        records.append(path, ROWS)
+    assert records.read(path) == ROWS
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_row_that_is_no_json_leaves_the_old_rows_whole(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    records.append(path, ROWS)
+    with pytest.raises(TypeError):
+        records.append(path, [{"fine": 1}, {(1, 2): 3}])
+    assert records.read(path) == ROWS
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(LabError, match=r"out.results\.jsonl"):
+        records.append(tmp_path / "out" / "results.jsonl", ROWS)
+
+
+@pytest.mark.parametrize(
+    "damage", [b'{"z": 2', b"\n", b"\0\0\0\0\n", b"\xff\xfe\n", b'{"z": 1} {"z": 2}\n']
+)
+def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "results.jsonl"
+    records.append(path, ROWS)
+    path.write_bytes(path.read_bytes() + damage)
+    with pytest.raises(LabError) as caught:
+        records.read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_mended_by_hand_takes_more_rows(tmp_path: Path) -> None:
+    """An editor may leave the last line without its end."""
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"z": 2}')
+    records.append(path, [{"z": 4}])
+    assert records.read(path) == [{"z": 2}, {"z": 4}]
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    records.write_bytes(tmp_path / "figure.png", b"png")
+    assert stat.S_IMODE((tmp_path / "figure.png").stat().st_mode) == 0o644

@@ -1,0 +1,75 @@
+"""vaejax.theory: principal components against scikit-learn."""
+
+import numpy as np
+import pytest
+import sklearn.decomposition
+
+from vaejax import theory
+from vaejax.errors import LabError
+
+RNG = np.random.default_rng(0)
+MIXING = RNG.normal(size=(12, 12)) * np.linspace(1, 30, 12)
+IMAGES = np.clip(128 + RNG.normal(size=(200, 12)) @ MIXING.T, 0, 255).astype(np.uint8)
+TEST = np.clip(128 + RNG.normal(size=(50, 12)) @ MIXING.T, 0, 255).astype(np.uint8)
+CLOSE = 2e-5  # float32 eigenvectors of gaps of a few percent
+
+
+@pytest.fixture(scope="module", params=[1, 5, 12])
+def peer(request: pytest.FixtureRequest) -> sklearn.decomposition.PCA:
+    return sklearn.decomposition.PCA(request.param).fit(IMAGES / 255)
+
+
+def test_components_and_eigenvalues_are_those_of_sklearn(peer: sklearn.decomposition.PCA) -> None:
+    space = theory.pca(IMAGES, peer.n_components_)
+    np.testing.assert_allclose(space.mean, peer.mean_, rtol=1e-6)
+    # sklearn divides by n - 1; the sign of a component is free
+    np.testing.assert_allclose(space.eigenvalues, peer.explained_variance_ * 199 / 200, rtol=CLOSE)
+    cosines = (space.components * peer.components_).sum(1)
+    np.testing.assert_allclose(space.components, cosines[:, None] * peer.components_, atol=CLOSE)
+    np.testing.assert_allclose(abs(cosines), 1, rtol=1e-6)
+
+
+def test_projections_are_those_of_sklearn(peer: sklearn.decomposition.PCA) -> None:
+    space = theory.pca(IMAGES, peer.n_components_)
+    pixels = (TEST / 255).astype(np.float32)
+    signs = np.sign((space.components * peer.components_).sum(1))
+    want = peer.transform(TEST / 255) * signs
+    np.testing.assert_allclose(theory.project(space, pixels), want, atol=CLOSE)
+
+
+@pytest.mark.parametrize("images", [IMAGES, TEST], ids=["train", "test"])
+def test_reconstruction_error_is_that_of_sklearn(peer, images: np.ndarray) -> None:
+    """Of the first components of a larger space as of a space of just these."""
+    back = peer.inverse_transform(peer.transform(images / 255))
+    want = np.square(back - images / 255).mean()
+    for kept in (peer.n_components_, 12):
+        space = theory.pca(IMAGES, kept)
+        got = theory.reconstruction_mse(space, images, peer.n_components_)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-12)
+
+
+def test_the_training_error_is_the_variance_left_out() -> None:
+    space = theory.pca(IMAGES, 12)
+    for kept in range(1, 12):
+        error = theory.reconstruction_mse(space, IMAGES, kept)
+        np.testing.assert_allclose(error * 12, space.eigenvalues[kept:].sum(), rtol=1e-4)
+
+
+def test_components_are_orthonormal_by_falling_variance() -> None:
+    space = theory.pca(IMAGES, 12)
+    np.testing.assert_allclose(space.components @ space.components.T, np.eye(12), atol=1e-6)
+    assert (np.diff(space.eigenvalues) < 0).all()
+    total = (IMAGES / 255).var(0).sum()
+    np.testing.assert_allclose(space.eigenvalues.sum(), total, rtol=1e-6)
+
+
+def test_fewer_images_than_pixels_leave_no_variance_for_the_rest() -> None:
+    space = theory.pca(IMAGES[:4], 12)
+    np.testing.assert_allclose(space.eigenvalues[3:], 0, atol=1e-7)  # float32 rounding of 0.1
+    assert space.eigenvalues[2] > 1e-3
+
+
+@pytest.mark.parametrize("components", [0, -1, 13])
+def test_more_components_than_pixels_are_refused(components: int) -> None:
+    with pytest.raises(LabError, match=rf"^{components} principal components of 12 pixels"):
+        theory.pca(IMAGES, components)
