@@ -6,9 +6,9 @@ What: a D-400-20-400-D Bernoulli VAE, batches of 128, Adam at 1e-3, on the whole
 - torch loader: an `nn.Module` fed by a shuffling `DataLoader` over a `TensorDataset`.
 - torch tensor: the same, with batches indexed out of one tensor by `randperm`.
 After a first epoch each, the loops take turns, so that a busy machine slows them alike. `time` is
-per example and model, relative to the first row: median by median, fastest by fastest, and within
-each round. `start`: what the first epoch took longer than a median one (JAX compiles). `loss`:
-nats per image in the last epoch, to see that all train alike.
+per example and model, relative to the first row: of medians, of the fastest measurements, and of
+the two of one round. `start`: the first epoch less a median one (JAX compiles). `loss`: nats per
+image in the last epoch; all should be alike.
 
 Command: python -m benchmarks.throughput [--lanes 1 8]     (needs pip install -e '.[bench]')
 Expect: TODO
@@ -86,7 +86,7 @@ def calls_per_step(config: Config, images: np.ndarray) -> Iterator[float]:
 def torch_epochs(images: np.ndarray, device: str, in_memory: bool) -> Iterator[float]:
     """The same model in PyTorch, its batches from a tensor in memory or from a DataLoader."""
     import torch  # pyright: ignore[reportMissingImports]
-    from torch import nn  # pyright: ignore[reportMissingImports]
+    from torch import nn, utils  # pyright: ignore[reportMissingImports]
 
     def mlp(inputs: int, outputs: int) -> Any:
         return nn.Sequential(nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, outputs))
@@ -105,17 +105,15 @@ def torch_epochs(images: np.ndarray, device: str, in_memory: bool) -> Iterator[f
             return bce + (mean**2 + logvar.exp() - 1 - logvar).sum() / 2
 
     def batches() -> Iterator[Any]:
-        if in_memory:
-            return (pixels[rows] for rows in torch.randperm(len(images)).split(BATCH))
-        return (x.to(device) for (x,) in loader)
+        if not in_memory:
+            return (x.to(device) for (x,) in loader)
+        return (pixels[rows] for rows in torch.randperm(len(images), device=device).split(BATCH))
 
     torch.manual_seed(0)
     model = VAE().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    pixels = torch.from_numpy(images).float() / 255
-    dataset = torch.utils.data.TensorDataset(pixels)
-    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, shuffle=True)
-    pixels = pixels.to(device)
+    pixels = (torch.from_numpy(images).float() / 255).to(device if in_memory else "cpu")
+    loader = utils.data.DataLoader(utils.data.TensorDataset(pixels), batch_size=BATCH, shuffle=True)
     while True:
         total = torch.zeros((), device=device)
         for x in batches():
@@ -142,21 +140,18 @@ def measure(loops: Sequence[Loop], flags: ThroughputFlags) -> list[list[tuple[fl
 
 def tabulate(title: str, loops: Sequence[Loop], timings: Sequence[Any], images: int) -> Table:
     """A row per loop: its rate, and its time per example next to that of the first row."""
-    table = Table("", title=title)
-    times = ("time, of\nmedians", "of\nfastest", "within\nrounds")
-    for header in ("thousand\nper s", *times, "start\ns", "loss"):
-        table.add_column(header, justify="right")
+    headers = ("thousand\nper s", "time", "fastest", "within\nrounds", "start, s", "loss")
+    table = Table("", *headers, title=title)
     base = [seconds for seconds, _ in timings[0][1:]]
     for loop, ((first, _), *rounds) in zip(loops, timings, strict=True):
         times = [seconds / loop.models for seconds, _ in rounds]
-        start = first - median(times) * loop.models
         table.add_row(
             loop.name,
             spread([images / time / 1000 for time in times], ".1f"),
             f"{median(times) / median(base):.2f}",
             f"{min(times) / min(base):.2f}",
             spread([time / other for time, other in zip(times, base, strict=True)], ".2f"),
-            "" if loop.name.startswith("torch") else f"{start:.1f}",
+            "" if loop.name.startswith("torch") else f"{first - median(times) * loop.models:.1f}",
             f"{rounds[-1][1]:.1f}",
         )
     return table
@@ -176,28 +171,20 @@ def benchmark(flags: ThroughputFlags) -> None:
     device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
     data = load(flags.dataset).images
     count = len(data) // BATCH * BATCH  # whole batches only, so that every loop sees every image
-    if not count:
-        raise LabError(f"{flags.dataset} has fewer than {BATCH} images: use another --dataset.")
     images = np.array(data[:count]).reshape(count, -1)
-    sizes: dict[str, Any] = {
-        "encoder_widths": (WIDTH,),
-        "decoder_widths": (WIDTH,),
-        "batch_size": BATCH,
-    }
-    config = Config(image_shape=data.shape[1:], latent_size=LATENT, **sizes)
+    widths: dict[str, Any] = {"encoder_widths": (WIDTH,), "decoder_widths": (WIDTH,)}
+    config = Config(image_shape=data.shape[1:], latent_size=LATENT, batch_size=BATCH, **widths)
     loops = [
         Loop("compiled epoch", 1, compiled_epochs(config, images, 1)),
         Loop("call per step", 1, calls_per_step(config, images)),
         Loop("torch loader", 1, torch_epochs(images, device, in_memory=False)),
         Loop("torch tensor", 1, torch_epochs(images, device, in_memory=True)),
-        *(
-            Loop(f"{n} lanes", n, compiled_epochs(config, images, n))
-            for n in sorted({*flags.lanes} - {1})
-        ),
+        *(Loop(f"{n} lanes", n, compiled_epochs(config, images, n)) for n in flags.lanes if n > 1),
     ]
-    title = f"{flags.dataset}, {count:,} images, {flags.repeats} rounds of {flags.epochs} epochs"
-    title += f"\njax {jax.__version__} on {jax.devices()[0].device_kind}"
-    title += f", torch {torch.__version__} on {device}"
+    title = f"{flags.dataset}, {count:,} images, {flags.repeats} rounds of {flags.epochs} epochs\n"
+    title += (
+        f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__} on {device}"
+    )
     Console().print(tabulate(title, loops, measure(loops, flags), count))
     print("Absolute times are not stable: they change with the machine and with what else it does.")
 

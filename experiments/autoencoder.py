@@ -209,6 +209,7 @@ def main() -> None:
         from experiments import report, study
         from vaejax import frechet
 
+        study.keep_compiled_programs()
         data = study.load_data(flags)
         folder = flags.folder / "autoencoder"
         target = frechet.reference(data.train, data.test)

@@ -116,6 +116,7 @@ def main() -> None:
         from vaejax import checkpoint
         from vaejax.data import load
 
+        study.keep_compiled_programs()
         run, saved = checkpoint.restore(flags.folder)
         if not 0 <= flags.lane < len(run.seeds):
             raise LabError(f"--lane {flags.lane}: this run has lanes 0 to {len(run.seeds) - 1}.")

@@ -166,6 +166,7 @@ def main() -> None:
         from experiments import report, study
         from vaejax import frechet
 
+        study.keep_compiled_programs()
         data = study.load_data(flags)
         folder = flags.folder / "latent_size"
         target = frechet.reference(data.train, data.test)

@@ -1,9 +1,9 @@
 """What the pages have in common: load the data, train, measure and record every run."""
 
+import functools
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
 from vaejax import checkpoint, loss, records, train
 from vaejax.config import Run
-from vaejax.data import load
+from vaejax.data import cache, load
 from vaejax.errors import LabError
 
 EVALUATION_SEED = 2**31  # beyond the seeds that a run may have, so that no key is used twice
@@ -48,6 +48,14 @@ def load_data(flags: Flags) -> Data:
         test_set.labels,
         f"train[:{count}]" if flags.quick else "train",
     )
+
+
+def keep_compiled_programs() -> None:
+    """Have jax keep what it compiles in the cache directory, so that the next command starts
+    faster; a `JAX_COMPILATION_CACHE_DIR` of the user's own is left as it is."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def unit_pixels(data: Data, images: np.ndarray) -> np.ndarray:
@@ -196,7 +204,7 @@ def identity(folder: Path, run: Run, lane: int, epochs: int) -> records.Row:
     }
 
 
-@cache
+@functools.cache
 def provenance() -> dict[str, Any]:
     """Versions, device and commit of this process."""
     packages = ("jax", "flax", "optax", "numpy")

@@ -82,7 +82,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(stored, monkeypatch):
 def test_another_run_in_the_folder_is_refused_with_what_differs(stored):
     folder, _, _ = stored
     other = make_run(config=Config(image_shape=(2, 3, 1), latent_size=3, batch_size=16))
-    with pytest.raises(LabError, match="config.latent_size is 2, asked is 3"):
+    with pytest.raises(LabError, match=r"config\.latent_size is 2, asked is 3"):
         checkpoint.create(folder, other)
 
 
@@ -96,14 +96,14 @@ def test_a_damaged_checkpoint_is_one_clear_error(stored):
 
 
 def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path):
-    with pytest.raises(LabError, match="holds no config.json"):
+    with pytest.raises(LabError, match=r"holds no config\.json"):
         checkpoint.restore(tmp_path)
     checkpoint.create(tmp_path, make_run())
     with pytest.raises(LabError, match="holds no checkpoint yet"):
         checkpoint.restore(tmp_path)
     text = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(text | {"config": {"latent_size": 1}}))
-    with pytest.raises(LabError, match="config.json is damaged"):
+    with pytest.raises(LabError, match=r"config\.json is damaged"):
         checkpoint.restore(tmp_path)
 
 

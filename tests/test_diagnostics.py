@@ -1,15 +1,15 @@
 """vaejax.diagnostics: closed forms of a linear Gaussian model, and every image counted once.
 
 With decoder `x = z W + b + N(0, I)` and prior `N(0, I)`, `p(x) = N(b, W^T W + I)` and
-`p(z | x) = N((x - b) W^T S, S)` with `S = (I + W W^T)^-1`: diagonal if the rows of W are orthogonal,
-so that a linear encoder can be exactly right.
+`p(z | x) = N((x - b) W^T S, S)` with `S = (I + W W^T)^-1`: diagonal if the rows of W are
+orthogonal, so that a linear encoder can be exactly right.
 """
 
 import inspect
 import math
 import re
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -41,6 +41,20 @@ def random_params(config: Config, seed: int = 0) -> model.Params:
     return jax.tree.unflatten(tree, drawn)
 
 
+@cache
+def compiled(function: Any, config: Config, **static: int) -> Any:
+    """Of (params, images, key): compiled once for all tests."""
+    return jax.jit(partial(function, config, **static))
+
+
+@cache
+def lanes_of(function: Any) -> tuple[list[model.Params], Any]:
+    """Two models, and what they give side by side."""
+    lanes = [random_params(CONFIG, seed) for seed in range(2)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+    return lanes, diagnostics.over_lanes(function, CONFIG)(stacked, IMAGES, KEY)
+
+
 def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
     layer = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
     return {"params": {"Dense_0": layer}}
@@ -49,7 +63,8 @@ def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
 W = np.linalg.qr(RNG.normal(size=(12, 2)))[0].T * [[2.0], [0.7]]
 B = RNG.uniform(0.2, 0.8, 12)
 S = np.diag(1 / (1 + np.square(W).sum(1)))
-MARGINAL: Any = scipy.stats.multivariate_normal(B, W.T @ W + np.eye(12))
+gaussian: Any = scipy.stats.multivariate_normal
+MARGINAL = gaussian(B, W.T @ W + np.eye(12))
 NLL = -MARGINAL.logpdf(IMAGES / 255)
 
 
@@ -73,11 +88,10 @@ def test_no_figure_depends_on_the_batch_size(function: Any) -> None:
     """Eleven images fill one batch, or leave a remainder; binarized, so that all noise counts."""
     params = random_params(BINARIZED)
     whole = function(BINARIZED, params, IMAGES, KEY, batch_size=1000)
-    for batch_size in (1, 4):
-        batched = function(BINARIZED, params, IMAGES, KEY, batch_size=batch_size)
-        for got, want in zip(batched, whole, strict=True):
-            assert len(got) == 11
-            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    batched = function(BINARIZED, params, IMAGES, KEY, batch_size=4)
+    for got, want in zip(batched, whole, strict=True):
+        assert len(got) == 11
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("config", [CONFIG, SIGNED, replace(SIGNED, pixel_range="unit")])
@@ -87,8 +101,7 @@ def test_every_image_is_evaluated_once_in_its_place(config: Config) -> None:
     got = evaluate(config, params, IMAGES, KEY, batch_size=4)
     assert {len(figure) for figure in got} == {11}
     for index, image in enumerate(IMAGES):
-        x = image / np.float32(255) * (2 if config.pixel_range == "signed" else 1)
-        x = jnp.asarray(x - 1 if config.pixel_range == "signed" else x)
+        x = jnp.asarray(image / 255 * 2 - 1 if config.pixel_range == "signed" else image / 255)
         mean, logvar = model.encode(config, params, x)
         logits = model.decode(config, params, got.code[index])
         kl = loss.kl_divergence(mean, logvar)
@@ -104,7 +117,7 @@ def test_every_image_is_evaluated_once_in_its_place(config: Config) -> None:
 
 def test_codes_are_drawn_from_the_posterior_anew_for_each_image() -> None:
     params = linear_params(0.3, 1.5)
-    got = evaluate(LINEAR, params, np.tile(IMAGES[:1], (20_000, 1)), KEY)
+    got = compiled(evaluate, LINEAR)(params, np.tile(IMAGES[:1], (20_000, 1)), KEY)
     noise = np.float64(got.code - got.mean) / (1.5 * np.sqrt(np.diag(S)))
     _, p = scipy.stats.kstest(noise.ravel(), "norm")
     assert p > 1e-4
@@ -115,7 +128,7 @@ def test_codes_are_drawn_from_the_posterior_anew_for_each_image() -> None:
 def test_noise_is_a_function_of_the_key() -> None:
     params = random_params(BINARIZED)
     first, same, other = (
-        evaluate(BINARIZED, params, IMAGES, jax.random.key(seed)) for seed in (0, 0, 1)
+        compiled(evaluate, BINARIZED)(params, IMAGES, jax.random.key(seed)) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first.neg_elbo, same.neg_elbo)
     assert (first.code != other.code).all()
@@ -134,10 +147,10 @@ def test_an_ae_has_no_elbo_and_no_noise() -> None:
 
 @pytest.mark.parametrize(("shift", "widening"), [(0.0, 1.0), (0.3, 1.5)])
 def test_the_elbo_of_a_linear_model_has_its_closed_form_on_average(shift, widening) -> None:
-    draws = 20_000
+    draws, params = 20_000, linear_params(shift, widening)
     images = np.tile(IMAGES[:1], (draws, 1))
-    got = np.float64(evaluate(LINEAR, linear_params(shift, widening), images, KEY).neg_elbo)
-    exact = linear_neg_elbo(IMAGES[:1], shift, widening)[0]
+    got = np.float64(compiled(evaluate, LINEAR)(params, images, KEY).neg_elbo)
+    (exact,) = linear_neg_elbo(IMAGES[:1], shift, widening)
     assert abs(got.mean() - exact) < SE * got.std() / math.sqrt(draws)
 
 
@@ -145,13 +158,13 @@ def test_one_importance_sample_is_the_elbo_on_average() -> None:
     draws = 20_000
     images = np.tile(IMAGES[:1], (draws, 1))
     got = importance_nll(LINEAR, linear_params(0.3, 1.5), images, KEY, samples=1)
-    exact = linear_neg_elbo(IMAGES[:1], 0.3, 1.5)[0]
+    (exact,) = linear_neg_elbo(IMAGES[:1], 0.3, 1.5)
     nll = np.float64(got.nll)
     assert abs(nll.mean() - exact) < SE * nll.std() / math.sqrt(draws)
     np.testing.assert_allclose(got.effective_samples, 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [1, 7, 100])
+@pytest.mark.parametrize("samples", [1, 7])
 def test_the_exact_posterior_gives_the_exact_likelihood_with_any_samples(samples: int) -> None:
     """Every weight is p(x) itself, so all of them count."""
     got = importance_nll(LINEAR, linear_params(0.0, 1.0), IMAGES, KEY, samples=samples)
@@ -170,11 +183,10 @@ def test_many_samples_find_the_likelihood_with_a_wrong_posterior() -> None:
     assert got.nll.mean() < linear_neg_elbo(IMAGES, 0.3, 1.5).mean() - 0.5
 
 
-@pytest.mark.parametrize("config", [CONFIG, SIGNED, BINARIZED], ids=["grey", "signed", "binary"])
-def test_many_samples_bound_the_likelihood_tighter_than_the_elbo(config: Config) -> None:
-    params, images = random_params(config), np.tile(IMAGES, (100, 1))
-    neg_elbo = np.float64(evaluate(config, params, images, KEY).neg_elbo)
-    got = importance_nll(config, params, images, KEY, samples=64)
+def test_many_samples_bound_the_likelihood_tighter_than_the_elbo() -> None:
+    params, images = random_params(BINARIZED), np.tile(IMAGES, (100, 1))
+    neg_elbo = np.float64(evaluate(BINARIZED, params, images, KEY).neg_elbo)
+    got = importance_nll(BINARIZED, params, images, KEY, samples=64)
     difference = neg_elbo - got.nll
     assert difference.mean() > SE * difference.std() / math.sqrt(len(images))
     assert got.effective_samples.min() >= 1 - 1e-4
@@ -204,7 +216,7 @@ def test_the_aggregated_posterior_is_the_gaussian_of_its_moments(size: int) -> N
     mean, covariance = RNG.normal(size=size), factor @ factor.T + 0.1 * np.eye(size)
     got = diagnostics.aggregated_posterior(codes_with(mean, covariance))
     cross_entropy = (size * math.log(2 * math.pi) + np.trace(covariance) + mean @ mean) / 2
-    kl = cross_entropy - scipy.stats.multivariate_normal(mean, covariance).entropy()
+    kl = cross_entropy - gaussian(mean, covariance).entropy()
     np.testing.assert_allclose(got.mean, mean, atol=1e-5)
     np.testing.assert_allclose(got.covariance, covariance, atol=1e-5)
     np.testing.assert_allclose(got.kl_to_prior, kl, rtol=1e-4)
@@ -222,11 +234,9 @@ def test_a_constant_code_is_infinitely_far_from_the_prior() -> None:
 
 @pytest.mark.parametrize("function", [evaluate, importance_nll])
 def test_lanes_are_evaluated_like_single_models(function: Any) -> None:
-    lanes = [random_params(CONFIG, seed) for seed in range(3)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
-    together = jax.device_get(diagnostics.over_lanes(function, CONFIG)(stacked, IMAGES, KEY))
+    lanes, together = lanes_of(function)
     for index, params in enumerate(lanes):
-        alone = function(CONFIG, params, IMAGES, KEY)
+        alone = compiled(function, CONFIG)(params, IMAGES, KEY)
         for got, want in zip(together, alone, strict=True):
             np.testing.assert_allclose(got[index], want, rtol=1e-4, atol=1e-5)
 
@@ -239,12 +249,10 @@ def test_static_arguments_pass_through_the_lanes() -> None:
 
 
 def test_a_summary_averages_over_images() -> None:
-    lanes = [random_params(CONFIG, seed) for seed in range(2)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
-    evaluation = diagnostics.over_lanes(evaluate, CONFIG)(stacked, IMAGES, KEY)
+    _, evaluation = lanes_of(evaluate)
     got = diagnostics.summary(evaluation)
-    for index, params in enumerate(lanes):
-        one = evaluate(CONFIG, params, IMAGES, KEY)
+    for index in range(2):
+        one = jax.tree.map(lambda figure, index=index: figure[index], evaluation)
         want = {
             "neg_elbo_nats": np.mean(one.neg_elbo),
             "recon_nats": np.mean(one.recon),

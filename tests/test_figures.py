@@ -87,11 +87,11 @@ def test_curves_are_means_in_a_band_from_least_to_most() -> None:
     panel = Panel("a", "nats", {"vae": LINE}, floor=("floor", 0.2))
     (axes,) = figures.curves([panel], "latent size", "title").axes
     curve, floor = axes.lines
-    np.testing.assert_allclose(curve.get_xydata(), [[2, 2], [4, 5], [10, 0.7]])
-    np.testing.assert_allclose(floor.get_ydata(), 0.2)
+    np.testing.assert_allclose(np.asarray(curve.get_xydata()), [[2, 2], [4, 5], [10, 0.7]])
+    np.testing.assert_allclose(np.asarray(floor.get_ydata(), float), 0.2)
     (band,) = axes.collections
     assert isinstance(band, PolyCollection)
-    corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
+    corners = {(float(x), float(y)) for x, y in np.asarray(band.get_paths()[0].vertices)}
     assert corners == {(2, 1), (2, 3), (4, 5), (10, 0.5), (10, 0.9)}
     legend = axes.get_legend()
     assert legend is not None
@@ -109,7 +109,7 @@ def test_codes_lie_over_circles_of_one_two_and_three() -> None:
         (dots,) = axes.collections
         assert isinstance(dots, PathCollection)
         np.testing.assert_array_equal(dots.get_offsets(), points)
-        colours = np.unique(np.column_stack([dots.get_facecolors(), LABELS]), axis=0)
+        colours = np.unique(np.column_stack([np.asarray(dots.get_facecolor()), LABELS]), axis=0)
         assert len(np.unique(colours[:, :4], axis=0)) == len(colours) == 10  # one of each label
         radii = [np.linalg.norm(line.get_xydata(), axis=1) for line in axes.lines]
         np.testing.assert_allclose(radii, np.repeat([[1], [2], [3]], 200, 1))

@@ -52,7 +52,7 @@ def test_cross_entropy_and_its_gradient_are_right_at_any_logit(logit: float, x: 
     exact = x * np.logaddexp(0, -logit) + (1 - x) * np.logaddexp(0, logit)
     # sigmoid(logit) - x, as a difference that loses no digits
     exact_slope = (1 - x) * scipy.special.expit(logit) - x * scipy.special.expit(-logit)
-    smallest = np.finfo(np.float32).tiny  # below it, float32 is zero
+    smallest = float(np.finfo(np.float32).tiny)  # below it, float32 is zero
     np.testing.assert_allclose(value, exact, rtol=1e-6, atol=smallest)
     # the slope is a sum of terms of size 1, so it has absolute, not relative, precision
     np.testing.assert_allclose(slope, exact_slope, rtol=0, atol=2e-7)
@@ -95,7 +95,7 @@ def test_kl_is_the_mean_log_ratio_by_monte_carlo() -> None:
 def test_kl_is_the_mean_log_ratio_by_quadrature() -> None:
     """The log ratio is quadratic in z, for which three Gauss-Hermite nodes are exact."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(3)
-    mean, logvar = np.float64(MEAN)[..., None], np.float64(LOGVAR)[..., None]
+    mean, logvar = (np.asarray(moment, np.float64)[..., None] for moment in (MEAN, LOGVAR))
     ratio = log_ratio(mean + np.exp(logvar / 2) * nodes, mean, logvar, scipy.stats.norm)
     exact = (ratio * weights).sum(-1) / weights.sum()
     np.testing.assert_allclose(KL, exact, rtol=1e-5)

@@ -101,7 +101,7 @@ def test_a_row_that_is_no_json_leaves_the_old_rows_whole(tmp_path: Path) -> None
     path = tmp_path / "results.jsonl"
     records.append(path, ROWS)
     with pytest.raises(TypeError):
-        records.append(path, [{"fine": 1}, {(1, 2): 3}])
+        records.append(path, [{"fine": 1}, {"fine": {(1, 2): 3}}])
     assert records.read(path) == ROWS
 
 

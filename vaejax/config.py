@@ -180,16 +180,15 @@ class Run:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Run":
         lanes = fields["lanes"]
+        choices: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields["config"].items()
+        }
         return cls(
             fields["name"],
             fields["dataset"],
             fields["split"],
-            Config(
-                **{
-                    name: tuple(value) if isinstance(value, list) else value
-                    for name, value in fields["config"].items()
-                }
-            ),
+            Config(**choices),
             Knobs(
                 *(np.asarray([lane[name] for lane in lanes], np.float32) for name in Knobs._fields)
             ),
