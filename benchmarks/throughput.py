@@ -3,12 +3,10 @@
 What: a D-400-20-400-D Bernoulli VAE, batches of 128, Adam at 1e-3, on the whole training split.
 - compiled epoch: `train.fit`; N lanes (--lanes) are N models side by side in one program.
 - call per step: `train.step`, called from Python with each batch of a shuffled NumPy array.
-- torch loader: an `nn.Module` fed by a shuffling `DataLoader` over a `TensorDataset`.
-- torch tensor: the same, with batches indexed out of one tensor by `randperm`.
+- torch loader, torch tensor: an `nn.Module` fed by a `DataLoader`, or by `randperm` over a tensor.
 After a first epoch each, the loops take turns, so that a busy machine slows them alike. `time` is
 per example and model, relative to the first row: of medians, of the fastest measurements, and of
-the two of one round. `start`: the first epoch less a median one (JAX compiles). `loss`: nats per
-image in the last epoch; all should be alike.
+the two of a round. `start`: first epoch less a median one. `loss`: nats per image, last epoch.
 
 Command: python -m benchmarks.throughput [--lanes 1 8]     (needs pip install -e '.[bench]')
 Expect: TODO
@@ -168,7 +166,8 @@ def benchmark(flags: ThroughputFlags) -> None:
         import torch  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise LabError("PyTorch, to compare with, is missing: pip install -e '.[bench]'") from None
-    device = "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+    backend = jax.default_backend()
+    device = "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
     data = load(flags.dataset).images
     count = len(data) // BATCH * BATCH  # whole batches only, so that every loop sees every image
     images = np.array(data[:count]).reshape(count, -1)
@@ -182,9 +181,7 @@ def benchmark(flags: ThroughputFlags) -> None:
         *(Loop(f"{n} lanes", n, compiled_epochs(config, images, n)) for n in flags.lanes if n > 1),
     ]
     title = f"{flags.dataset}, {count:,} images, {flags.repeats} rounds of {flags.epochs} epochs\n"
-    title += (
-        f"jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__} on {device}"
-    )
+    title += f"jax {jax.__version__} on {backend}, torch {torch.__version__} on {device}"
     Console().print(tabulate(title, loops, measure(loops, flags), count))
     print("Absolute times are not stable: they change with the machine and with what else it does.")
 

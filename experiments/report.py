@@ -1,5 +1,6 @@
 """From rows to verdicts, a table in the terminal and the paths of what was written."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,12 @@ class Verdict(NamedTuple):
 def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Verdict:
     """Compare seeds: in each comparison every value on the left should be below every one on the
     right. HELD if so in all; FAILED if the reverse is so in any; else, or with less than two
-    values on the left, UNDECIDED."""
+    values on the left or one that is not a number, UNDECIDED."""
     pairs = comparisons.values()
-    if not pairs or any(len(low) < 2 for low, _ in pairs):
+    known = all(
+        len(low) > 1 and len(high) > 0 and np.isfinite([*low, *high]).all() for low, high in pairs
+    )
+    if not pairs or not known:
         verdict = "UNDECIDED"
     elif all(max(low) < min(high) for low, high in pairs):
         verdict = "HELD"
@@ -37,9 +41,10 @@ def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[f
 
 
 def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[float]:
-    """One figure of all seeds, by seed, of the rows that match."""
+    """One figure of all seeds, by seed, of the rows that match; NaN where it is not a number."""
     chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
-    return [row[name] for row in sorted(chosen, key=lambda row: row["seed"])]
+    chosen.sort(key=lambda row: row["seed"])
+    return [math.nan if row[name] is None else row[name] for row in chosen]
 
 
 def show(
@@ -65,8 +70,7 @@ def show(
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def _spread(seeds: Sequence[float | None], spec: str) -> str:
-    numbers = [value for value in seeds if value is not None]
-    if not numbers:
+def _spread(seeds: Sequence[float], spec: str) -> str:
+    if np.isnan(seeds).any():
         return "-"
-    return f"{np.mean(numbers):{spec}}\n±{(max(numbers) - min(numbers)) / 2:{spec}}"
+    return f"{np.mean(seeds):{spec}}\n±{(max(seeds) - min(seeds)) / 2:{spec}}"

@@ -94,7 +94,7 @@ def test_no_figure_depends_on_the_batch_size(function: Any) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [CONFIG, SIGNED, replace(SIGNED, pixel_range="unit")])
+@pytest.mark.parametrize("config", [CONFIG, SIGNED])
 def test_every_image_is_evaluated_once_in_its_place(config: Config) -> None:
     """Against a plain loop over the images, one at a time, with the code that was drawn."""
     params = random_params(config)
@@ -118,10 +118,10 @@ def test_every_image_is_evaluated_once_in_its_place(config: Config) -> None:
 def test_codes_are_drawn_from_the_posterior_anew_for_each_image() -> None:
     params = linear_params(0.3, 1.5)
     got = compiled(evaluate, LINEAR)(params, np.tile(IMAGES[:1], (20_000, 1)), KEY)
-    noise = np.float64(got.code - got.mean) / (1.5 * np.sqrt(np.diag(S)))
+    noise: Any = np.asarray(got.code - got.mean) / (1.5 * np.sqrt(np.diag(S)))
     _, p = scipy.stats.kstest(noise.ravel(), "norm")
-    assert p > 1e-4
-    assert abs(np.corrcoef(noise, rowvar=False)[0, 1]) < SE / math.sqrt(20_000)
+    assert p > 1e-6  # the share of keys that would be further off
+    assert abs(noise.prod(1).mean()) < SE / math.sqrt(20_000)  # of independent units, 0
     assert len(np.unique(got.code, axis=0)) == 20_000
 
 
@@ -179,18 +179,18 @@ def test_many_samples_find_the_likelihood_with_a_wrong_posterior() -> None:
     standard_error = np.sqrt(1 / np.float64(got.effective_samples) - 1 / samples)
     assert standard_error.max() < 0.01
     assert (abs(np.float64(got.nll) - NLL) < SE * standard_error).all()
-    # KL(q || p) of the wrong posterior is 0.59 nats, which one sample pays and many do not
+    # KL(q || p) of the wrong posterior is 0.73 nats, which one sample pays and many do not
     assert got.nll.mean() < linear_neg_elbo(IMAGES, 0.3, 1.5).mean() - 0.5
 
 
 def test_many_samples_bound_the_likelihood_tighter_than_the_elbo() -> None:
-    params, images = random_params(BINARIZED), np.tile(IMAGES, (100, 1))
+    params, images = random_params(BINARIZED), np.tile(IMAGES, (50, 1))
     neg_elbo = np.float64(evaluate(BINARIZED, params, images, KEY).neg_elbo)
-    got = importance_nll(BINARIZED, params, images, KEY, samples=64)
+    got = importance_nll(BINARIZED, params, images, KEY, samples=16)
     difference = neg_elbo - got.nll
     assert difference.mean() > SE * difference.std() / math.sqrt(len(images))
     assert got.effective_samples.min() >= 1 - 1e-4
-    assert got.effective_samples.max() <= 64 * (1 + 1e-4)
+    assert got.effective_samples.max() <= 16 * (1 + 1e-4)
     assert np.ptp(got.effective_samples) > 1
 
 
@@ -204,7 +204,7 @@ def test_a_unit_is_active_if_its_mean_varies_by_more_than_a_hundredth() -> None:
 
 def codes_with(mean: np.ndarray, covariance: np.ndarray) -> Any:
     """A sample with exactly these moments."""
-    code = RNG.normal(size=(50, len(mean)))
+    code = np.random.default_rng(0).normal(size=(50, len(mean)))
     code -= code.mean(0)
     white = code @ np.linalg.inv(np.linalg.cholesky(code.T @ code / len(code))).T
     return jnp.asarray(white @ np.linalg.cholesky(covariance).T + mean, jnp.float32)
@@ -212,8 +212,9 @@ def codes_with(mean: np.ndarray, covariance: np.ndarray) -> Any:
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_the_aggregated_posterior_is_the_gaussian_of_its_moments(size: int) -> None:
-    factor = RNG.normal(size=(size, size)) / 2
-    mean, covariance = RNG.normal(size=size), factor @ factor.T + 0.1 * np.eye(size)
+    rng = np.random.default_rng(size)
+    factor = rng.normal(size=(size, size)) / 2
+    mean, covariance = rng.normal(size=size), factor @ factor.T + 0.1 * np.eye(size)
     got = diagnostics.aggregated_posterior(codes_with(mean, covariance))
     cross_entropy = (size * math.log(2 * math.pi) + np.trace(covariance) + mean @ mean) / 2
     kl = cross_entropy - gaussian(mean, covariance).entropy()
@@ -271,8 +272,8 @@ def test_a_summary_averages_over_images() -> None:
 def test_sample_distances_are_those_of_samples_from_the_test_images() -> None:
     """Of Gaussian samples, whose moments are known: the pixels vary by W^T W, nothing else."""
     count = 20_000
-    test = RNG.integers(0, 256, (40, 12), np.uint8)
-    target = frechet.reference(RNG.integers(0, 256, (40, 12), np.uint8), test)
+    train, test = np.random.default_rng(1).integers(0, 256, (2, 40, 12), np.uint8)
+    target = frechet.reference(train, test)
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), linear_params(0.0, 1.0))
     got = diagnostics.sample_distances(LINEAR, stacked, target, count, KEY)
     basis = np.float64(target.space.components)

@@ -186,3 +186,15 @@ def test_bad_input_is_one_message_that_names_it(arguments, message, tmp_path, ca
 def test_a_full_disk_is_one_message(tmp_path, capsys):
     tmp_path.joinpath("latent_size").write_text("a file where the folder should be")
     assert "Cannot write" in fail(latent_size, capsys, *TINY, *SIZES, "--out", tmp_path)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("page", [latent_size, autoencoder])
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_every_study_runs_on_the_real_sets(page, dataset, tmp_path):
+    small = ["--quick", "--epochs", "1", "--widths", "32", "--latent-sizes", "2"]
+    run(page, "--dataset", dataset, *small, "--out", tmp_path)
+    (folder,) = tmp_path.iterdir()
+    rows = records.read(folder / "results.jsonl")
+    assert {row["dataset"] for row in rows} == {dataset}
+    assert all(0 < row["mse"] < 0.3 for row in rows)

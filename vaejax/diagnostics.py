@@ -125,9 +125,10 @@ class AggregatedPosterior(NamedTuple):
 
     mean: Float[Array, "*lanes latent"]
     covariance: Float[Array, "*lanes latent latent"]
-    kl_to_prior: Float[Array, "*lanes"]
-    """KL to N(0, I), in nats, of the Gaussian with these moments: 0 if they are those of the
-    prior, infinite if the codes fill no volume."""
+    distance_to_prior: Float[Array, "*lanes"]
+    """Squared 2-Wasserstein distance between N(0, I) and the Gaussian with these moments,
+    `|mean|^2 + tr(C + I - 2 C^(1/2))`, in squared code units: 0 only for the prior's moments,
+    the latent size if every code is 0."""
 
 
 @jax.jit
@@ -137,10 +138,9 @@ def aggregated_posterior(code: Float[Array, "*lanes n latent"]) -> AggregatedPos
     centred = code - mean[..., None, :]
     with jax.default_matmul_precision("highest"):
         covariance = jnp.swapaxes(centred, -1, -2) @ centred / code.shape[-2]
-    trace = jnp.trace(covariance, axis1=-2, axis2=-1)
-    log_volume = jnp.linalg.slogdet(covariance).logabsdet
-    kl = (trace + jnp.square(mean).sum(-1) - code.shape[-1] - log_volume) / 2
-    return AggregatedPosterior(mean, covariance, kl)
+    spread = jnp.sqrt(jnp.linalg.eigvalsh(covariance).clip(0))
+    distance = jnp.square(mean).sum(-1) + jnp.square(spread - 1).sum(-1)
+    return AggregatedPosterior(mean, covariance, distance)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Float[Array, "*shape"]]:
@@ -153,7 +153,7 @@ def summary(evaluation: Evaluation) -> dict[str, Float[Array, "*shape"]]:
         "mse": evaluation.mse.mean(-1),
         "active_units": active_units(evaluation.mean).sum(-1),
         "kl_per_unit_nats": evaluation.kl.mean(-2),
-        "code_kl_to_prior_nats": aggregated_posterior(evaluation.code).kl_to_prior,
+        "code_distance_to_prior": aggregated_posterior(evaluation.code).distance_to_prior,
     }
 
 
