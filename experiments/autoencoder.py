@@ -3,8 +3,8 @@
 C1: an AE compresses images through a small code. Measured: test MSE against PCA of equal size.
 C2: decoding a Gaussian code gives noise with an AE, images with a VAE. Measured: Frechet distance
 of prior samples from the test images (floor: training against test images).
-C3: the KL term pulls the codes to N(0, I). Measured: the squared 2-Wasserstein distance from N(0, I)
-of the Gaussian with the mean and covariance of all test codes, with and without the term.
+C3: the KL term pulls the codes to N(0, I). Measured: the squared 2-Wasserstein distance of the
+Gaussian with the mean and covariance of all test codes from N(0, I), with and without the term.
 
 Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side.
 Figures: mse.png, samples.png, codes.png (the test codes of 2 units, or of the smallest size).

@@ -1,6 +1,7 @@
 """What the pages have in common: load the data, train, measure and record every run."""
 
 import functools
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def load_data(flags: Flags) -> Data:
 def keep_compiled_programs() -> None:
     """Have jax keep what it compiles in the cache directory, so that the next command starts
     faster; a `JAX_COMPILATION_CACHE_DIR` of the user's own is left as it is."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

@@ -24,7 +24,7 @@ ROOMS = {
     "vaejax.loss": "config model",
     "vaejax.train": "config errors loss model",
     "vaejax.sweep": "config errors train",
-    "vaejax.diagnostics": "config frechet loss model",
+    "vaejax.diagnostics": "config errors frechet loss model",
     "vaejax.checkpoint": "config errors records train",
 }
 """The rooms of vaejax that each of them may import."""

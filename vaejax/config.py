@@ -7,12 +7,15 @@ arrays: any grid of them trains in one program (see `train.fit`).
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from vaejax.errors import LabError
+
+if TYPE_CHECKING:  # jax is not needed to say what a run is, and slow to import
+    from jax import Array
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"]
 Model = Literal["vae", "ae"]
@@ -74,7 +77,7 @@ class Config:
             "batch_size": (self.batch_size,),
         }
         for name, values in sizes.items():
-            if any(value < 1 for value in values):
+            if any(value != int(value) or value < 1 for value in values):
                 raise LabError(f"{name}={getattr(self, name)}: use whole numbers of at least 1.")
         if self.likelihood == "bernoulli" and self.output != "sigmoid":
             raise LabError(
@@ -104,10 +107,10 @@ class Config:
 class Knobs(NamedTuple):
     """Numbers that may differ from lane to lane; arrays of shape [] (one model) or [lanes]."""
 
-    learning_rate: Float[Array | np.ndarray, "*lanes"]
-    recon_scale: Float[Array | np.ndarray, "*lanes"]
+    learning_rate: "Float[Array | np.ndarray, '*lanes']"
+    recon_scale: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the error averaged over pixels."""
-    kl_weight: Float[Array | np.ndarray, "*lanes"]
+    kl_weight: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the KL summed over latent units, in nats."""
 
 
@@ -126,12 +129,15 @@ def knobs(
     if isinstance(recon_scale, str) and recon_scale != "elbo":
         raise LabError(f"recon_scale={recon_scale!r}: use a positive number or 'elbo'.")
     scale = config.elbo_scale if recon_scale == "elbo" else float(recon_scale)
-    for name, value in (("learning_rate", learning_rate), ("recon_scale", scale)):
-        if not (math.isfinite(value) and value > 0):
-            raise LabError(f"{name}={value}: use a positive number.")
-    if not (math.isfinite(kl_weight) and kl_weight >= 0):
-        raise LabError(f"kl_weight={kl_weight}: use 0 or a positive number.")
-    return Knobs(*(np.asarray(value, np.float32) for value in (learning_rate, scale, kl_weight)))
+    chosen = {"learning_rate": learning_rate, "recon_scale": scale, "kl_weight": kl_weight}
+    with np.errstate(over="ignore", under="ignore"):
+        stored = {name: np.asarray(value, np.float32) for name, value in chosen.items()}
+    for name, value in chosen.items():
+        lowest = 0 if name == "kl_weight" else np.finfo(np.float32).tiny
+        if not lowest <= stored[name] < np.inf:
+            needed = "0 or a positive number" if name == "kl_weight" else "a positive number"
+            raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
+    return Knobs(**stored)
 
 
 def stack(lanes: list[Knobs]) -> Knobs:
@@ -144,7 +150,7 @@ class Run:
     """Models trained together: one Config, and for each lane its knobs and its seed.
 
     Raises:
-        LabError: no seed, or one out of range.
+        LabError: no seed, one out of range, or not as many knobs as seeds.
     """
 
     name: str
@@ -159,6 +165,9 @@ class Run:
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
             raise LabError(f"seeds={self.seeds}: use one or more whole numbers from 0 to 2^31 - 1.")
+
+        if any(values.shape != (len(self.seeds),) for values in self.knobs):
+            raise LabError(f"{len(self.seeds)} seeds need as many of each knob, one for each lane.")
 
     def lane(self, index: int) -> dict[str, int | float]:
         """Seed and knobs of one lane, by name; a knob as the shortest number of its float32."""

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Key, UInt8
 
 from vaejax import frechet, loss, model
 from vaejax.config import Config
+from vaejax.errors import LabError
 
 ACTIVE_VARIANCE = 0.01
 """A latent unit is active if its posterior mean varies more than this over images (Burda et al.
@@ -93,7 +94,13 @@ def importance_nll(
     batch_size: int = 500,
 ) -> ImportanceEstimate:
     """`-log 1/k sum_i p(x, z_i) / q(z_i | x)` (Burda et al. 2016, equation 8). Each image is
-    encoded once, then one code per image is decoded at a time. VAEs only."""
+    encoded once, then one code per image is decoded at a time.
+
+    Raises:
+        LabError: an AE, which has no likelihood.
+    """
+    if config.model == "ae":
+        raise LabError("An AE has no likelihood: importance_nll is for model='vae'.")
 
     def one(image: Array, key: Array) -> ImportanceEstimate:
         pixel_key, code_key = jax.random.split(key)
@@ -143,7 +150,7 @@ def aggregated_posterior(code: Float[Array, "*lanes n latent"]) -> AggregatedPos
     return AggregatedPosterior(mean, covariance, distance)
 
 
-def summary(evaluation: Evaluation) -> dict[str, Float[Array, "*shape"]]:
+def summary(evaluation: Evaluation) -> dict[str, Array]:
     """The figures of a split, averaged over its images, by name and unit; arrays [lanes], or
     [lanes, latent] per unit."""
     return {

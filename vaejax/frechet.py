@@ -26,7 +26,7 @@ class Moments(NamedTuple):
 def moments(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Moments:
     """Feature moments of images with pixels in [0, 1]."""
     features = project(space, pixels).astype(np.float64)
-    return Moments(features.mean(0), np.cov(features, rowvar=False, bias=True))
+    return Moments(features.mean(0), np.atleast_2d(np.cov(features, rowvar=False, bias=True)))
 
 
 class Reference(NamedTuple):

@@ -7,7 +7,6 @@ contains either weight: for squared error it is that of a unit-variance Gaussian
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.config import Config, Knobs
@@ -18,7 +17,9 @@ def cross_entropy(
     logits: Float[Array, "*shape"], x: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """`-log Bernoulli(x; sigmoid(logits))` of each pixel in nats, finite at any finite logit."""
-    return jnp.maximum(logits, 0) - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # `where`, not `maximum`: jax would split the slope of the latter at 0, but not that of `abs`.
+    positive = jnp.where(logits >= 0, logits, 0)
+    return positive - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
 
 
 def reconstruction_error(
@@ -59,17 +60,17 @@ def objective(
     return weighted if config.model == "ae" else weighted + kl_weight * kl.sum(-1)
 
 
-def effective_beta(config: Config, knobs: Knobs) -> Float[Array | np.ndarray, "*lanes"]:
+def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The beta of the beta-VAE (Higgins et al. 2017) that this objective is: the weight of KL once
     the reconstruction is that of the true ELBO (unit variance, if Gaussian). 0 for an AE."""
-    weight = knobs.kl_weight * (config.model == "vae")
-    return weight * config.elbo_scale / knobs.recon_scale
+    weight = jnp.asarray(knobs.kl_weight) * (config.model == "vae")
+    return weight * config.elbo_scale / jnp.asarray(knobs.recon_scale)
 
 
-def effective_sigma(config: Config, knobs: Knobs) -> Float[Array | np.ndarray, "*lanes"]:
+def effective_sigma(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The decoder standard deviation at which this objective is a true ELBO, in units of the pixel
     range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where there is
     none: a Bernoulli likelihood has no sigma, an AE no ELBO."""
     if config.likelihood == "bernoulli" or config.model == "ae":
-        return np.full(np.shape(knobs.recon_scale), np.nan, np.float32)
+        return jnp.full_like(effective_beta(config, knobs), jnp.nan)
     return effective_beta(config, knobs) ** 0.5

@@ -49,6 +49,8 @@ def write_json(path: Path, content: Any) -> None:
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
     old = path.read_bytes() if path.exists() else b""
+    if old and not old.endswith(b"\n"):
+        old += b"\n"  # as an editor may leave it
     new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
     write_bytes(path, old + new.encode())
 
@@ -63,7 +65,7 @@ def read(path: Path) -> list[Row]:
         return []
     try:
         return [json.loads(line) for line in path.read_text().splitlines()]
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
 
 
@@ -77,4 +79,6 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return plain(np.asarray(value).tolist())
+    if isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__array__"):
+        return plain(np.asarray(value).tolist())
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
