@@ -70,18 +70,18 @@ def draw(
     import numpy as np
     from scipy.stats import norm
 
-    from experiments.study import EVALUATION_SEED
+    from experiments.study import FIGURE_SEED
     from vaejax import figures, model
 
     def show(z: jax.Array) -> np.ndarray:
         return np.asarray(model.images_of(config, params, z)).reshape(-1, *config.image_shape)
 
-    key = jax.random.key(EVALUATION_SEED)
+    keys = jax.random.split(jax.random.key(FIGURE_SEED))
     flat = jnp.asarray(test.images.reshape(len(test.images), -1))
-    posterior = model.encode(config, params, model.to_pixels(config, flat, key))
+    posterior = model.encode(config, params, model.to_pixels(config, flat, keys[0]))
     inputs = test.images[:SHOWN] / np.float32(255)
     rows = {"input": inputs, "output": show(posterior.mean[:SHOWN])}
-    prior = jax.random.normal(key, (64, config.latent_size))
+    prior = jax.random.normal(keys[1], (64, config.latent_size))
     drawn = {
         "reconstructions": figures.strips(rows, "Test images, decoded posterior means"),
         "samples": figures.grids([{"": show(prior)}], 8, "Images of codes drawn from N(0, I)"),
@@ -112,7 +112,7 @@ def main() -> None:
         from rich.console import Console
         from rich.table import Table
 
-        from experiments import study
+        from experiments import provenance, study
         from vaejax import checkpoint
         from vaejax.data import load
 
@@ -129,8 +129,8 @@ def main() -> None:
         order = [int(unit) for unit in np.argsort(-per_unit, kind="stable")]
 
         console = Console(highlight=False)
-        console.print(study.describe(run))
-        sigma, beta = study.effective(run, flags.lane)
+        console.print(provenance.describe(run))
+        sigma, beta = provenance.effective(run, flags.lane)
         about = {"epochs": saved.epoch, "lane": flags.lane, **run.lane(flags.lane)}
         about |= {"effective_sigma": sigma, "effective_beta": beta}
         table = Table("", "value", title=f"{flags.folder}: {run.dataset}, whole test set")

@@ -97,8 +97,7 @@ def measure(
         ),
     }
     return [
-        {name: figure[lane] for name, figure in figures.items()}
-        | {"nll_samples": flags.nll_samples, "frechet_floor": target.floor}
+        {name: figure[lane] for name, figure in figures.items()} | {"frechet_floor": target.floor}
         for lane in range(len(run.seeds))
     ]
 
@@ -120,18 +119,18 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     curves = figures.curves(panels, "latent units", title)
 
     originals = study.unit_pixels(data, data.test[:SHOWN])
+    keys = jax.random.split(jax.random.key(study.FIGURE_SEED))
     samples, strips = {"test images": originals}, {"input": originals[:16]}
     for size in sizes:
         run, saved = checkpoint.restore(folder / f"z{size}")
         params = study.lane_of(saved.state.params, 0)
-        key = jax.random.key(study.EVALUATION_SEED)
-        drawn = model.sample(run.config, params, key, SHOWN)
+        drawn = model.sample(run.config, params, keys[0], SHOWN)
         samples[f"{size} latent units"] = np.asarray(drawn).reshape(-1, *data.shape)
-        x = model.to_pixels(run.config, jax.numpy.asarray(data.test[:16]), key)
+        x = model.to_pixels(run.config, jax.numpy.asarray(data.test[:16]), keys[1])
         z = model.encode(run.config, params, x).mean
         output = model.images_of(run.config, params, z)
         strips[f"{size} units"] = np.asarray(output).reshape(-1, *data.shape)
-    seed = f"seed {min(row['seed'] for row in rows)}"
+    seed = f"seed {rows[0]['seed']}"
     return [
         figures.save(curves, folder / "curves.png"),
         figures.save(figures.grids([samples], 8, f"Prior samples, {seed}"), folder / "samples.png"),
@@ -164,17 +163,20 @@ def main() -> None:
     with failing_clearly():
         flags = parse(LatentSizeFlags, __doc__)
         from experiments import report, study
-        from vaejax import frechet
+        from vaejax import frechet, theory
 
         study.keep_compiled_programs()
         data = study.load_data(flags)
         folder = flags.folder / "latent_size"
-        target = frechet.reference(data.train, data.test)
-        rows = study.execute(
-            flags, folder, data, runs(flags, data), partial(measure, flags, data, target)
+        space = theory.pca(data.train, min(frechet.FEATURES, data.train.shape[1]))
+        target = frechet.reference(space, data.train, data.test)
+        measured = partial(measure, flags, data, target)
+        rows, diverged = study.execute(
+            flags, folder, data, runs(flags, data), measured, nll_samples=flags.nll_samples
         )
-        rows = [row for row in rows if row["latent_size"] in flags.latent_sizes]
-        report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
+        if rows:
+            report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
+        study.refuse_divergence(diverged)
 
 
 if __name__ == "__main__":

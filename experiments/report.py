@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vaejax import records
+from vaejax.errors import LabError
 
 
 class Verdict(NamedTuple):
@@ -42,8 +43,13 @@ def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[f
 
 def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[float]:
     """One figure of all seeds, by seed, of the rows that match; NaN where it is not a number."""
-    chosen = [row for row in rows if all(row[key] == value for key, value in where.items())]
-    chosen.sort(key=lambda row: row["seed"])
+    chosen = [row for row in rows if all(row.get(key) == value for key, value in where.items())]
+    chosen.sort(key=lambda row: row.get("seed", 0))
+    if lacking := [row for row in chosen if name not in row]:
+        raise LabError(
+            f"The row of {lacking[0].get('run')}, lane {lacking[0].get('lane')} in results.jsonl "
+            f"lacks {name}: delete that line, and --resume measures it again."
+        )
     return [math.nan if row[name] is None else row[name] for row in chosen]
 
 
@@ -56,6 +62,8 @@ def show(
 ) -> None:
     """Table (figure name -> format; mean over seeds and half the range), verdicts, paths."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a file has room for every column
     headers = [name.replace("_", " ") for name in columns]
     table = Table("run", *headers, title=f"{folder}: mean over seeds, ± half their range")
     for run in dict.fromkeys(row["run"] for row in rows):

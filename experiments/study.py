@@ -1,11 +1,7 @@
 """What the pages have in common: load the data, train, measure and record every run."""
 
-import functools
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
-from vaejax import checkpoint, loss, records, train
+from experiments.provenance import describe, identity
+from vaejax import checkpoint, records, train
 from vaejax.config import Run
 from vaejax.data import cache, load
 from vaejax.errors import LabError
 
-EVALUATION_SEED = 2**31  # beyond the seeds that a run may have, so that no key is used twice
+# Beyond the seeds that a run may have, so that no key is used twice.
+EVALUATION_SEED, FIGURE_SEED = 2**31, 2**31 + 1
 
 
 class Data(NamedTuple):
@@ -67,20 +65,12 @@ def unit_pixels(data: Data, images: np.ndarray) -> np.ndarray:
 def train_run(
     run: Run, folder: Path, images: jax.Array, epochs: int, every: int, progress: Progress
 ) -> checkpoint.Saved:
-    """Train a run up to `epochs`, from its newest checkpoint if there is one, saving as it goes.
-
-    Raises:
-        LabError: the folder holds another run, or one trained for longer.
-    """
-    checkpoint.create(folder, run)
+    """Train a run up to `epochs`, from its newest checkpoint if there is one, saving as it goes."""
     done = checkpoint.latest(folder)
     saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
-    if saved.epoch > epochs:
-        raise LabError(
-            f"{folder} was trained for {saved.epoch} epochs already: ask for --epochs "
-            f"{saved.epoch} or more, or another --out."
-        )
     task = progress.add_task(run.name, total=epochs, completed=saved.epoch, objective="")
+    if saved.state.diverged.all():
+        return saved
     for state, trace in train.fit(run.config, run.knobs, saved.state, images, epochs - saved.epoch):
         saved = checkpoint.Saved(state, saved.history.extended(trace))
         all_diverged = bool(state.diverged.all())
@@ -99,12 +89,15 @@ def execute(
     data: Data,
     runs: Sequence[Run],
     measure: Callable[[Run, train.State], Sequence[records.Row]],
-) -> list[records.Row]:
-    """Train, measure and record every run that is not recorded yet; returns all rows.
+    **settings: Any,
+) -> tuple[list[records.Row], list[str]]:
+    """Train, measure and record every run that is not recorded yet with these epochs and
+    `settings` of the measurement; a run already trained is only measured again.
+
+    Returns the rows of these runs, and a line for each lane that diverged: it has no row.
 
     Raises:
-        LabError: there are results already and no `--resume`; or, once everything else is
-            recorded, some lanes diverged.
+        LabError: there are results already and no `--resume`, or those of other flags.
     """
     results = folder / "results.jsonl"
     if not flags.resume and any(folder.glob("*")):
@@ -112,9 +105,16 @@ def execute(
             f"{folder} holds results already: continue or redraw them with --resume, or choose "
             "another --out."
         )
-    console = Console(stderr=True)
     epochs = flags.run_epochs(len(data.train))
     every = flags.checkpoint_every or max(1, epochs // 10)
+    settings = {"epochs": epochs, **settings}
+    _refuse_other_flags(folder, runs, len(data.train), epochs)
+
+    def recorded(run: Run) -> list[records.Row]:
+        wanted = {"run": run.name, **settings}
+        return [row for row in records.read(results) if wanted.items() <= _scalars(row).items()]
+
+    console = Console(stderr=True)
     images = jnp.asarray(data.train)
     diverged: list[str] = []
     columns = (
@@ -127,32 +127,51 @@ def execute(
     )
     with Progress(*columns, console=console) as progress:
         for run in runs:
-            checkpoint.create(folder / run.name, run)
-            recorded = {
-                row["lane"]
-                for row in records.read(results)
-                if (row["run"], row["epochs"]) == (run.name, epochs)
-            }
-            if len(recorded) == len(run.seeds):
+            done = {row["lane"] for row in recorded(run)}
+            if len(done) == len(run.seeds):
                 continue
+            checkpoint.create(folder / run.name, run)
             console.print(describe(run), highlight=False)
             saved = train_run(run, folder / run.name, images, epochs, every, progress)
-            rows = [
-                identity(folder, run, lane, epochs) | row
-                for lane, row in enumerate(measure(run, saved.state))
-                if lane not in recorded and not saved.state.diverged[lane]
-            ]
-            records.append(results, rows)
+            healthy = set(np.flatnonzero(~np.asarray(saved.state.diverged)).tolist())
+            if healthy - done:
+                rows = measure(run, saved.state)
+                new = sorted(healthy - done)
+                records.append(
+                    results,
+                    [identity(folder.name, run, lane) | settings | rows[lane] for lane in new],
+                )
             diverged += _divergences(folder, run, saved, len(images))
-    rows = [row for row in records.read(results) if row["epochs"] == epochs]
+    return [row for run in runs for row in recorded(run)], diverged
+
+
+def refuse_divergence(diverged: Sequence[str]) -> None:
+    """End the command if any lane diverged, once all that is healthy is recorded and shown."""
     if diverged:
         raise LabError(
             "Training diverged (a number was not finite):\n  "
             + "\n  ".join(diverged)
-            + f"\nThe other models are recorded in {results}. Lower --learning-rate, or "
-            "--recon-scale."
+            + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
         )
-    return rows
+
+
+def _refuse_other_flags(folder: Path, runs: Sequence[Run], images: int, epochs: int) -> None:
+    """Before anything is written: batches that can be filled, runs that are those of the folder."""
+    for run in runs:
+        train.steps_per_epoch(run.config, images)
+        trained = checkpoint.latest(folder / run.name)
+        if trained is None:
+            continue
+        checkpoint.create(folder / run.name, run)
+        if trained > epochs:
+            raise LabError(
+                f"{folder / run.name} was trained for {trained} epochs already: ask for --epochs "
+                f"{trained} or more, or another --out."
+            )
+
+
+def _scalars(row: records.Row) -> records.Row:
+    return {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
 
 
 def lane_of(stacked: Any, lane: int) -> Any:
@@ -160,76 +179,8 @@ def lane_of(stacked: Any, lane: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[lane], stacked)
 
 
-def describe(run: Run) -> str:
-    """One line: the net, what it is trained on, and the sigma and beta that this amounts to."""
-    config = run.config
-    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
-    net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
-    scales = []
-    for index in range(len(run.seeds)):
-        lane, (sigma, beta) = run.lane(index), effective(run, index)
-        scales.append(
-            f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
-            f"sigma {_show(sigma)}, beta {_show(beta)}"
-        )
-    distinct = "; ".join(dict.fromkeys(scales))
-    return f"{run.name}: {config.model} {net}, {config.likelihood}, {len(scales)} lanes; {distinct}"
-
-
-def effective(run: Run, lane: int) -> tuple[float, float]:
-    """Effective decoder sigma (NaN if there is none) and beta of one lane."""
-    sigma, beta = (
-        loss.effective_sigma(run.config, run.knobs),
-        loss.effective_beta(run.config, run.knobs),
-    )
-    return float(sigma[lane]), float(beta[lane])
-
-
-def identity(folder: Path, run: Run, lane: int, epochs: int) -> records.Row:
-    """What a row says about where it comes from."""
-    sigma, beta = effective(run, lane)
-    described = run.to_json()
-    return {
-        "study": folder.name,
-        "dataset": run.dataset,
-        "split": run.split,
-        "run": run.name,
-        "lane": lane,
-        "latent_size": run.config.latent_size,
-        "epochs": epochs,
-        **run.lane(lane),
-        "effective_sigma": sigma,
-        "effective_beta": beta,
-        "config": described["config"],
-        **provenance(),
-    }
-
-
-@functools.cache
-def provenance() -> dict[str, Any]:
-    """Versions, device and commit of this process."""
-    packages = ("jax", "flax", "optax", "numpy")
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in packages},
-        "device": jax.devices()[0].device_kind,
-        "commit": git.stdout.strip() or None,
-    }
-
-
-def _show(value: float) -> str:
-    return "none" if np.isnan(value) else f"{value:.4g}"
-
-
 def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:
-    steps = images // run.config.batch_size
+    steps = train.steps_per_epoch(run.config, images)
     lines = []
     for lane in map(int, np.flatnonzero(saved.state.diverged)):
         good = int(saved.state.step[lane]) // steps

@@ -17,10 +17,11 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 def pytest_collection_modifyitems(config, items):
     """Without the real data its tests are left out, unless they were asked for: then they fail."""
-    asked = config.getoption("-m") == "real_data"
-    found = (Path(os.environ.get("TFDS_DATA_DIR", "")) / "mnist").is_dir()
-    if asked and not found:
-        raise pytest.UsageError("TFDS_DATA_DIR names no directory with mnist in it")
+    chosen = config.getoption("-m") or ""
+    asked = "real_data" in chosen and "not real_data" not in chosen
+    root = Path(os.environ.get("TFDS_DATA_DIR", "-"))
+    if asked and not all((root / name).is_dir() for name in ("mnist", "cifar10")):
+        raise pytest.UsageError("TFDS_DATA_DIR names no directory with mnist and cifar10 in it")
     for item in items:
         if "real_data" in item.keywords and not asked:
             item.add_marker(pytest.mark.skip(reason="asked for with -m real_data"))

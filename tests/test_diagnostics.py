@@ -19,7 +19,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from vaejax import diagnostics, frechet, loss, model
+from vaejax import diagnostics, frechet, loss, model, theory
 from vaejax.config import Config
 from vaejax.diagnostics import evaluate, importance_nll
 
@@ -276,7 +276,7 @@ def test_sample_distances_are_those_of_samples_from_the_test_images() -> None:
     """Of Gaussian samples, whose moments are known: the pixels vary by W^T W, nothing else."""
     count = 20_000
     train, test = np.random.default_rng(1).integers(0, 256, (2, 40, 12), np.uint8)
-    target = frechet.reference(train, test)
+    target = frechet.reference(theory.pca(train, 12), train, test)
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), linear_params(0.0, 1.0))
     got = diagnostics.sample_distances(LINEAR, stacked, target, count, KEY)
     basis = np.float64(target.space.components)

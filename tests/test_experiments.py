@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import autoencoder, inspect_checkpoint, latent_size, study
+from experiments import autoencoder, inspect_checkpoint, latent_size, provenance, study
 from experiments.flags import Flags
 from vaejax import checkpoint, records, train
 from vaejax.config import Run, knobs, stack
-from vaejax.errors import LabError
 
 TINY = ["--dataset", "digits", "--epochs", "2", "--widths", "16", "--seeds", "0", "1"]
 SIZES = ["--latent-sizes", "2", "3"]
@@ -64,7 +64,7 @@ def test_resuming_a_finished_study_trains_nothing_and_redraws(finished, monkeypa
     before = (finished / "results.jsonl").read_bytes()
     (finished / "curves.png").unlink()
     monkeypatch.setattr(train, "fit", None)
-    run(latent_size, *TINY, *SIZES, "--out", finished.parent, "--resume")
+    run(latent_size, *TINY, *SIZES, "--nll-samples", 5, "--out", finished.parent, "--resume")
     assert (finished / "results.jsonl").read_bytes() == before
     assert (finished / "curves.png").exists()
 
@@ -149,9 +149,11 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path):
     config = flags.config(data.shape, latent_size=2)
     grid = stack([knobs(config, learning_rate=1e38), knobs(config)])
     mixed = Run("grid", "digits", data.split, config, grid, (0, 1))
-    with pytest.raises(LabError, match=r"grid lane 0 \(seed 0, learning_rate 1e\+38"):
-        study.execute(flags, tmp_path, data, [mixed], lambda *_: [{"mse": 1.0}, {"mse": 2.0}])
-    rows = records.read(tmp_path / "results.jsonl")
+    rows, (diverged,) = study.execute(
+        flags, tmp_path, data, [mixed], lambda *_: [{"mse": 1.0}, {"mse": 2.0}]
+    )
+    assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
+    assert rows == records.read(tmp_path / "results.jsonl")
     assert [(row["lane"], row["mse"]) for row in rows] == [(1, 2.0)]
 
 
@@ -183,9 +185,18 @@ def test_bad_input_is_one_message_that_names_it(arguments, message, tmp_path, ca
     assert not (tmp_path / "latent_size/results.jsonl").exists()
 
 
-def test_a_full_disk_is_one_message(tmp_path, capsys):
-    tmp_path.joinpath("latent_size").write_text("a file where the folder should be")
-    assert "Cannot write" in fail(latent_size, capsys, *TINY, *SIZES, "--out", tmp_path)
+def test_a_full_disk_and_a_file_in_the_way_are_one_message_each(tmp_path, capsys, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        message = fail(latent_size, capsys, *TINY, *SIZES, "--out", tmp_path)
+    assert "Cannot write" in message
+    assert "No space left on device. Free some space" in message
+    (tmp_path / "file").write_text("in the way")
+    message = fail(latent_size, capsys, *TINY, *SIZES, "--out", tmp_path / "file")
+    assert "Not a directory" in message
 
 
 @pytest.mark.real_data
@@ -198,3 +209,42 @@ def test_every_study_runs_on_the_real_sets(page, dataset, tmp_path):
     rows = records.read(folder / "results.jsonl")
     assert {row["dataset"] for row in rows} == {dataset}
     assert all(0 < row["mse"] < 0.3 for row in rows)
+
+
+def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys):
+    wrong = [*TINY, "--latent-sizes", "2", "--nll-samples", 2, "--out", tmp_path]
+    assert "--batch-size 1438" in fail(latent_size, capsys, *wrong, "--batch-size", 5000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_importance_samples_are_measured_again_without_training(finished, monkeypatch):
+    before = records.read(finished / "results.jsonl")
+    monkeypatch.setattr(train, "epoch_lanes", None)
+    more = ["--nll-samples", 6, "--out", finished.parent, "--resume"]
+    run(latent_size, *TINY, *SIZES, *more)
+    rows = records.read(finished / "results.jsonl")
+    assert rows[: len(before)] == before
+    assert [row["nll_samples"] for row in rows[len(before) :]] == [6] * 4
+
+
+def test_a_row_that_lacks_a_figure_is_named(finished, tmp_path, capsys):
+    copy = tmp_path / "latent_size"
+    shutil.copytree(finished, copy)
+    rows = records.read(copy / "results.jsonl")
+    del rows[0]["mse"]
+    (copy / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    again = [*TINY, *SIZES, "--nll-samples", 5, "--out", tmp_path, "--resume"]
+    assert "row of z2, lane 0 in results.jsonl lacks mse" in fail(latent_size, capsys, *again)
+
+
+def test_learning_that_overflows_the_optimizer_counts_as_diverged(tmp_path, capsys):
+    huge = ["--recon-scale", "1e24", "--latent-sizes", "2", "--out", tmp_path]
+    assert "Training diverged" in fail(latent_size, capsys, *TINY, *huge)
+
+
+def test_without_git_a_row_names_no_commit(monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert provenance._commit() is None

@@ -77,8 +77,8 @@ def test_a_shift_of_all_pixels_is_its_squared_length() -> None:
 
 
 def test_the_floor_is_the_distance_of_the_training_images_from_the_test_images() -> None:
-    got = frechet.reference(IMAGES, TEST)
     space = theory.pca(IMAGES, 12)
+    got = frechet.reference(space, IMAGES, TEST)
     of_train, of_test = (
         frechet.moments(space, (x / 255).astype(np.float32)) for x in (IMAGES, TEST)
     )
@@ -86,4 +86,4 @@ def test_the_floor_is_the_distance_of_the_training_images_from_the_test_images()
     np.testing.assert_allclose(got.test.mean, of_test.mean, atol=1e-6)
     np.testing.assert_allclose(got.test.covariance, of_test.covariance, atol=1e-6)
     # no more than rounding: the pixels are float32
-    np.testing.assert_allclose(frechet.reference(IMAGES, IMAGES).floor, 0, atol=1e-9)
+    np.testing.assert_allclose(frechet.reference(space, IMAGES, IMAGES).floor, 0, atol=1e-9)

@@ -33,10 +33,11 @@ PAGES = {
     "experiments": "",
     "experiments.flags": "",
     "experiments.report": "",
-    "experiments.study": "flags",
+    "experiments.provenance": "",
+    "experiments.study": "flags provenance",
     "experiments.autoencoder": "flags report study",
     "experiments.latent_size": "flags report study",
-    "experiments.inspect_checkpoint": "flags study",
+    "experiments.inspect_checkpoint": "flags provenance study",
 }
 """The modules of experiments that each of them may import, beside all of vaejax."""
 

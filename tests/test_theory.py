@@ -73,3 +73,17 @@ def test_fewer_images_than_pixels_leave_no_variance_for_the_rest() -> None:
 def test_more_components_than_pixels_are_refused(components: int) -> None:
     with pytest.raises(LabError, match=rf"^{components} principal components of 12 pixels"):
         theory.pca(IMAGES, components)
+
+
+def test_few_components_of_many_pixels_are_those_of_the_dense_solver() -> None:
+    images = np.random.default_rng(3).integers(0, 256, (100, 60), np.uint8)
+    few, all_of_them = theory.pca(images, 3), theory.pca(images, 60)
+    np.testing.assert_allclose(few.eigenvalues, all_of_them.eigenvalues[:3], rtol=1e-6)
+    overlap = np.abs(np.sum(few.components * all_of_them.components[:3], axis=1))
+    np.testing.assert_allclose(overlap, 1, rtol=1e-4)
+    np.testing.assert_array_equal(few.components, theory.pca(images, 3).components)
+
+
+def test_images_too_large_for_a_covariance_are_refused() -> None:
+    with pytest.raises(LabError, match="Images of 20000 pixels"):
+        theory.pca(np.zeros((2, 20_000), np.uint8), 1)

@@ -54,12 +54,12 @@ def start(run: Run) -> Saved:
 
 
 def create(folder: Path, run: Run) -> None:
-    """Make the folder of a run.
+    """Make the folder of a run. A run that never reached a checkpoint gives way.
 
     Raises:
         LabError: the folder holds another run.
     """
-    if (folder / "config.json").exists():
+    if latest(folder) is not None:
         there, asked = read_run(folder).to_json(), run.to_json()
         differing = sorted(_differences(there, asked))
         if differing:
@@ -80,12 +80,14 @@ def read_run(folder: Path) -> Run:
     path = folder / "config.json"
     try:
         return Run.from_json(json.loads(path.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise LabError(
             f"{folder} holds no config.json: give the folder of a run, such as "
             "checkpoints/mnist/latent_size/z2."
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+    except (LabError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LabError(f"{path} is damaged ({error}): delete {folder} and train again.") from error
 
 

@@ -67,6 +67,8 @@ class Config:
                 raise LabError(
                     f"{name}={getattr(self, name)!r} is unknown: use one of {get_args(choice)}."
                 )
+        for name in ("image_shape", "encoder_widths", "decoder_widths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a list has no hash
         if len(self.image_shape) != 3:
             raise LabError(f"image_shape={self.image_shape}: give height, width and channels.")
         sizes = {
@@ -77,7 +79,7 @@ class Config:
             "batch_size": (self.batch_size,),
         }
         for name, values in sizes.items():
-            if any(value != int(value) or value < 1 for value in values):
+            if any(not isinstance(value, int) or value < 1 for value in values):
                 raise LabError(f"{name}={getattr(self, name)}: use whole numbers of at least 1.")
         if self.likelihood == "bernoulli" and self.output != "sigmoid":
             raise LabError(
@@ -189,7 +191,7 @@ class Run:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Run":
         lanes = fields["lanes"]
-        choices: dict[str, Any] = {
+        choices: dict[str, Any] = {  # JSON has no tuples
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fields["config"].items()
         }

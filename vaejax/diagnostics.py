@@ -1,10 +1,11 @@
 """What a trained model is worth, over whole splits. Never a training weight in a reported ELBO.
 
-Every function takes one model; `over_lanes` lifts it. Batches are padded to one size and the
+A function of one model is lifted to many by `over_lanes`. Batches are padded to one size and the
 padding is cut off again, an image's noise is a function of (key, its index), and matrix products
 run at full precision: no figure depends on the batch size but by rounding.
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -49,6 +50,7 @@ class ImportanceEstimate(NamedTuple):
     """`(sum w)^2 / sum w^2`, from 1 (one weight says it all) to the number of samples."""
 
 
+@functools.cache
 def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Callable[..., Any]:
     """Lift `function(config, params, images, key, *static)` to stacked params, compiled."""
     return jax.jit(
@@ -173,7 +175,9 @@ def sample_distances(
 ) -> list[float]:
     """Frechet distance from the test images of `count` prior samples of each lane of stacked
     parameters, in squared pixel units. Lanes share the codes that are drawn."""
-    draw = jax.jit(lambda lane: model.sample(config, lane, key, count))
+    with jax.default_matmul_precision("highest"):
+        draw = jax.jit(lambda lane: model.sample(config, lane, key, count))
+        draw = draw.lower(jax.tree.map(lambda leaf: leaf[0], params)).compile()
     distances = []
     for index in range(len(jax.tree.leaves(params)[0])):
         images = draw(jax.tree.map(lambda leaf, index=index: leaf[index], params))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vaejax.theory import PCA, pca, project
+from vaejax.theory import PCA, project
 
 FEATURES = 64
 """Principal components kept, or as many as there are pixels."""
@@ -40,10 +40,10 @@ class Reference(NamedTuple):
 
 
 def reference(
-    train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pixels"]
+    space: PCA, train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pixels"]
 ) -> Reference:
-    """Features from the training images, moments from the test images."""
-    space = pca(train, min(FEATURES, train.shape[1]))
+    """The moments of the test images in the first `FEATURES` components of `space`."""
+    space = PCA(space.mean, space.components[:FEATURES], space.eigenvalues[:FEATURES])
     of_train, of_test = (
         moments(space, images.astype(np.float32) / 255) for images in (train, test)
     )

@@ -45,7 +45,7 @@ def kl_divergence(
     mean: Float[Array, "*batch latent"], logvar: Float[Array, "*batch latent"]
 ) -> Float[Array, "*batch latent"]:
     """`KL(q(z | x) || N(0, I))` of each latent unit in nats (Kingma and Welling 2014, app. B)."""
-    return (jnp.square(mean) + jnp.exp(logvar) - logvar - 1) / 2
+    return (jnp.square(mean) + jnp.expm1(logvar) - logvar) / 2
 
 
 def objective(

@@ -48,7 +48,12 @@ def write_json(path: Path, content: Any) -> None:
 
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
-    old = path.read_bytes() if path.exists() else b""
+    try:
+        old = path.read_bytes()
+    except FileNotFoundError:
+        old = b""
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
     new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
@@ -59,12 +64,19 @@ def read(path: Path) -> list[Row]:
     """The rows of a JSON-lines file; none if there is no file.
 
     Raises:
-        LabError: a damaged line.
+        LabError: a damaged line, or a file that cannot be read.
     """
-    if not path.exists():
-        return []
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+    try:
+        rows = [json.loads(line) for line in lines]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is no JSON object")
+        return rows
     except ValueError as error:
         raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
 

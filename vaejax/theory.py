@@ -4,9 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 from jaxtyping import Float, UInt8
 
 from vaejax.errors import LabError
+
+MOST_PIXELS = 16_384
+"""A covariance of 2 GiB."""
 
 
 class PCA(NamedTuple):
@@ -23,17 +27,26 @@ def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
     """Principal component analysis of the pixels (Pearson 1901).
 
     Raises:
-        LabError: more components than pixels.
+        LabError: more components than pixels, or so many pixels that their covariance is too large.
     """
     pixels = images.shape[1]
+    if pixels > MOST_PIXELS:
+        raise LabError(
+            f"Images of {pixels} pixels: principal components need a covariance of all pairs, "
+            f"which is kept for up to {MOST_PIXELS}."
+        )
     if not 1 <= components <= pixels:
         raise LabError(f"{components} principal components of {pixels} pixels: use 1 to {pixels}.")
     centred = images.astype(np.float32) / 255
     mean = centred.mean(0, dtype=np.float64).astype(np.float32)
     centred -= mean
     covariance = (centred.T @ centred).astype(np.float64) / len(images)
-    leading = (pixels - components, pixels - 1)
-    eigenvalues, vectors = scipy.linalg.eigh(covariance, subset_by_index=leading)
+    if components <= pixels // 20:  # Lanczos: far fewer products than the dense solver needs
+        start = np.ones(pixels)  # its own would come from numpy's global generator
+        eigenvalues, vectors = scipy.sparse.linalg.eigsh(covariance, components, v0=start)
+    else:
+        leading = (pixels - components, pixels - 1)
+        eigenvalues, vectors = scipy.linalg.eigh(covariance, subset_by_index=leading)
     return PCA(mean, np.ascontiguousarray(vectors.T[::-1], np.float32), eigenvalues[::-1])
 
 

@@ -92,10 +92,24 @@ def step(
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), trace
 
 
+def steps_per_epoch(config: Config, count: int) -> int:
+    """Full batches in `count` images.
+
+    Raises:
+        LabError: not even one.
+    """
+    if count < config.batch_size:
+        raise LabError(
+            f"{count} training images fill no batch of {config.batch_size}: use "
+            f"--batch-size {count} or less."
+        )
+    return count // config.batch_size
+
+
 def epoch_order(config: Config, state: State, count: int) -> Int[Array, "steps batch"]:
     """Which of `count` images each step of the coming epoch takes: all once, in a fresh order;
     what fills no batch is left out."""
-    steps = count // config.batch_size
+    steps = steps_per_epoch(config, count)
     key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
     order = jax.random.permutation(key, count)
     return order[: steps * config.batch_size].reshape(steps, config.batch_size)
@@ -107,14 +121,14 @@ def epoch(
     """One pass of one model over all images.
 
     A model that ends the epoch with a number that is not finite is returned as it entered it, but
-    for `diverged`: a NaN never reaches a checkpoint.
+    for `diverged`: no NaN or infinity ever stays in the state.
     """
     new, trace = jax.lax.scan(
         lambda state, batch: step(config, knobs, state, images[batch]),
         state,
         epoch_order(config, state, len(images)),
     )
-    numbers = jax.tree.leaves((new.params, trace))
+    numbers = jax.tree.leaves((new.params, new.opt_state, trace))
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
     kept = jax.tree.map(partial(jnp.where, finite & ~state.diverged), new, state)
     return kept._replace(diverged=state.diverged | ~finite), trace
@@ -149,11 +163,7 @@ def fit(
     Raises:
         LabError: fewer images than one batch.
     """
-    if len(images) < config.batch_size:
-        raise LabError(
-            f"{len(images)} training images fill no batch of {config.batch_size}: use "
-            f"--batch-size {len(images)} or less."
-        )
+    steps_per_epoch(config, len(images))
     images = jnp.asarray(images)
     for _ in range(epochs):
         state, trace = epoch_lanes(config, knobs, state, images)

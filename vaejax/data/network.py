@@ -52,7 +52,8 @@ def require_reachable(url: str, proxies: Mapping[str, str] | None) -> None:
     """Raises `requests.exceptions.ConnectionError` unless the URL's host, or its proxy, answers."""
     import requests
 
-    target = urlsplit(requests.utils.select_proxy(url, dict(proxies or {})) or url)
+    proxy = requests.utils.select_proxy(url, dict(proxies or {}))
+    target = urlsplit(requests.utils.prepend_scheme_if_needed(proxy, "http") if proxy else url)
     host, port = target.hostname or "", target.port or (80 if target.scheme == "http" else 443)
     outcome: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
 
