@@ -91,6 +91,7 @@ def measure(
     data: "Data", space: "PCA", target: "Reference", run: "Run", state: "State"
 ) -> list["Row"]:
     import jax
+    import numpy as np
 
     from experiments import study
     from vaejax import diagnostics, theory
@@ -107,7 +108,7 @@ def measure(
         )
     }
     return [
-        {name: figure[lane] for name, figure in figures.items()}
+        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
         | {"model": run.config.model, "pca_mse": pca_mse, "frechet_floor": target.floor}
         for lane in range(len(run.seeds))
     ]

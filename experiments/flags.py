@@ -13,8 +13,8 @@ from vaejax.config import Config, Knobs, Likelihood, knobs, stack
 from vaejax.errors import LabError
 
 STEPS = 4680  # ten epochs of MNIST in batches of 128
-QUICK_STEPS = 300
-QUICK_TRAIN, QUICK_TEST = 10_000, 2_000
+QUICK_STEPS = 100
+QUICK_TRAIN, QUICK_TEST = 10_000, 1_000
 F = TypeVar("F")
 
 

@@ -55,13 +55,17 @@ class LatentSizeFlags(Flags):
     """The shared flags, and this study's own."""
 
     latent_sizes: tuple[int, ...] = SIZES
-    nll_samples: int = 100
-    """Importance samples per test image."""
+    nll_samples: int | None = None
+    """Importance samples per test image. None: 100, or 20 with --quick."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.latent_sizes or self.nll_samples < 1:
+        if not self.latent_sizes or self.samples < 1:
             raise LabError("Give at least one of --latent-sizes, and --nll-samples of 1 or more.")
+
+    @property
+    def samples(self) -> int:
+        return (20 if self.quick else 100) if self.nll_samples is None else self.nll_samples
 
 
 def runs(flags: LatentSizeFlags, data: "Data") -> list["Run"]:
@@ -78,6 +82,7 @@ def measure(
     flags: LatentSizeFlags, data: "Data", target: "Reference", run: "Run", state: "State"
 ) -> list["Row"]:
     import jax
+    import numpy as np
 
     from experiments import study
     from vaejax import diagnostics
@@ -86,7 +91,7 @@ def measure(
     evaluation = diagnostics.over_lanes(diagnostics.evaluate, run.config)(
         state.params, data.test, keys[0]
     )
-    estimate = diagnostics.over_lanes(diagnostics.importance_nll, run.config, flags.nll_samples)(
+    estimate = diagnostics.over_lanes(diagnostics.importance_nll, run.config, flags.samples)(
         state.params, data.test, keys[1]
     )
     figures = diagnostics.summary(evaluation) | {
@@ -97,7 +102,8 @@ def measure(
         ),
     }
     return [
-        {name: figure[lane] for name, figure in figures.items()} | {"frechet_floor": target.floor}
+        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
+        | {"frechet_floor": target.floor}
         for lane in range(len(run.seeds))
     ]
 
@@ -172,7 +178,7 @@ def main() -> None:
         target = frechet.reference(space, data.train, data.test)
         measured = partial(measure, flags, data, target)
         rows, diverged = study.execute(
-            flags, folder, data, runs(flags, data), measured, nll_samples=flags.nll_samples
+            flags, folder, data, runs(flags, data), measured, nll_samples=flags.samples
         )
         if rows:
             report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))

@@ -175,8 +175,8 @@ def _scalars(row: records.Row) -> records.Row:
 
 
 def lane_of(stacked: Any, lane: int) -> Any:
-    """One lane of stacked arrays."""
-    return jax.tree.map(lambda leaf: leaf[lane], stacked)
+    """One lane of stacked arrays, on the host: jax would compile a slice for each shape."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], stacked)
 
 
 def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:

@@ -175,14 +175,14 @@ def sample_distances(
 ) -> list[float]:
     """Frechet distance from the test images of `count` prior samples of each lane of stacked
     parameters, in squared pixel units. Lanes share the codes that are drawn."""
-    with jax.default_matmul_precision("highest"):
-        draw = jax.jit(lambda lane: model.sample(config, lane, key, count))
-        draw = draw.lower(jax.tree.map(lambda leaf: leaf[0], params)).compile()
+    host = jax.tree.map(np.asarray, params)  # jax would compile a slice for each shape
+    draw = jax.jit(lambda one: model.sample(config, one, key, count))
     distances = []
-    for index in range(len(jax.tree.leaves(params)[0])):
-        images = draw(jax.tree.map(lambda leaf, index=index: leaf[index], params))
-        moments = frechet.moments(target.space, np.asarray(images))
-        distances.append(frechet.frechet_distance(moments, target.test))
+    for lane in range(len(jax.tree.leaves(host)[0])):
+        with jax.default_matmul_precision("highest"):
+            images = draw(jax.tree.map(lambda leaf, lane=lane: leaf[lane], host))
+        drawn = frechet.moments(target.space, np.asarray(images))
+        distances.append(frechet.frechet_distance(drawn, target.test))
     return distances
 
 
