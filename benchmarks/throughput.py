@@ -9,7 +9,7 @@ per example and model, relative to the first row: of medians, of the fastest mea
 the two of a round. `start`: first epoch less a median one. `loss`: nats per image, last epoch.
 
 Command: python -m benchmarks.throughput [--lanes 1 8]     (needs pip install -e '.[bench]')
-Expect: on 2 cores, time relative to the compiled epoch: call per step 1.0, torch 1.4-1.5; 2 minutes.
+Expect: on 2 cores, time relative to the first row: call per step 1.0, torch 1.4-1.5; 2 minutes.
 """
 
 import sys
