@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -77,6 +78,15 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(stored, monkeypatch):
         with pytest.raises(LabError, match=r"Cannot write a checkpoint.*No space left.*--resume"):
             checkpoint.save(folder, advance(run, saved, 1))
     assert checkpoint.restore(folder)[1].epoch == 2
+
+
+def test_a_disk_too_full_is_told_before_anything_is_written(stored, monkeypatch):
+    folder, run, saved = stored
+    usage = shutil.disk_usage(folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(LabError, match=r"it takes 1\.\d MiB, 0\.0 MiB are free\. Free some space"):
+        checkpoint.save(folder, advance(run, saved, 1))
+    assert sorted(path.name for path in folder.iterdir()) == ["2", "config.json"]
 
 
 def test_another_run_in_the_folder_is_refused_with_what_differs(stored):

@@ -6,6 +6,7 @@ state in it (see `train.epoch`).
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,14 +98,20 @@ def save(folder: Path, saved: Saved) -> None:
     Raises:
         LabError: it cannot be written.
     """
-    options = ocp.CheckpointManagerOptions(max_to_keep=1)
+    packed = _pack(saved)
+    # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(packed)) * 1.2 + 2**20
+    remedy = "Free some space or mend the permissions; --resume continues from what is there."
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
     try:
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
-            manager.save(saved.epoch, args=ocp.args.StandardSave(_pack(saved)))
+            manager.save(saved.epoch, args=ocp.args.StandardSave(packed))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
-            f"Cannot write a checkpoint to {folder}: {_first_line(error)}. Free some space or mend "
-            "the permissions; --resume continues from the checkpoint before."
+            f"Cannot write a checkpoint to {folder}: {_first_line(error)}. {remedy}"
         ) from error
 
 
