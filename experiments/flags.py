@@ -107,5 +107,5 @@ def failing_clearly() -> Iterator[None]:
     except LabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("\ninterrupted: continue with --resume", file=sys.stderr)
+        print("\ninterrupted: a study continues with --resume", file=sys.stderr)
         sys.exit(130)

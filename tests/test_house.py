@@ -23,7 +23,6 @@ ROOMS = {
     "vaejax.model": "config",
     "vaejax.loss": "config model",
     "vaejax.train": "config errors loss model",
-    "vaejax.sweep": "config errors train",
     "vaejax.diagnostics": "config errors frechet loss model",
     "vaejax.checkpoint": "config errors records train",
 }
