@@ -160,7 +160,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
         grid = {}
         for size in sizes:
             run, saved = checkpoint.restore(folder / f"{kind}-z{size}")
-            params = study.lane_of(saved.state.params, 0)
+            params = diagnostics.lane_of(saved.state.params, 0)
             drawn = model.sample(run.config, params, keys[0], SHOWN)
             grid[f"{kind.upper()}, {size} units"] = np.asarray(drawn).reshape(-1, *data.shape)
             if size == sizes[0]:

@@ -113,7 +113,7 @@ def main() -> None:
         from rich.table import Table
 
         from experiments import provenance, study
-        from vaejax import checkpoint
+        from vaejax import checkpoint, diagnostics
         from vaejax.data import load
 
         study.keep_compiled_programs()
@@ -122,7 +122,7 @@ def main() -> None:
             raise LabError(f"--lane {flags.lane}: this run has lanes 0 to {len(run.seeds) - 1}.")
         if flags.nll_samples < 1:
             raise LabError(f"--nll-samples {flags.nll_samples}: use 1 or more.")
-        params = study.lane_of(saved.state.params, flags.lane)
+        params = diagnostics.lane_of(saved.state.params, flags.lane)
         test = load(run.dataset, "test")
         figures = metrics(flags, run.config, params, test.images.reshape(len(test.images), -1))
         per_unit = np.asarray(figures.pop("kl_per_unit_nats"))

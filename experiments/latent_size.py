@@ -113,7 +113,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     import numpy as np
 
     from experiments import report, study
-    from vaejax import checkpoint, figures, model
+    from vaejax import checkpoint, diagnostics, figures, model
 
     sizes = sorted({row["latent_size"] for row in rows})
     panels = []
@@ -129,7 +129,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     samples, strips = {"test images": originals}, {"input": originals[:16]}
     for size in sizes:
         run, saved = checkpoint.restore(folder / f"z{size}")
-        params = study.lane_of(saved.state.params, 0)
+        params = diagnostics.lane_of(saved.state.params, 0)
         drawn = model.sample(run.config, params, keys[0], SHOWN)
         samples[f"{size} latent units"] = np.asarray(drawn).reshape(-1, *data.shape)
         x = model.to_pixels(run.config, jax.numpy.asarray(data.test[:16]), keys[1])

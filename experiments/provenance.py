@@ -32,10 +32,8 @@ def describe(run: Run) -> str:
 
 def effective(run: Run, lane: int) -> tuple[float, float]:
     """Effective decoder sigma (NaN if there is none) and beta of one lane."""
-    sigma, beta = (
-        loss.effective_sigma(run.config, run.knobs),
-        loss.effective_beta(run.config, run.knobs),
-    )
+    sigma = loss.effective_sigma(run.config, run.knobs)
+    beta = loss.effective_beta(run.config, run.knobs)
     return float(sigma[lane]), float(beta[lane])
 
 

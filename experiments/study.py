@@ -112,7 +112,7 @@ def execute(
 
     def recorded(run: Run) -> list[records.Row]:
         wanted = {"run": run.name, **settings}
-        return [row for row in records.read(results) if wanted.items() <= _scalars(row).items()]
+        return [row for row in records.read(results) if wanted.items() <= row.items()]
 
     console = Console(stderr=True)
     images = jnp.asarray(data.train)
@@ -168,15 +168,6 @@ def _refuse_other_flags(folder: Path, runs: Sequence[Run], images: int, epochs: 
                 f"{folder / run.name} was trained for {trained} epochs already: ask for --epochs "
                 f"{trained} or more, or another --out."
             )
-
-
-def _scalars(row: records.Row) -> records.Row:
-    return {name: value for name, value in row.items() if not isinstance(value, (dict, list))}
-
-
-def lane_of(stacked: Any, lane: int) -> Any:
-    """One lane of stacked arrays, on the host: jax would compile a slice for each shape."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], stacked)
 
 
 def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:

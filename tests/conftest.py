@@ -1,5 +1,5 @@
 """Shapes and types of public functions are checked over the whole package, real data is asked for
-by a marker, and every test has a cache of its own."""
+by a marker, and the tests share a cache of their own, apart from the user's."""
 
 import os
 from pathlib import Path

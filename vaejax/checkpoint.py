@@ -48,10 +48,8 @@ class Saved(NamedTuple):
 
 def start(run: Run) -> Saved:
     """A run before its first epoch."""
-    lanes, latent = len(run.seeds), run.config.latent_size
-    empty = [np.zeros(shape, np.float32) for shape in ((0, lanes), (0, lanes), (0, lanes, latent))]
     seeds = np.asarray(run.seeds, np.uint32)
-    return Saved(train.init_lanes(run.config, seeds), History(*empty))
+    return Saved(train.init_lanes(run.config, seeds), _zero_history(run, 0))
 
 
 def create(folder: Path, run: Run) -> None:
@@ -135,13 +133,10 @@ def restore(folder: Path) -> tuple[Run, Saved]:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(lambda: _pack(start(run)).state),
     )
-    lanes, latent = len(run.seeds), run.config.latent_size
-    history = History(
-        *(np.zeros((epoch, *rest), np.float32) for rest in ((lanes,), (lanes,), (lanes, latent)))
-    )
+    target = Saved(state, _zero_history(run, epoch))
     try:
         with ocp.CheckpointManager(folder.resolve()) as manager:
-            packed = manager.restore(epoch, args=ocp.args.StandardRestore(Saved(state, history)))
+            packed = manager.restore(epoch, args=ocp.args.StandardRestore(target))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
             f"The checkpoint in {folder / str(epoch)} is damaged ({_first_line(error)}): delete "
@@ -149,6 +144,12 @@ def restore(folder: Path) -> tuple[Run, Saved]:
         ) from error
     key = jax.random.wrap_key_data(packed.state.key)
     return run, packed._replace(state=packed.state._replace(key=key))
+
+
+def _zero_history(run: Run, epochs: int) -> History:
+    """A history of this length, all zeros: none yet, or the shapes that a checkpoint holds."""
+    terms = np.zeros((epochs, len(run.seeds)), np.float32)
+    return History(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
 
 
 def _pack(saved: Saved) -> Saved:

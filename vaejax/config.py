@@ -167,7 +167,6 @@ class Run:
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
             raise LabError(f"seeds={self.seeds}: use one or more whole numbers from 0 to 2^31 - 1.")
-
         if any(values.shape != (len(self.seeds),) for values in self.knobs):
             raise LabError(f"{len(self.seeds)} seeds need as many of each knob, one for each lane.")
 

@@ -61,6 +61,11 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     )
 
 
+def lane_of(stacked: Any, lane: int) -> Any:
+    """One lane of stacked arrays, on the host: jax would compile a slice for each shape."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], stacked)
+
+
 def evaluate(
     config: Config,
     params: model.Params,
@@ -175,12 +180,11 @@ def sample_distances(
 ) -> list[float]:
     """Frechet distance from the test images of `count` prior samples of each lane of stacked
     parameters, in squared pixel units. Lanes share the codes that are drawn."""
-    host = jax.tree.map(np.asarray, params)  # jax would compile a slice for each shape
     draw = jax.jit(lambda one: model.sample(config, one, key, count))
     distances = []
-    for lane in range(len(jax.tree.leaves(host)[0])):
+    for lane in range(len(jax.tree.leaves(params)[0])):
         with jax.default_matmul_precision("highest"):
-            images = draw(jax.tree.map(lambda leaf, lane=lane: leaf[lane], host))
+            images = draw(lane_of(params, lane))
         drawn = frechet.moments(target.space, np.asarray(images))
         distances.append(frechet.frechet_distance(drawn, target.test))
     return distances

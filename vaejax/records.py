@@ -48,12 +48,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
-    try:
-        old = path.read_bytes()
-    except FileNotFoundError:
-        old = b""
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+    old = _read_bytes(path)
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
     new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
@@ -66,19 +61,24 @@ def read(path: Path) -> list[Row]:
     Raises:
         LabError: a damaged line, or a file that cannot be read.
     """
+    content = _read_bytes(path)
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
-    try:
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in content.splitlines()]
         if not all(isinstance(row, dict) for row in rows):
             raise ValueError("a line is no JSON object")
         return rows
     except ValueError as error:
         raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """What a file holds; nothing if there is no file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
 
 
 def plain(value: Any) -> Any:
