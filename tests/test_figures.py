@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 GREY = RNG.random((5, 4, 3, 1))
 RGB = RNG.random((5, 4, 3, 3))
 LINE = Line([2, 4, 10], [[3.0, 1.0], [5.0], [0.5, 0.7, 0.9]])
+LONG = Line(range(1, 4001), [[4000.0 - step] for step in range(4000)])
 POINTS, LABELS = RNG.normal(size=(30, 2)), RNG.permutation(30) % 10
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -33,6 +34,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         ],
         "latent size",
         "title",
+    ),
+    "curves, long": lambda: figures.curves(
+        [Panel("a", "nats", {"vae": LONG}, mark=("warm", 100.0))] * 5, "step", "title"
     ),
     "codes": lambda: figures.codes({"vae": POINTS}, LABELS, "title"),
     "codes, many": lambda: figures.codes({"vae": POINTS, "ae": POINTS}, LABELS, "title"),
@@ -99,6 +103,55 @@ def test_curves_are_means_in_a_band_from_least_to_most() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent size", "nats")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4", "10"]
+
+
+def test_many_points_are_a_curve_without_markers_on_ticks_of_its_own() -> None:
+    few, long = figures.curves(
+        [Panel("a", "nats", {"vae": LINE}), Panel("b", "nats", {"vae": LONG})], "step", "title"
+    ).axes
+    assert (few.lines[0].get_marker(), long.lines[0].get_marker()) == ("o", "")
+    np.testing.assert_array_equal(long.lines[0].get_xdata(), LONG.x)
+    np.testing.assert_array_equal(few.get_xticks(), [2, 4, 10])
+    assert {1, 10, 100, 1000} <= set(long.get_xticks())
+    assert len(long.get_xticks()) < 10
+    assert (few.get_legend(), long.get_legend()) == (None, None)
+
+
+@pytest.mark.parametrize("values", [3, 10, 11, 30])
+def test_a_linear_axis_has_a_tick_for_each_of_ten_values_at_most(values: int) -> None:
+    line = Line(range(1, values + 1), [[1.0]] * values)
+    panel = Panel("a", "ratio", {"vae": line})
+    (axes,) = figures.curves([panel], "cycles", "title", log_x=False).axes
+    assert axes.get_xscale() == "linear"
+    assert axes.lines[0].get_marker() == ("o" if values <= 10 else "")
+    ticks = axes.get_xticks()
+    assert (list(ticks) == list(line.x)) == (values <= 10)
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
+def test_a_mark_is_a_line_at_its_x_named_in_the_legend() -> None:
+    panel = Panel("a", "nats", {"vae": LINE}, mark=("warm-up ends", 3.0))
+    (axes,) = figures.curves([panel], "step", "title").axes
+    mark = axes.lines[-1]
+    np.testing.assert_array_equal(np.asarray(mark.get_xdata(), float), [3, 3])
+    assert mark.get_linestyle() == "--"
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["vae", "warm-up ends"]
+
+
+@pytest.mark.parametrize(
+    ("panels", "rows"), [(1, [1]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3])]
+)
+def test_panels_lie_in_rows_of_axes(panels: int, rows: list[int]) -> None:
+    names = "abcdef"[:panels]
+    figure = figures.curves([Panel(name, "", {"vae": LINE}) for name in names], "x", "title")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(names)
+    figure.draw_without_rendering()
+    corners = [(-round(axes.get_position().y1, 3), axes.get_position().x0) for axes in figure.axes]
+    assert corners == sorted(corners)
+    tops = [top for top, _ in corners]
+    assert [tops.count(top) for top in dict.fromkeys(tops)] == rows
 
 
 def test_codes_lie_over_circles_of_one_two_and_three() -> None:

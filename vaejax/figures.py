@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from vaejax.records import write_bytes
 
@@ -26,6 +26,9 @@ STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "legend.frameon": False,
 }
+
+MOST_TICKS = 10
+"""Values of x that are drawn one by one."""
 
 Images = Float[np.ndarray, "n height width channels"]
 
@@ -74,16 +77,19 @@ def grids(panels: Sequence[Mapping[str, Images]], columns: int, title: str) -> F
     return figure
 
 
-def strips(rows: Mapping[str, Images], title: str) -> Figure:
-    """Labelled rows of images, one below the other: inputs and their reconstructions."""
+def strips(rows: Mapping[str, Images], title: str, side: float = 0.62) -> Figure:
+    """Labelled rows of images of `side` inches, one below the other: inputs and their
+    reconstructions."""
     longest = max(len(images) for images in rows.values())
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.62 * longest + 1.6, 0.68 * len(rows) + 0.4))
-        figure.suptitle(title, x=0.01, ha="left")
-        for (name, images), axes in zip(
-            rows.items(), figure.subplots(len(rows), 1, squeeze=False)[:, 0], strict=True
-        ):
+        width, height = side * longest + 1.6, (side + 0.06) * len(rows) + 0.4
+        figure = Figure(figsize=(width, height))
+        figure.suptitle(title, x=0.01, y=1 - 0.05 / height, ha="left", va="top")
+        all_axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        figure.subplots_adjust(1.5 / width, 0.01, 0.99, 1 - 0.4 / height, hspace=0.08)
+        for (name, images), axes in zip(rows.items(), all_axes, strict=True):
             _show(axes, images, len(images))
+            axes.set_anchor("W")  # shorter rows begin where the others do
             axes.set_ylabel(name, rotation=0, ha="right", va="center")
     return figure
 
@@ -104,40 +110,76 @@ class Panel(NamedTuple):
     floor: tuple[str, float] | None = None
     """A labelled horizontal line."""
     log_y: bool = False
+    mark: tuple[str, float] | None = None
+    """A labelled vertical line."""
 
 
-def curves(panels: Sequence[Panel], xlabel: str, title: str) -> Figure:
-    """Panels of curves over one x axis (log): the mean over seeds, a band from least to most."""
+def rows_of_axes(
+    panels: int, each: tuple[float, float], more: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    """Axes in reading order, at most three in a row, four as two by two; width and height, in
+    inches, of each of them and of what else the figure has."""
+    across = 2 if panels == 4 else min(panels, 3)
+    down = -(-panels // across)
+    size = each[0] * across + more[0], each[1] * down + more[1]
+    figure = Figure(figsize=size, layout="constrained")
+    all_axes = figure.subplots(down, across, squeeze=False).ravel()
+    for spare in all_axes[panels:]:
+        spare.remove()
+    return figure, list(all_axes[:panels])
+
+
+def _draw(axes: Axes, panel: Panel, few: bool) -> None:
+    """The mean over seeds of each line, in a band from least to most; markers on a few points."""
+    for name, line in panel.lines.items():
+        means = [float(np.mean(values)) for values in line.y]
+        (drawn,) = axes.plot(line.x, means, marker="o" if few else "", markersize=4, label=name)
+        axes.fill_between(
+            line.x,
+            [min(values) for values in line.y],
+            [max(values) for values in line.y],
+            color=drawn.get_color(),
+            alpha=0.25,
+            linewidth=0,
+        )
+    if panel.floor:
+        axes.axhline(panel.floor[1], color="0.4", linestyle=":", label=panel.floor[0])
+    if panel.mark:
+        axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
+
+
+def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True) -> Figure:
+    """Panels of curves over the same quantity: the mean over seeds, a band from least to most.
+
+    Up to `MOST_TICKS` values of x have a marker and a tick each; more are a curve.
+    """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
+        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (0.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
-        for panel, axes in zip(
-            panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True
-        ):
+        for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({x for line in panel.lines.values() for x in line.x})
-            for name, line in panel.lines.items():
-                means = [float(np.mean(values)) for values in line.y]
-                (drawn,) = axes.plot(line.x, means, marker="o", markersize=4, label=name)
-                axes.fill_between(
-                    line.x,
-                    [min(values) for values in line.y],
-                    [max(values) for values in line.y],
-                    color=drawn.get_color(),
-                    alpha=0.25,
-                    linewidth=0,
-                )
-            if panel.floor:
-                axes.axhline(panel.floor[1], color="0.4", linestyle=":", label=panel.floor[0])
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(ticks))
-            axes.xaxis.set_major_formatter(ScalarFormatter())
-            axes.xaxis.set_minor_locator(NullLocator())
+            _draw(axes, panel, len(ticks) <= MOST_TICKS)
+            axes.set_xscale("log" if log_x else "linear")
+            if len(ticks) <= MOST_TICKS:
+                axes.xaxis.set_major_locator(FixedLocator(ticks))
+                axes.xaxis.set_major_formatter(ScalarFormatter())
+                axes.xaxis.set_minor_locator(NullLocator())
+            elif not log_x:
+                axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
             if panel.log_y:
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
-            if len(panel.lines) > 1 or panel.floor:
-                axes.legend()
+            if len(panel.lines) > 1 or panel.floor or panel.mark:
+                # A vertical line runs behind the legend wherever that lies.
+                axes.legend(frameon=bool(panel.mark), edgecolor="none")
     return figure
+
+
+def circles(axes: Axes) -> None:
+    """At 1, 2 and 3 standard deviations of N(0, I)."""
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for radius in (1, 2, 3):
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.2", lw=0.8)
 
 
 def codes(
@@ -149,15 +191,13 @@ def codes(
     palette = mpl.colormaps["tab10" if classes <= 10 else "turbo"]
     colours = palette(np.arange(10)[:classes] if classes <= 10 else np.linspace(0, 1, classes))
     scale = ScalarMappable(Normalize(-0.5, classes - 0.5), ListedColormap(colours))
-    angle = np.linspace(0, 2 * np.pi, 200)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left")
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for (name, points), axes in zip(panels.items(), row, strict=True):
             axes.scatter(*points.T, color=colours[labels], s=3, alpha=0.6, linewidths=0)
-            for radius in (1, 2, 3):
-                axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="0.2", lw=0.8)
+            circles(axes)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set(xlabel="unit 0", ylabel="unit 1", title=name)
         ticks = range(classes) if classes <= 20 else None
