@@ -19,7 +19,7 @@ Cost: full MNIST, four sizes and three seeds: about 7 minutes on 2 cores.
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from experiments.flags import Flags, failing_clearly, parse
 from vaejax.errors import LabError
@@ -27,11 +27,11 @@ from vaejax.errors import LabError
 if TYPE_CHECKING:
     from experiments.report import Verdict
     from experiments.study import Data
+    from vaejax.checkpoint import Saved
     from vaejax.config import Run
     from vaejax.frechet import Reference
     from vaejax.records import Row
     from vaejax.theory import PCA
-    from vaejax.train import State
 
 SIZES = (2, 4, 10, 32)
 QUICK_SIZES = (2, 10)
@@ -55,6 +55,8 @@ class AutoencoderFlags(Flags):
 
     latent_sizes: tuple[int, ...] | None = None
     """Code sizes. None: 2 4 10 32, or 2 10 with --quick."""
+    recon_scale: float | Literal["elbo"] = "elbo"
+    """Weight of the error averaged over pixels; elbo: that of the true ELBO."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,28 +69,20 @@ class AutoencoderFlags(Flags):
 
 
 def runs(flags: AutoencoderFlags, data: "Data") -> list["Run"]:
-    from vaejax.config import Run
-
-    configs = [
-        flags.config(data.shape, latent_size=size, model=model)
+    return [
+        flags.run(
+            f"{model}-z{size}",
+            data.split,
+            flags.config(data.shape, latent_size=size, model=model),
+            (flags.recon_scale,),
+        )
         for size in flags.sizes
         for model in MODELS
-    ]
-    return [
-        Run(
-            f"{c.model}-z{c.latent_size}",
-            flags.dataset,
-            data.split,
-            c,
-            flags.knobs(c),
-            flags.run_seeds,
-        )
-        for c in configs
     ]
 
 
 def measure(
-    data: "Data", space: "PCA", target: "Reference", run: "Run", state: "State"
+    data: "Data", space: "PCA", target: "Reference", run: "Run", saved: "Saved"
 ) -> list["Row"]:
     import jax
     import numpy as np
@@ -98,13 +92,13 @@ def measure(
 
     keys = jax.random.split(jax.random.key(study.EVALUATION_SEED))
     evaluation = diagnostics.over_lanes(diagnostics.evaluate, run.config)(
-        state.params, data.test, keys[0]
+        saved.state.params, data.test, keys[0]
     )
     size = run.config.latent_size
     pca_mse = theory.reconstruction_mse(space, data.test, size)
     figures = diagnostics.summary(evaluation) | {
         "frechet": diagnostics.sample_distances(
-            run.config, state.params, target, len(data.test), keys[1]
+            run.config, saved.state.params, target, len(data.test), keys[1]
         )
     }
     return [
@@ -223,7 +217,7 @@ def main() -> None:
         space = theory.pca(data.train, max(features, *flags.sizes))
         target = frechet.reference(space, data.train, data.test)
         measured = partial(measure, data, space, target)
-        rows, diverged = study.execute(flags, folder, data, runs(flags, data), measured)
+        rows, diverged = study.execute(flags, folder, runs(flags, data), measured)
         if rows:
             report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))
         study.refuse_divergence(diverged)

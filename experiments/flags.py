@@ -1,18 +1,26 @@
 """The flags that every study shares, and the one way in which a command fails."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from vaejax.config import Config, Knobs, Likelihood, knobs, stack
+from vaejax.config import (
+    Config,
+    DecoderVariance,
+    Likelihood,
+    Output,
+    PixelRange,
+    Run,
+    knobs,
+    stack,
+)
 from vaejax.errors import LabError
 
-STEPS = 4680  # ten epochs of MNIST in batches of 128
 QUICK_STEPS = 100
 QUICK_TRAIN, QUICK_TEST = 10_000, 1_000
 F = TypeVar("F")
@@ -22,21 +30,33 @@ F = TypeVar("F")
 class Flags:
     """What every study takes."""
 
+    steps: ClassVar[int] = 4680  # ten epochs of MNIST in batches of 128
+
     dataset: str = "mnist"
     """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A model per seed, trained side by side."""
     epochs: int | None = None
-    """Passes over the training images. None: about 4,680 steps, ten epochs of MNIST."""
+    """Passes over the training images. None: as many as make the steps that the page states."""
     batch_size: int = 128
     learning_rate: float = 1e-3
     """Of Adam."""
-    recon_scale: float | Literal["elbo"] = "elbo"
-    """Weight of the error averaged over pixels; elbo: that of the true ELBO."""
     kl_weight: float = 1.0
     """Weight of the KL in nats."""
+    kl_warmup: float = 0.0
+    """Steps over which the weight of the KL grows from 0."""
+    kl_cycle: float = 0.0
+    """Steps after which the warm-up starts again; 0: never."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent unit has for free."""
     likelihood: Likelihood = "bernoulli"
     """bernoulli: cross entropy on logits; gaussian: squared error."""
+    decoder_variance: DecoderVariance = "fixed"
+    """learned: the standard deviation of a gaussian likelihood is trained too."""
+    output: Output = "sigmoid"
+    """What turns logits into the mean image; a bernoulli likelihood has only sigmoid."""
+    pixel_range: PixelRange = "unit"
+    """unit: [0, 1]; signed: [-1, 1]."""
     binarize: bool = False
     """Draw each pixel anew from Bernoulli(pixel) at every use."""
     widths: tuple[int, ...] = (400,)
@@ -66,10 +86,10 @@ class Flags:
     def folder(self) -> Path:
         return self.out or Path("checkpoints") / (self.dataset + "-quick" * self.quick)
 
-    def run_epochs(self, images: int) -> int:
-        """Epochs to train on so many images."""
-        steps = max(1, images // self.batch_size)
-        return self.epochs or max(1, round((QUICK_STEPS if self.quick else STEPS) / steps))
+    def run_epochs(self, steps_per_epoch: int) -> int:
+        """Epochs to train a run whose epochs have so many steps."""
+        steps = QUICK_STEPS if self.quick else self.steps
+        return self.epochs or max(1, round(steps / steps_per_epoch))
 
     def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
         """The Config that these flags ask for, with a study's own choices."""
@@ -78,20 +98,38 @@ class Flags:
             "encoder_widths": self.widths,
             "decoder_widths": self.widths[::-1],
             "likelihood": self.likelihood,
+            "decoder_variance": self.decoder_variance,
+            "output": self.output,
+            "pixel_range": self.pixel_range,
             "binarize": self.binarize,
             "batch_size": self.batch_size,
         }
         return Config(**(common | choices))
 
-    def knobs(self, config: Config) -> Knobs:
-        """The knobs that these flags ask for, a lane per seed."""
-        lane = knobs(
-            config,
-            learning_rate=self.learning_rate,
-            recon_scale=self.recon_scale,
-            kl_weight=self.kl_weight,
+    def run(
+        self,
+        name: str,
+        split: str,
+        config: Config,
+        recon_scales: Sequence[float | Literal["elbo"]],
+    ) -> Run:
+        """The run that these flags ask for: a lane for each scale and seed."""
+        lanes = [
+            knobs(
+                config,
+                learning_rate=self.learning_rate,
+                recon_scale=scale,
+                kl_weight=self.kl_weight,
+                kl_warmup=self.kl_warmup,
+                kl_cycle=self.kl_cycle,
+                free_bits=self.free_bits,
+            )
+            for scale in recon_scales
+            for _ in self.run_seeds
+        ]
+        return Run(
+            name, self.dataset, split, config, stack(lanes), self.run_seeds * len(recon_scales)
         )
-        return stack([lane] * len(self.run_seeds))
 
 
 def parse(flags: type[F], description: str | None) -> F:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from experiments.flags import Flags, failing_clearly, parse
 from vaejax.errors import LabError
@@ -24,10 +24,10 @@ from vaejax.errors import LabError
 if TYPE_CHECKING:
     from experiments.report import Verdict
     from experiments.study import Data
+    from vaejax.checkpoint import Saved
     from vaejax.config import Run
     from vaejax.frechet import Reference
     from vaejax.records import Row
-    from vaejax.train import State
 
 SIZES = (2, 4, 10)  # of the claim
 BETTER = {
@@ -55,6 +55,8 @@ class LatentSizeFlags(Flags):
     """The shared flags, and this study's own."""
 
     latent_sizes: tuple[int, ...] = SIZES
+    recon_scale: float | Literal["elbo"] = "elbo"
+    """Weight of the error averaged over pixels; elbo: that of the true ELBO."""
     nll_samples: int | None = None
     """Importance samples per test image. None: 100, or 20 with --quick."""
 
@@ -69,17 +71,16 @@ class LatentSizeFlags(Flags):
 
 
 def runs(flags: LatentSizeFlags, data: "Data") -> list["Run"]:
-    from vaejax.config import Run
-
-    configs = [flags.config(data.shape, latent_size=size) for size in flags.latent_sizes]
     return [
-        Run(f"z{c.latent_size}", flags.dataset, data.split, c, flags.knobs(c), flags.run_seeds)
-        for c in configs
+        flags.run(
+            f"z{size}", data.split, flags.config(data.shape, latent_size=size), (flags.recon_scale,)
+        )
+        for size in flags.latent_sizes
     ]
 
 
 def measure(
-    flags: LatentSizeFlags, data: "Data", target: "Reference", run: "Run", state: "State"
+    flags: LatentSizeFlags, data: "Data", target: "Reference", run: "Run", saved: "Saved"
 ) -> list["Row"]:
     import jax
     import numpy as np
@@ -89,16 +90,16 @@ def measure(
 
     keys = jax.random.split(jax.random.key(study.EVALUATION_SEED), 3)
     evaluation = diagnostics.over_lanes(diagnostics.evaluate, run.config)(
-        state.params, data.test, keys[0]
+        saved.state.params, data.test, keys[0]
     )
     estimate = diagnostics.over_lanes(diagnostics.importance_nll, run.config, flags.samples)(
-        state.params, data.test, keys[1]
+        saved.state.params, data.test, keys[1]
     )
     figures = diagnostics.summary(evaluation) | {
         "nll_nats": estimate.nll.mean(-1),
         "nll_ess": estimate.effective_samples.mean(-1),
         "frechet": diagnostics.sample_distances(
-            run.config, state.params, target, len(data.test), keys[2]
+            run.config, saved.state.params, target, len(data.test), keys[2]
         ),
     }
     return [
@@ -112,7 +113,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     import jax
     import numpy as np
 
-    from experiments import report, study
+    from experiments import report, study, views
     from vaejax import checkpoint, diagnostics, figures, model
 
     sizes = sorted({row["latent_size"] for row in rows})
@@ -124,7 +125,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     title = f"{rows[0]['dataset']}, test set: mean over {len(panels[0].lines['VAE'].y[0])} seeds"
     curves = figures.curves(panels, "latent units", title)
 
-    originals = study.unit_pixels(data, data.test[:SHOWN])
+    originals = views.unit_pixels(data, data.test[:SHOWN])
     keys = jax.random.split(jax.random.key(study.FIGURE_SEED))
     samples, strips = {"test images": originals}, {"input": originals[:16]}
     for size in sizes:
@@ -178,7 +179,7 @@ def main() -> None:
         target = frechet.reference(space, data.train, data.test)
         measured = partial(measure, flags, data, target)
         rows, diverged = study.execute(
-            flags, folder, data, runs(flags, data), measured, nll_samples=flags.samples
+            flags, folder, runs(flags, data), measured, nll_samples=flags.samples
         )
         if rows:
             report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data))

@@ -13,6 +13,8 @@ import numpy as np
 from vaejax import loss, records
 from vaejax.config import Run
 
+REMEDIES = ("kl_warmup", "kl_cycle", "free_bits")
+
 
 def describe(run: Run) -> str:
     """One line: the net, what it is trained on, and the sigma and beta that this amounts to."""
@@ -25,6 +27,7 @@ def describe(run: Run) -> str:
         scales.append(
             f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
             f"sigma {_show(sigma)}, beta {_show(beta)}"
+            + "".join(f", {name} {lane[name]:g}" for name in REMEDIES if lane[name])
         )
     distinct = "; ".join(dict.fromkeys(scales))
     return f"{run.name}: {config.model} {net}, {config.likelihood}, {len(scales)} lanes; {distinct}"

@@ -1,7 +1,7 @@
 """What the pages have in common: load the data, train, measure and record every run."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments import training
 from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
 from experiments.provenance import describe, identity
-from vaejax import checkpoint, records, train
+from vaejax import checkpoint, collapse, records
 from vaejax.config import Run
 from vaejax.data import cache, load
 from vaejax.errors import LabError
@@ -49,6 +50,12 @@ def load_data(flags: Flags) -> Data:
     )
 
 
+def training_images(dataset: str, split: str) -> jax.Array:
+    """The images of a split, flat, on the device."""
+    images = load(dataset, split).images
+    return jnp.asarray(images.reshape(len(images), -1))
+
+
 def keep_compiled_programs() -> None:
     """Have jax keep what it compiles in the cache directory, so that the next command starts
     faster; a `JAX_COMPILATION_CACHE_DIR` of the user's own is left as it is."""
@@ -57,42 +64,35 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def unit_pixels(data: Data, images: np.ndarray) -> np.ndarray:
-    """Flat bytes as images [n, height, width, channels] with pixels in [0, 1]."""
-    return images.reshape(-1, *data.shape).astype(np.float32) / 255
-
-
-def train_run(
-    run: Run, folder: Path, images: jax.Array, epochs: int, every: int, progress: Progress
-) -> checkpoint.Saved:
-    """Train a run up to `epochs`, from its newest checkpoint if there is one, saving as it goes."""
-    done = checkpoint.latest(folder)
-    saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
-    task = progress.add_task(run.name, total=epochs, completed=saved.epoch, objective="")
-    if saved.state.diverged.all():
-        return saved
-    for state, trace in train.fit(run.config, run.knobs, saved.state, images, epochs - saved.epoch):
-        saved = checkpoint.Saved(state, saved.history.extended(trace))
-        all_diverged = bool(state.diverged.all())
-        if saved.epoch % every == 0 or saved.epoch == epochs or all_diverged:
-            checkpoint.save(folder, saved)
-        objective = ", ".join(f"{value:.4g}" for value in saved.history.objective[-1])
-        progress.update(task, completed=saved.epoch, objective=f"objective {objective}")
-        if all_diverged:
-            break
-    return saved
+def collapse_rows(run: Run, saved: checkpoint.Saved, images: np.ndarray) -> list[records.Row]:
+    """The figures and the verdict of `vaejax.collapse` on these images, a row for each lane."""
+    key = jax.random.key(EVALUATION_SEED)
+    figures = collapse.measure(run.config, saved.state.params, images, key)
+    rows = [
+        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
+        for lane in range(len(run.seeds))
+    ]
+    diverged = np.asarray(saved.state.diverged)
+    verdicts = [
+        None if lost else collapse.judge(row) for row, lost in zip(rows, diverged, strict=True)
+    ]
+    return [
+        row | ({"collapse": found.verdict, "dead_units": found.dead_units} if found else {})
+        for row, found in zip(rows, verdicts, strict=True)
+    ]
 
 
 def execute(
     flags: Flags,
     folder: Path,
-    data: Data,
     runs: Sequence[Run],
-    measure: Callable[[Run, train.State], Sequence[records.Row]],
+    measure: Callable[[Run, checkpoint.Saved], Sequence[records.Row]],
+    converged: training.Converged | None = None,
     **settings: Any,
 ) -> tuple[list[records.Row], list[str]]:
     """Train, measure and record every run that is not recorded yet with these epochs and
-    `settings` of the measurement; a run already trained is only measured again.
+    `settings` of the measurement; a run already trained is only measured again. With `converged`
+    the epochs are the most that a run may take: it ends once its trace says so.
 
     Returns the rows of these runs, and a line for each lane that diverged: it has no row.
 
@@ -105,17 +105,18 @@ def execute(
             f"{folder} holds results already: continue or redraw them with --resume, or choose "
             "another --out."
         )
-    epochs = flags.run_epochs(len(data.train))
-    every = flags.checkpoint_every or max(1, epochs // 10)
-    settings = {"epochs": epochs, **settings}
-    _refuse_other_flags(folder, runs, len(data.train), epochs)
+    images = {split: training_images(flags.dataset, split) for split in {r.split for r in runs}}
+    plans = {
+        run.name: training.plan(flags, run, len(images[run.split]), converged is not None)
+        for run in runs
+    }
+    _refuse_other_flags(folder, runs, plans)
 
     def recorded(run: Run) -> list[records.Row]:
-        wanted = {"run": run.name, **settings}
+        wanted = {"run": run.name, "epochs": plans[run.name].epochs, **settings}
         return [row for row in records.read(results) if wanted.items() <= row.items()]
 
     console = Console(stderr=True)
-    images = jnp.asarray(data.train)
     diverged: list[str] = []
     columns = (
         TextColumn("{task.description:>12}"),
@@ -132,16 +133,18 @@ def execute(
                 continue
             checkpoint.create(folder / run.name, run)
             console.print(describe(run), highlight=False)
-            saved = train_run(run, folder / run.name, images, epochs, every, progress)
+            saved = training.train_run(
+                run, folder / run.name, images[run.split], plans[run.name], progress, converged
+            )
             healthy = set(np.flatnonzero(~np.asarray(saved.state.diverged)).tolist())
             if healthy - done:
-                rows = measure(run, saved.state)
+                rows = measure(run, saved)
+                about = {"epochs": plans[run.name].epochs, "steps": saved.step, **settings}
                 new = sorted(healthy - done)
                 records.append(
-                    results,
-                    [identity(folder.name, run, lane) | settings | rows[lane] for lane in new],
+                    results, [identity(folder.name, run, lane) | about | rows[lane] for lane in new]
                 )
-            diverged += _divergences(folder, run, saved, len(images))
+            diverged += training.divergences(folder, run, saved, plans[run.name])
     return [row for run in runs for row in recorded(run)], diverged
 
 
@@ -155,29 +158,18 @@ def refuse_divergence(diverged: Sequence[str]) -> None:
         )
 
 
-def _refuse_other_flags(folder: Path, runs: Sequence[Run], images: int, epochs: int) -> None:
-    """Before anything is written: batches that can be filled, runs that are those of the folder."""
+def _refuse_other_flags(
+    folder: Path, runs: Sequence[Run], plans: Mapping[str, training.Plan]
+) -> None:
+    """Before anything is written: the runs are those of the folder, and train no less."""
     for run in runs:
-        train.steps_per_epoch(run.config, images)
-        trained = checkpoint.latest(folder / run.name)
-        if trained is None:
+        step = checkpoint.latest(folder / run.name)
+        if step is None:
             continue
         checkpoint.create(folder / run.name, run)
-        if trained > epochs:
+        trained = step // plans[run.name].steps_per_epoch
+        if trained > plans[run.name].epochs:
             raise LabError(
                 f"{folder / run.name} was trained for {trained} epochs already: ask for --epochs "
                 f"{trained} or more, or another --out."
             )
-
-
-def _divergences(folder: Path, run: Run, saved: checkpoint.Saved, images: int) -> list[str]:
-    steps = train.steps_per_epoch(run.config, images)
-    lines = []
-    for lane in map(int, np.flatnonzero(saved.state.diverged)):
-        good = int(saved.state.step[lane]) // steps
-        knobs = ", ".join(f"{name} {value:g}" for name, value in run.lane(lane).items())
-        lines.append(
-            f"{run.name} lane {lane} ({knobs}) in epoch {good + 1}; its state after epoch {good} "
-            f"is in {folder / run.name / str(saved.epoch)}"
-        )
-    return lines

@@ -24,13 +24,13 @@ def make_run(**changes):
 
 def advance(run, saved, epochs):
     for state, trace in train.fit(run.config, run.knobs, saved.state, IMAGES, epochs):
-        saved = checkpoint.Saved(state, saved.history.extended(trace))
+        saved = saved.extended(state, trace)
     return saved
 
 
 def bits(saved):
     state = saved.state._replace(key=jax.random.key_data(saved.state.key))
-    return [np.asarray(leaf) for leaf in jax.tree.leaves((state, saved.history))]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state, saved.trace))]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_what_is_restored_is_what_was_saved(stored):
     folder, run, saved = stored
     restored_run, restored = checkpoint.restore(folder)
     assert restored_run.to_json() == run.to_json()
-    assert restored.epoch == 2
+    assert restored.step == 8
     for got, want in zip(bits(restored), bits(saved), strict=True):
         assert got.dtype == want.dtype
         np.testing.assert_array_equal(got, want)
@@ -63,8 +63,8 @@ def test_two_epochs_restore_and_three_are_five_bit_for_bit(stored):
 def test_only_the_newest_checkpoint_is_kept(stored):
     folder, run, saved = stored
     checkpoint.save(folder, advance(run, saved, 1))
-    assert checkpoint.latest(folder) == 3
-    assert sorted(path.name for path in folder.iterdir()) == ["3", "config.json"]
+    assert checkpoint.latest(folder) == 12
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "config.json"]
 
 
 def test_a_save_that_fails_leaves_the_checkpoint_before(stored, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(stored, monkeypatch):
         patch.setattr(ocp.CheckpointManager, "save", full)
         with pytest.raises(LabError, match=r"Cannot write a checkpoint.*No space left.*--resume"):
             checkpoint.save(folder, advance(run, saved, 1))
-    assert checkpoint.restore(folder)[1].epoch == 2
+    assert checkpoint.restore(folder)[1].step == 8
 
 
 def test_a_disk_too_full_is_told_before_anything_is_written(stored, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_disk_too_full_is_told_before_anything_is_written(stored, monkeypatch)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(LabError, match=r"it takes 1\.\d MiB, 0\.0 MiB are free\. Free some space"):
         checkpoint.save(folder, advance(run, saved, 1))
-    assert sorted(path.name for path in folder.iterdir()) == ["2", "config.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["8", "config.json"]
 
 
 def test_another_run_in_the_folder_is_refused_with_what_differs(stored):
@@ -98,10 +98,10 @@ def test_another_run_in_the_folder_is_refused_with_what_differs(stored):
 
 def test_a_damaged_checkpoint_is_one_clear_error(stored):
     folder, _, _ = stored
-    for path in (folder / "2").rglob("*"):
+    for path in (folder / "8").rglob("*"):
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(b"damaged" * 20)
-    with pytest.raises(LabError, match=r"The checkpoint in .*2 is damaged"):
+    with pytest.raises(LabError, match=r"The checkpoint in .*8 is damaged"):
         checkpoint.restore(folder)
 
 
@@ -117,9 +117,14 @@ def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path):
         checkpoint.restore(tmp_path)
 
 
-def test_history_holds_the_mean_terms_of_every_epoch(stored):
+def test_the_trace_holds_the_terms_of_every_step_from_the_first(stored):
     _, run, saved = stored
-    assert saved.history.objective.shape == (2, 2)
-    scale = np.asarray(run.knobs.recon_scale)
-    total = scale * saved.history.error + saved.history.kl.sum(-1)
-    np.testing.assert_allclose(saved.history.objective, total, rtol=1e-5)
+    assert saved.trace.objective.shape == (2, 8)
+    scale = np.asarray(run.knobs.recon_scale)[:, None]
+    total = scale * saved.trace.error + saved.trace.kl.sum(-1)
+    np.testing.assert_allclose(saved.trace.objective, total, rtol=1e-5)
+    first = jax.tree.map(lambda leaf: leaf[0], checkpoint.start(run).state)
+    order = train.epoch_order(CONFIG, first, len(IMAGES))
+    one = jax.tree.map(lambda knob: knob[0], run.knobs)
+    _, alone = train.step(CONFIG, one, first, IMAGES[order[0]])
+    np.testing.assert_allclose(saved.trace.objective[0, 0], alone.objective, rtol=1e-5)

@@ -106,7 +106,7 @@ def test_every_image_is_evaluated_once_in_its_place(config: Config) -> None:
         mean, logvar = model.encode(config, params, x)
         logits = model.decode(config, params, got.code[index])
         kl = loss.kl_divergence(mean, logvar)
-        recon = loss.neg_log_likelihood(config, logits, x)
+        recon = loss.neg_log_likelihood(config, logits, x, jnp.zeros(()))
         images_of = model.images_of(config, params, got.code[index])
         np.testing.assert_allclose(got.mean[index], mean, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(got.kl[index], kl, rtol=1e-4, atol=1e-6)

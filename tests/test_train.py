@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,9 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
     batch = jnp.asarray(IMAGES[:16])
     after, trace = train.step(CONFIG, knob, state, batch)
     noise_key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 0)
-    grads, _ = jax.grad(train.loss_fn, has_aux=True)(state.params, CONFIG, knob, batch, noise_key)
+    grads, _ = jax.grad(train.loss_fn, has_aux=True)(
+        state.params, CONFIG, knob, batch, noise_key, state.step
+    )
     adam = optax.adam(0.01)
     updates, _ = adam.update(grads, adam.init(state.params))
     expected = optax.apply_updates(state.params, updates)
@@ -101,6 +105,30 @@ def test_epochs_in_two_parts_are_epochs_in_one():
     *_, (whole, _) = train.fit(CONFIG, knob, state, IMAGES, 5)
     raw = [jax.tree.leaves(s._replace(key=jax.random.key_data(s.key))) for s in (resumed, whole)]
     assert_same_bits(*raw)
+
+
+@pytest.mark.parametrize("passes", [2, 5])
+def test_epochs_of_several_to_a_call_are_epochs_one_by_one(passes):
+    knob = lanes(CONFIG, {}, {"recon_scale": 3.0})
+    state = train.init_lanes(CONFIG, np.asarray([0, 1], np.uint32))
+    single = list(train.fit(CONFIG, knob, state, IMAGES, 5))
+    several = list(train.fit(CONFIG, knob, state, IMAGES, 5, passes))
+    assert [trace.error.shape[1] for _, trace in several] == {2: [8, 8, 4], 5: [20]}[passes]
+    whole, parts = (
+        np.concatenate([trace.objective for _, trace in results], 1)
+        for results in (single, several)
+    )
+    np.testing.assert_array_equal(whole, parts)
+    assert_same_bits(lane(single[-1][0].params, 1), lane(several[-1][0].params, 1))
+
+
+def test_an_ae_trains_on_its_error_alone():
+    config = replace(CONFIG, model="ae")
+    choices = [{"recon_scale": 7.0, "kl_weight": 3.0}, {"recon_scale": 7.0, "kl_weight": 0.0}]
+    state, (trace,) = trained(config, choices, [0, 0], 1)
+    np.testing.assert_allclose(trace.objective, 7 * trace.error, rtol=1e-6)
+    np.testing.assert_array_equal(trace.kl, 0)
+    assert_same_bits(lane(state.params, 0), lane(state.params, 1))
 
 
 def test_a_diverging_lane_is_rolled_back_and_touches_no_other():

@@ -13,43 +13,33 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Float
 
 from vaejax import records, train
 from vaejax.config import Run
 from vaejax.errors import LabError
 
 
-class History(NamedTuple):
-    """Training terms of each finished epoch, averaged over its steps."""
-
-    objective: Float[np.ndarray, "epochs lanes"]
-    error: Float[np.ndarray, "epochs lanes"]
-    """Averaged over pixels: nats (Bernoulli) or squared error (Gaussian)."""
-    kl: Float[np.ndarray, "epochs lanes latent"]
-    """Nats of each unit."""
-
-    def extended(self, trace: train.Trace) -> "History":
-        """This history with the trace of one more epoch."""
-        means = [np.asarray(steps).mean(1)[None] for steps in trace]
-        return History(*(np.concatenate(pair) for pair in zip(self, means, strict=True)))
-
-
 class Saved(NamedTuple):
     """What a checkpoint holds."""
 
     state: train.State
-    history: History
+    trace: train.Trace
+    """The terms of every step from the first one on, on the host: arrays [lanes, steps]."""
 
     @property
-    def epoch(self) -> int:
-        return len(self.history.objective)
+    def step(self) -> int:
+        return self.trace.objective.shape[1]
+
+    def extended(self, state: train.State, trace: train.Trace) -> "Saved":
+        """After some more steps."""
+        pairs = zip(self.trace, trace, strict=True)
+        return Saved(state, train.Trace(*(np.concatenate(pair, 1) for pair in pairs)))
 
 
 def start(run: Run) -> Saved:
-    """A run before its first epoch."""
+    """A run before its first step."""
     seeds = np.asarray(run.seeds, np.uint32)
-    return Saved(train.init_lanes(run.config, seeds), _zero_history(run, 0))
+    return Saved(train.init_lanes(run.config, seeds), _zero_trace(run, 0))
 
 
 def create(folder: Path, run: Run) -> None:
@@ -106,7 +96,7 @@ def save(folder: Path, saved: Saved) -> None:
         if free < needed:
             raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
-            manager.save(saved.epoch, args=ocp.args.StandardSave(packed))
+            manager.save(saved.step, args=ocp.args.StandardSave(packed))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
             f"Cannot write a checkpoint to {folder}: {_first_line(error)}. {remedy}"
@@ -114,7 +104,7 @@ def save(folder: Path, saved: Saved) -> None:
 
 
 def latest(folder: Path) -> int | None:
-    """The epoch of the newest checkpoint, None if there is none."""
+    """The step of the newest checkpoint, None if there is none."""
     steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
     return max(steps, default=None)
 
@@ -125,31 +115,31 @@ def restore(folder: Path) -> tuple[Run, Saved]:
     Raises:
         LabError: no run or no checkpoint there, or a damaged one.
     """
-    run, epoch = read_run(folder), latest(folder)
-    if epoch is None:
+    run, step = read_run(folder), latest(folder)
+    if step is None:
         raise LabError(f"{folder} holds no checkpoint yet: train it on with --resume.")
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(lambda: _pack(start(run)).state),
     )
-    target = Saved(state, _zero_history(run, epoch))
+    target = Saved(state, _zero_trace(run, step))
     try:
         with ocp.CheckpointManager(folder.resolve()) as manager:
-            packed = manager.restore(epoch, args=ocp.args.StandardRestore(target))
+            packed = manager.restore(step, args=ocp.args.StandardRestore(target))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
-            f"The checkpoint in {folder / str(epoch)} is damaged ({_first_line(error)}): delete "
+            f"The checkpoint in {folder / str(step)} is damaged ({_first_line(error)}): delete "
             f"{folder} and train again."
         ) from error
     key = jax.random.wrap_key_data(packed.state.key)
     return run, packed._replace(state=packed.state._replace(key=key))
 
 
-def _zero_history(run: Run, epochs: int) -> History:
-    """A history of this length, all zeros: none yet, or the shapes that a checkpoint holds."""
-    terms = np.zeros((epochs, len(run.seeds)), np.float32)
-    return History(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
+def _zero_trace(run: Run, steps: int) -> train.Trace:
+    """A trace of this length, all zeros: none yet, or the shapes that a checkpoint holds."""
+    terms = np.zeros((len(run.seeds), steps), np.float32)
+    return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
 
 
 def _pack(saved: Saved) -> Saved:

@@ -22,6 +22,7 @@ Model = Literal["vae", "ae"]
 Likelihood = Literal["bernoulli", "gaussian"]
 Output = Literal["sigmoid", "tanh", "linear"]
 PixelRange = Literal["unit", "signed"]
+DecoderVariance = Literal["fixed", "learned"]
 
 CHOICES = {
     "model": Model,
@@ -30,6 +31,7 @@ CHOICES = {
     "likelihood": Likelihood,
     "output": Output,
     "pixel_range": PixelRange,
+    "decoder_variance": DecoderVariance,
 }
 
 
@@ -59,6 +61,9 @@ class Config:
     """`unit` is [0, 1], `signed` is [-1, 1]."""
     binarize: bool = False
     """Draw each pixel anew from Bernoulli(pixel) whenever it is used: dynamic binarization."""
+    decoder_variance: DecoderVariance = "fixed"
+    """`learned`: the Gaussian decoder's standard deviation, one for all pixels, is a parameter
+    (sigma-VAE, Rybkin et al. 2021)."""
     batch_size: int = 128
 
     def __post_init__(self) -> None:
@@ -93,6 +98,13 @@ class Config:
             )
         if self.binarize and self.likelihood != "bernoulli":
             raise LabError("binarize=True needs likelihood='bernoulli'.")
+        if self.decoder_variance == "learned" and (
+            self.likelihood != "gaussian" or self.model != "vae"
+        ):
+            raise LabError(
+                "decoder_variance='learned' needs likelihood='gaussian' and model='vae': nothing "
+                "else has a decoder variance."
+            )
 
     @property
     def pixels(self) -> int:
@@ -114,6 +126,12 @@ class Knobs(NamedTuple):
     """Weight of the error averaged over pixels."""
     kl_weight: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the KL summed over latent units, in nats."""
+    kl_warmup: "Float[Array | np.ndarray, '*lanes']"
+    """Steps over which the weight of the KL grows from 0 to kl_weight; 0: none."""
+    kl_cycle: "Float[Array | np.ndarray, '*lanes']"
+    """Steps after which the warm-up starts again; 0: never."""
+    free_bits: "Float[Array | np.ndarray, '*lanes']"
+    """Nats of KL that each latent unit has for free."""
 
 
 def knobs(
@@ -122,6 +140,9 @@ def knobs(
     learning_rate: float = 1e-3,
     recon_scale: float | Literal["elbo"] = "elbo",
     kl_weight: float = 1.0,
+    kl_warmup: float = 0.0,
+    kl_cycle: float = 0.0,
+    free_bits: float = 0.0,
 ) -> Knobs:
     """The knobs of one model, checked. `recon_scale="elbo"` is `config.elbo_scale`.
 
@@ -131,14 +152,26 @@ def knobs(
     if isinstance(recon_scale, str) and recon_scale != "elbo":
         raise LabError(f"recon_scale={recon_scale!r}: use a positive number or 'elbo'.")
     scale = config.elbo_scale if recon_scale == "elbo" else float(recon_scale)
-    chosen = {"learning_rate": learning_rate, "recon_scale": scale, "kl_weight": kl_weight}
+    chosen = {
+        "learning_rate": learning_rate,
+        "recon_scale": scale,
+        "kl_weight": kl_weight,
+        "kl_warmup": kl_warmup,
+        "kl_cycle": kl_cycle,
+        "free_bits": free_bits,
+    }
     with np.errstate(over="ignore", under="ignore"):
         stored = {name: np.asarray(value, np.float32) for name, value in chosen.items()}
     for name, value in chosen.items():
-        lowest = 0 if name == "kl_weight" else np.finfo(np.float32).tiny
-        if not lowest <= stored[name] < np.inf:
-            needed = "0 or a positive number" if name == "kl_weight" else "a positive number"
+        positive = name in ("learning_rate", "recon_scale")
+        if not np.finfo(np.float32).tiny * positive <= stored[name] < np.inf:
+            needed = "a positive number" if positive else "0 or a positive number"
             raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
+    if 0 < kl_cycle < kl_warmup:
+        raise LabError(
+            f"kl_cycle={kl_cycle:g} restarts before the kl_warmup of {kl_warmup:g} steps is over: "
+            "use a longer cycle, or 0 for none."
+        )
     return Knobs(**stored)
 
 

@@ -37,6 +37,8 @@ class Evaluation(NamedTuple):
     """Squared error of the mean image, averaged over pixels, for pixels in [0, 1]."""
     mean: Float[Array, "*lanes n latent"]
     """Posterior means."""
+    logvar: Float[Array, "*lanes n latent"]
+    """Posterior log variances; NaN for an AE."""
     code: Float[Array, "*lanes n latent"]
     """The codes drawn: together they are a sample of the aggregated posterior."""
 
@@ -81,15 +83,15 @@ def evaluate(
         posterior = model.encode(config, params, x)
         code = model.draw_code(config, posterior, code_key)
         logits = model.decode(config, params, code)
-        recon = loss.neg_log_likelihood(config, logits, x)
-        kl = loss.kl_divergence(*posterior)
+        recon = loss.neg_log_likelihood(config, logits, x, model.log_sigma(config, params))
+        kl, logvar = loss.kl_divergence(*posterior), posterior.logvar
         if config.model == "ae":
-            kl = jnp.full_like(kl, jnp.nan)
+            kl = logvar = jnp.full_like(kl, jnp.nan)
         output = model.mean_image(config, logits)
         mse = jnp.square(model.to_unit(config, output) - model.to_unit(config, x)).mean()
-        return Evaluation(recon + kl.sum(), recon, kl, mse, posterior.mean, code)
+        return Evaluation(recon + kl.sum(), recon, kl, mse, posterior.mean, logvar, code)
 
-    return _map_images(one, images, key, batch_size)
+    return map_images(one, images, key, batch_size)
 
 
 def importance_nll(
@@ -119,14 +121,32 @@ def importance_nll(
             z = posterior.mean + jnp.exp(posterior.logvar / 2) * noise
             log_prior_over_q = (jnp.square(noise) + posterior.logvar - jnp.square(z)).sum() / 2
             logits = model.decode(config, params, z)
-            return log_prior_over_q - loss.neg_log_likelihood(config, logits, x)
+            log_sigma = model.log_sigma(config, params)
+            return log_prior_over_q - loss.neg_log_likelihood(config, logits, x, log_sigma)
 
         log_w = jax.lax.map(log_weight, jnp.arange(samples))
         total = jax.nn.logsumexp(log_w)
         effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * log_w))
         return ImportanceEstimate(jnp.log(samples) - total, effective)
 
-    return _map_images(one, images, key, batch_size)
+    return map_images(one, images, key, batch_size)
+
+
+def reconstructions(
+    config: Config,
+    params: model.Params,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+    batch_size: int = 1000,
+) -> Float[Array, "n pixels"]:
+    """The mean images decoded from the posterior means, pixels in [0, 1]; `key` draws the pixels if
+    the config binarizes."""
+
+    def one(image: Array, key: Array) -> Array:
+        x = model.to_pixels(config, image, key)
+        return model.images_of(config, params, model.encode(config, params, x).mean)
+
+    return map_images(one, images, key, batch_size)
 
 
 def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
@@ -190,17 +210,18 @@ def sample_distances(
     return distances
 
 
-def _map_images(
-    one: Callable[[Array, Array], Any],
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
-    batch_size: int,
+def map_images(
+    one: Callable[[Any, Array], Any], images: Any, key: Key[Array, ""], batch_size: int
 ) -> Any:
-    """`one(image, its key)` for every image: vectorized in batches, the last one padded."""
-    count = len(images)
+    """`one(image, its key)` for every row of `images` (an array, or a tree of arrays with equally
+    many rows): vectorized in batches, the last one padded."""
+    count = len(jax.tree.leaves(images)[0])
     batch_size = min(batch_size, count)
-    padded = jnp.pad(jnp.asarray(images), ((0, -count % batch_size), (0, 0)))
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(padded)))
+    extra = -count % batch_size
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count + extra))
+    padded = jax.tree.map(
+        lambda rows: jnp.pad(jnp.asarray(rows), ((0, extra),) + ((0, 0),) * (rows.ndim - 1)), images
+    )
     batched = jax.tree.map(
         lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), (padded, keys)
     )

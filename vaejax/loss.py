@@ -1,13 +1,15 @@
 """The terms of the ELBO per example, in nats; the training objective; effective sigma and beta.
 
 The objective is `recon_scale * mean over pixels (error) + kl_weight * KL`. The negative ELBO never
-contains either weight: for squared error it is that of a unit-variance Gaussian decoder.
+contains either weight: for squared error it is that of a Gaussian decoder of variance 1, or of the
+variance that is learned.
 """
 
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from vaejax.config import Config, Knobs
 from vaejax.model import mean_image
@@ -32,10 +34,14 @@ def reconstruction_error(
 
 
 def neg_log_likelihood(
-    config: Config, logits: Float[Array, "*batch pixels"], x: Float[Array, "*batch pixels"]
+    config: Config,
+    logits: Float[Array, "*batch pixels"],
+    x: Float[Array, "*batch pixels"],
+    log_sigma: Float[Array, ""],
 ) -> Float[Array, "*batch"]:
-    """`-log p(x | z)` of each image in nats; a Gaussian decoder has variance 1."""
-    nats = config.elbo_scale * reconstruction_error(config, logits, x)
+    """`-log p(x | z)` of each image in nats; `log_sigma` is that of a Gaussian decoder."""
+    error = reconstruction_error(config, logits, x)
+    nats = config.elbo_scale * reconstruction_term(error, log_sigma)
     if config.likelihood == "gaussian":
         nats += config.pixels / 2 * math.log(2 * math.pi)
     return nats
@@ -48,16 +54,43 @@ def kl_divergence(
     return (jnp.square(mean) + jnp.expm1(logvar) - logvar) / 2
 
 
+def reconstruction_term(
+    error: Float[Array, "*batch"], log_sigma: Float[Array, ""]
+) -> Float[Array, "*batch"]:
+    """`error / sigma^2 + 2 log sigma`: times `D / 2`, the negative Gaussian log-likelihood but for
+    a constant (sigma-VAE: Rybkin et al. 2021, equation 5). The error itself at sigma 1."""
+    return jnp.exp(-2 * log_sigma) * error + 2 * log_sigma
+
+
+def annealed_kl_weight(knobs: Knobs, step: Int[Array, ""]) -> Float[Array, ""]:
+    """The weight of the KL at a step: it grows linearly from 0 to `kl_weight` over `kl_warmup`
+    steps (Sonderby et al. 2016), once, or anew every `kl_cycle` steps (Fu et al. 2019)."""
+    warmup, cycle = jnp.asarray(knobs.kl_warmup), jnp.asarray(knobs.kl_cycle)
+    since = jnp.where(cycle > 0, step % jnp.maximum(cycle, 1), step)
+    grown = jnp.where(since < warmup, since / jnp.maximum(warmup, 1), 1)
+    return jnp.asarray(knobs.kl_weight) * grown
+
+
+def with_free_bits(
+    kl: Float[Array, "*batch latent"], free_bits: Float[Array | np.ndarray, ""]
+) -> Float[Array, "*batch latent"]:
+    """`max(free_bits, KL)` of each unit: below it the KL costs nothing and is not pushed down
+    (Kingma et al. 2016, equation 15, which takes `kl` averaged over the batch)."""
+    return jnp.where(kl < free_bits, free_bits, kl)
+
+
 def objective(
-    config: Config,
     knobs: Knobs,
     error: Float[Array, "*batch"],
     kl: Float[Array, "*batch latent"],
+    log_sigma: Float[Array, ""],
+    step: Int[Array, ""],
 ) -> Float[Array, "*batch"]:
-    """What training minimizes, per image. An AE has no KL term."""
-    recon_scale, kl_weight = jnp.asarray(knobs.recon_scale), jnp.asarray(knobs.kl_weight)
-    weighted = recon_scale * error
-    return weighted if config.model == "ae" else weighted + kl_weight * kl.sum(-1)
+    """What training minimizes, from the terms of an image or their averages over a batch (which
+    differ with free bits: training takes the averages)."""
+    charged = with_free_bits(kl, knobs.free_bits).sum(-1)
+    weighted = jnp.asarray(knobs.recon_scale) * reconstruction_term(error, log_sigma)
+    return weighted + annealed_kl_weight(knobs, step) * charged
 
 
 def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
@@ -69,8 +102,9 @@ def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
 
 def effective_sigma(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The decoder standard deviation at which this objective is a true ELBO, in units of the pixel
-    range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where there is
-    none: a Bernoulli likelihood has no sigma, an AE no ELBO."""
-    if config.likelihood == "bernoulli" or config.model == "ae":
+    range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where no weight
+    says it: a Bernoulli likelihood has no sigma, an AE no ELBO, and a learned sigma is learned."""
+    said = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
+    if not said or config.model == "ae":
         return jnp.full_like(effective_beta(config, knobs), jnp.nan)
     return effective_beta(config, knobs) ** 0.5

@@ -48,10 +48,13 @@ def decoder(config: Config) -> MLP:
 def init(config: Config, key: Key[Array, ""]) -> Params:
     """Fresh parameters. An AE and a VAE of one key start from the same ones."""
     encoder_key, decoder_key = jax.random.split(key)
-    return {
+    params: Params = {
         "encoder": encoder(config).init(encoder_key, jnp.zeros(config.pixels)),
         "decoder": decoder(config).init(decoder_key, jnp.zeros(config.latent_size)),
     }
+    if config.decoder_variance == "learned":
+        params["log_sigma"] = jnp.zeros(())
+    return params
 
 
 def to_pixels(
@@ -90,6 +93,11 @@ def decode(
 ) -> Float[Array, "*batch pixels"]:
     """Logits; `mean_image` turns them into pixels."""
     return _apply(decoder(config), params["decoder"], z)
+
+
+def log_sigma(config: Config, params: Params) -> Float[Array, ""]:
+    """Log of the decoder's standard deviation, in units of the pixel range: 0 unless learned."""
+    return params["log_sigma"] if config.decoder_variance == "learned" else jnp.zeros(())
 
 
 def mean_image(

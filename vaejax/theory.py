@@ -50,6 +50,18 @@ def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
     return PCA(mean, np.ascontiguousarray(vectors.T[::-1], np.float32), eigenvalues[::-1])
 
 
+def threshold_scale(eigenvalue: float, pixels: int, kl_weight: float = 1.0) -> float:
+    """The recon_scale at which a direction of the images begins to pay for its KL under squared
+    error: `D * kl_weight / (2 * eigenvalue)`.
+
+    A small signal `mu = a w.(x - mean)` in one latent unit, decoded along w, gains
+    `2 recon_scale / (D kl_weight) * eigenvalue - 1` to second order. Below the threshold of the
+    largest eigenvalue of the pixel covariance (in the pixel range that the model sees) the
+    collapsed solution is stable whatever the encoder and decoder (linear: Lucas et al. 2019).
+    """
+    return pixels * kl_weight / (2 * eigenvalue)
+
+
 def project(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Float[np.ndarray, "n components"]:
     """Coordinates of images (pixels in [0, 1]) along the components."""
     return (pixels - space.mean) @ space.components.T

@@ -37,11 +37,11 @@ class State(NamedTuple):
 class Trace(NamedTuple):
     """Batch means of the loss terms, a row per step (`*steps` is `lanes steps` out of `fit`)."""
 
-    objective: Float[Array, "*steps"]
-    error: Float[Array, "*steps"]
+    objective: Float[Array | np.ndarray, "*steps"]
+    error: Float[Array | np.ndarray, "*steps"]
     """Averaged over pixels: nats (Bernoulli) or squared error (Gaussian)."""
-    kl: Float[Array, "*steps latent"]
-    """Nats of each latent unit."""
+    kl: Float[Array | np.ndarray, "*steps latent"]
+    """Nats of each latent unit; 0 for an AE."""
 
 
 def init(config: Config, seed: UInt32[Array, ""]) -> State:
@@ -67,16 +67,19 @@ def loss_fn(
     knobs: Knobs,
     images: UInt8[Array, "batch pixels"],
     key: Key[Array, ""],
+    step: Int[Array, ""],
 ) -> tuple[Float[Array, ""], Trace]:
-    """The objective averaged over a batch, and its terms."""
+    """The objective of a batch at a step, and its terms."""
     pixel_key, code_key = jax.random.split(key)
     x = model.to_pixels(config, images, pixel_key)
     posterior = model.encode(config, params, x)
     z = model.draw_code(config, posterior, code_key)
-    error = loss.reconstruction_error(config, model.decode(config, params, z), x)
-    kl = loss.kl_divergence(posterior.mean, posterior.logvar)
-    mean = loss.objective(config, knobs, error, kl).mean()
-    return mean, Trace(mean, error.mean(), kl.mean(0))
+    error = loss.reconstruction_error(config, model.decode(config, params, z), x).mean()
+    kl = loss.kl_divergence(posterior.mean, posterior.logvar).mean(0)
+    if config.model == "ae":
+        kl = jnp.zeros_like(kl)
+    objective = loss.objective(knobs, error, kl, model.log_sigma(config, params), step)
+    return objective, Trace(objective, error, kl)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -85,7 +88,9 @@ def step(
 ) -> tuple[State, Trace]:
     """One Adam step of one model on one batch."""
     key = jax.random.fold_in(_subkeys(state.key).noise, state.step)
-    grads, trace = jax.grad(loss_fn, has_aux=True)(state.params, config, knobs, images, key)
+    grads, trace = jax.grad(loss_fn, has_aux=True)(
+        state.params, config, knobs, images, key, state.step
+    )
     updates, opt_state = OPTIMIZER.update(grads, state.opt_state)
     updates = jax.tree.map(lambda update: -knobs.learning_rate * update, updates)
     params = optax.apply_updates(state.params, updates)
@@ -140,12 +145,19 @@ def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> St
     return jax.vmap(partial(init, config))(jnp.asarray(seeds))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 4))
 def epoch_lanes(
-    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"]
+    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"], passes: int
 ) -> tuple[State, Trace]:
-    """`epoch` of every lane, over one copy of the images."""
-    return jax.vmap(partial(epoch, config), in_axes=(0, 0, None))(knobs, state, images)
+    """`passes` epochs of every lane, over one copy of the images."""
+
+    def one(knobs: Knobs, state: State) -> tuple[State, Trace]:
+        state, trace = jax.lax.scan(
+            lambda state, _: epoch(config, knobs, state, images), state, length=passes
+        )
+        return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
+
+    return jax.vmap(one)(knobs, state)
 
 
 def fit(
@@ -154,8 +166,11 @@ def fit(
     state: State,
     images: UInt8[Array | np.ndarray, "n pixels"],
     epochs: int,
+    passes: int = 1,
 ) -> Iterator[tuple[State, Trace]]:
-    """Train every lane for `epochs` more passes; yields the state and trace after each one.
+    """Train every lane for `epochs` more epochs; yields the state, and the trace of the steps
+    since the last yield, after each `passes` of them (fewer at the end). Of a few images an epoch
+    is a step or two, and many to a yield keep the host out of the way.
 
     Lanes are models of one Config that differ in knobs (arrays [lanes]) and seed (in `state`, from
     `init_lanes`). They train in one compiled program, each on its own order of the same images.
@@ -165,6 +180,6 @@ def fit(
     """
     steps_per_epoch(config, len(images))
     images = jnp.asarray(images)
-    for _ in range(epochs):
-        state, trace = epoch_lanes(config, knobs, state, images)
+    for done in range(0, epochs, passes):
+        state, trace = epoch_lanes(config, knobs, state, images, min(passes, epochs - done))
         yield state, trace

@@ -1,0 +1,109 @@
+"""How long a run trains, and its training: resumed, saved as it goes, shown."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from rich.progress import Progress
+
+from experiments.flags import Flags
+from vaejax import checkpoint, train
+from vaejax.config import Run
+
+Converged = Callable[[Run, train.Trace], bool]
+"""Whether a run may end, from the trace of all its steps so far."""
+
+BLOCK = 1000
+"""Steps after which a study that trains until it has converged asks whether it has."""
+MOVED = 0.02
+"""Of the unit that a study gives: a change from block to block that counts as none."""
+
+
+def settled(error: np.ndarray, unit: float) -> bool:
+    """Whether the root mean square of a squared error [lanes, steps] has moved by less than `MOVED`
+    units between the last three blocks of `BLOCK` steps, in every lane."""
+    blocks = error.shape[1] // BLOCK
+    if blocks < 3:
+        return False
+    averages = error[:, : blocks * BLOCK].reshape(len(error), blocks, BLOCK).mean(-1)
+    moved = np.abs(np.diff(np.sqrt(averages[:, -3:]), axis=1))
+    return bool((moved < MOVED * unit).all())
+
+
+class Plan(NamedTuple):
+    """How long a run trains."""
+
+    epochs: int
+    steps_per_epoch: int
+    every: int
+    """Epochs between checkpoints."""
+    passes: int
+    """Epochs in one call of the compiled program."""
+
+
+def plan(flags: Flags, run: Run, images: int, until_converged: bool) -> Plan:
+    """How long to train a run on so many images. Until it has converged: in blocks of steps, with
+    a checkpoint after each.
+
+    Raises:
+        LabError: fewer images than one batch.
+    """
+    steps = train.steps_per_epoch(run.config, images)
+    epochs = flags.run_epochs(steps)
+    if until_converged:
+        block = min(epochs, max(1, BLOCK // steps))
+        return Plan(-(-epochs // block) * block, steps, flags.checkpoint_every or block, block)
+    return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
+
+
+def train_run(
+    run: Run,
+    folder: Path,
+    images: jax.Array,
+    plan: Plan,
+    progress: Progress,
+    converged: Converged | None,
+) -> checkpoint.Saved:
+    """Train a run as planned, from its newest checkpoint if there is one, saving as it goes."""
+    done = checkpoint.latest(folder)
+    saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
+    epoch = saved.step // plan.steps_per_epoch
+
+    def finished() -> bool:
+        return bool(saved.state.diverged.all()) or (
+            converged is not None and saved.step > 0 and converged(run, saved.trace)
+        )
+
+    task = progress.add_task(run.name, total=plan.epochs, completed=epoch, objective="")
+    if finished():
+        return saved
+    steps = train.fit(run.config, run.knobs, saved.state, images, plan.epochs - epoch, plan.passes)
+    for state, trace in steps:
+        saved = saved.extended(state, trace)
+        epoch = saved.step // plan.steps_per_epoch
+        last = epoch == plan.epochs or finished()
+        if last or epoch % plan.every == 0:
+            checkpoint.save(folder, saved)
+        recent = np.asarray(trace.objective).mean(1)
+        ends = [recent.min(), recent.max()] if len(recent) > 4 else recent
+        separator = " to " if len(recent) > 4 else ", "
+        objective = separator.join(f"{value:.4g}" for value in ends)
+        progress.update(task, completed=epoch, objective=f"objective {objective}")
+        if last:
+            break
+    return saved
+
+
+def divergences(folder: Path, run: Run, saved: checkpoint.Saved, plan: Plan) -> list[str]:
+    """A line for each lane that diverged: when, and where its last good state is."""
+    lines = []
+    for lane in map(int, np.flatnonzero(saved.state.diverged)):
+        good = int(saved.state.step[lane]) // plan.steps_per_epoch
+        knobs = ", ".join(f"{name} {value:g}" for name, value in run.lane(lane).items())
+        lines.append(
+            f"{run.name} lane {lane} ({knobs}) in epoch {good + 1}; its state after epoch {good} "
+            f"is in {folder / run.name / str(saved.step)}"
+        )
+    return lines

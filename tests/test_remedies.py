@@ -1,0 +1,160 @@
+"""KL warm-up, free bits and the learned decoder variance, each against its definition."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy import stats
+
+from vaejax import diagnostics, loss, model, train
+from vaejax.config import Config, knobs, stack
+from vaejax.errors import LabError
+
+CONFIG = Config(
+    image_shape=(2, 3, 1), latent_size=3, encoder_widths=(8,), decoder_widths=(8,),
+    likelihood="gaussian", batch_size=16,
+)  # fmt: skip
+LEARNED = replace(CONFIG, decoder_variance="learned")
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), dtype=np.uint8)
+KEY = jax.random.key(0)
+
+
+def weights(steps, **choices):
+    lane = knobs(CONFIG, **choices)
+    return np.asarray([loss.annealed_kl_weight(lane, jnp.int32(step)) for step in steps])
+
+
+def test_linear_warm_up_is_a_straight_line_and_then_the_full_weight():
+    got = weights([0, 1, 5, 9, 10, 11, 10_000], kl_weight=3.0, kl_warmup=10.0)
+    np.testing.assert_allclose(got, [0, 0.3, 1.5, 2.7, 3, 3, 3], rtol=1e-6)
+
+
+def test_without_warm_up_the_weight_is_full_from_the_first_step():
+    np.testing.assert_array_equal(weights([0, 1, 1000], kl_weight=0.5, kl_cycle=7.0), 0.5)
+
+
+def test_cyclical_warm_up_is_the_schedule_of_fu_et_al():
+    total, cycles, share = 60, 4, 0.5  # their T, M and R
+    period = total // cycles
+    tau = (np.arange(total) % period) / period  # equations 6 and 7, f linear
+    want = np.where(tau <= share, tau / share, 1)
+    got = weights(range(total), kl_warmup=share * period, kl_cycle=float(period))
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_training_follows_the_schedule_by_its_own_steps_also_when_resumed():
+    choices = {"recon_scale": 5.0, "kl_weight": 2.0, "kl_warmup": 6.0, "kl_cycle": 11.0}
+    lane = stack([knobs(CONFIG, **choices)])
+    state = train.init_lanes(CONFIG, np.asarray([0], np.uint32))
+    *_, (halfway, first) = train.fit(CONFIG, lane, state, IMAGES, 2, 2)
+    *_, (_, second) = train.fit(CONFIG, lane, halfway, IMAGES, 3, 3)
+    trace = jax.tree.map(lambda a, b: np.concatenate([a, b], 1)[0], first, second)
+    weight = (trace.objective - 5 * trace.error) / trace.kl.sum(-1)
+    np.testing.assert_allclose(weight, weights(range(20), **choices), atol=1e-4)
+
+
+def test_a_cycle_shorter_than_its_warm_up_is_refused():
+    with pytest.raises(LabError, match=r"kl_cycle=5 restarts before the kl_warmup of 10 steps"):
+        knobs(CONFIG, kl_warmup=10.0, kl_cycle=5.0)
+
+
+@pytest.mark.parametrize("name", ["kl_warmup", "kl_cycle", "free_bits"])
+def test_a_negative_remedy_is_refused(name):
+    with pytest.raises(LabError, match=rf"{name}=-1.0: use 0 or a positive number"):
+        knobs(CONFIG, **{name: -1.0})
+
+
+def test_free_bits_are_the_larger_of_the_allowance_and_the_kl_of_each_unit():
+    kl = jnp.asarray([0.2, 0.5, 3.0])
+    np.testing.assert_allclose(loss.with_free_bits(kl, jnp.float32(0.5)), [0.5, 0.5, 3])
+    lane = knobs(CONFIG, recon_scale=2.0, kl_weight=4.0, free_bits=0.5)
+    got = loss.objective(lane, jnp.float32(7), kl, jnp.zeros(()), jnp.int32(0))
+    np.testing.assert_allclose(got, 2 * 7 + 4 * (0.5 + 0.5 + 3), rtol=1e-6)
+
+
+def test_a_unit_within_its_free_bits_is_not_pushed_and_others_are_as_without():
+    params, images = model.init(CONFIG, KEY), jnp.asarray(IMAGES)
+
+    def slopes(free_bits):
+        lane = knobs(CONFIG, recon_scale=1e-30, free_bits=free_bits)  # the KL alone
+        grads, trace = jax.grad(train.loss_fn, has_aux=True)(
+            params, CONFIG, lane, images, KEY, jnp.int32(0)
+        )
+        return grads["encoder"]["params"]["Dense_1"]["bias"].reshape(2, 3), trace.kl
+
+    plain, kl = slopes(0.0)
+    order = np.argsort(kl)
+    freed, _ = slopes(float(kl[order[:2]].mean()))  # between the smallest and the middle one
+    np.testing.assert_allclose(freed[:, order[0]], 0, atol=1e-30)  # of the scale alone
+    np.testing.assert_allclose(freed[:, order[1:]], plain[:, order[1:]], atol=1e-6)
+    assert np.abs(plain[:, order[0]]).max() > 1e-3
+
+
+def test_free_bits_hold_the_batch_average_not_each_image():
+    lane = knobs(CONFIG, recon_scale=1e-30, free_bits=100.0)
+    objective, trace = train.loss_fn(
+        model.init(CONFIG, KEY), CONFIG, lane, jnp.asarray(IMAGES), KEY, jnp.int32(0)
+    )
+    assert trace.kl.max() < 100
+    np.testing.assert_allclose(objective, 300, rtol=1e-6)
+
+
+def test_the_reported_likelihood_is_the_gaussian_of_the_learned_sigma():
+    params = model.init(LEARNED, KEY) | {"log_sigma": jnp.log(0.3)}
+    evaluation = diagnostics.evaluate(LEARNED, params, IMAGES, KEY)
+    output = model.mean_image(LEARNED, model.decode(LEARNED, params, evaluation.code))
+    want = -stats.norm.logpdf(IMAGES / 255, output, 0.3).sum(-1)
+    np.testing.assert_allclose(evaluation.recon, want, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        evaluation.neg_elbo, want + evaluation.kl.sum(-1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_at_the_elbo_scale_the_objective_is_the_negative_elbo_of_the_learned_sigma():
+    error, kl, log_sigma = jnp.asarray([0.1, 0.4]), jnp.ones((2, 3)), jnp.log(0.3)
+    got = loss.objective(knobs(LEARNED), error, kl, log_sigma, jnp.int32(0))
+    nll = error * 6 / (2 * 0.3**2) + 6 * math.log(0.3)  # without D/2 log 2 pi
+    np.testing.assert_allclose(got, nll + 3, rtol=1e-5)
+
+
+def test_the_best_sigma_squared_is_the_mean_squared_error():
+    """Rybkin et al. 2021, section 4.1."""
+    slope = jax.grad(lambda log_sigma: loss.reconstruction_term(jnp.float32(0.04), log_sigma))
+    np.testing.assert_allclose(slope(jnp.log(0.2)), 0, atol=1e-5)
+    assert slope(jnp.log(0.19)) < 0 < slope(jnp.log(0.21))
+
+
+def test_sigma_is_learned_from_1_to_the_noise_of_the_pixels():
+    noise = np.random.default_rng(1).normal(0.5, 0.1, (512, 6))
+    images = np.clip(np.rint(noise * 255), 0, 255).astype(np.uint8)
+    state = train.init_lanes(LEARNED, np.asarray([0], np.uint32))
+    np.testing.assert_array_equal(state.params["log_sigma"], 0)
+    lane = stack([knobs(LEARNED, learning_rate=1e-2, kl_weight=10.0)])  # no code: all is noise
+    *_, (state, _) = train.fit(LEARNED, lane, state, images, 40, 40)
+    np.testing.assert_allclose(jnp.exp(state.params["log_sigma"]), 0.1, rtol=0.05)
+
+
+def test_a_fixed_variance_is_1_and_no_parameter():
+    params = model.init(CONFIG, KEY)
+    assert "log_sigma" not in params
+    assert float(model.log_sigma(CONFIG, params)) == 0
+
+
+@pytest.mark.parametrize("change", [{"likelihood": "bernoulli"}, {"model": "ae"}])
+def test_what_has_no_decoder_variance_cannot_learn_it(change):
+    with pytest.raises(LabError, match="decoder_variance='learned' needs"):
+        replace(LEARNED, **change)
+
+
+def test_remedies_compose_in_the_lanes_of_one_program():
+    choices = [{}, {"kl_warmup": 5.0}, {"free_bits": 0.1}, {"kl_warmup": 2.0, "kl_cycle": 8.0}]
+    both = {"free_bits": 0.1, "kl_warmup": 5.0, "recon_scale": 30.0}
+    lanes = stack([knobs(LEARNED, **choice) for choice in [*choices, both]])
+    state = train.init_lanes(LEARNED, np.zeros(5, np.uint32))
+    *_, (state, trace) = train.fit(LEARNED, lanes, state, IMAGES, 5, 5)
+    assert not state.diverged.any()
+    ends = np.asarray(trace.objective)[:, -1]
+    assert len(set(ends.tolist())) == 5
