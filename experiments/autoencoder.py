@@ -60,12 +60,13 @@ class AutoencoderFlags(Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.latent_sizes == ():
-            raise LabError("Give at least one of --latent-sizes.")
+        if not self.sizes or len(set(self.sizes)) < len(self.sizes):
+            raise LabError(f"--latent-sizes {self.sizes}: give one or more, each once.")
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        return self.latent_sizes or (QUICK_SIZES if self.quick else SIZES)
+        chosen = QUICK_SIZES if self.quick else SIZES
+        return chosen if self.latent_sizes is None else self.latent_sizes
 
 
 def runs(flags: AutoencoderFlags, data: "Data") -> list["Run"]:

@@ -1,6 +1,7 @@
 """Look into a trained model: its configuration, effective sigma and beta, metrics on the test set,
-the KL of each unit, and pictures: reconstructions, prior samples, a latent traversal, and for two
-latent units the decoded manifold and the codes coloured by label.
+the KL of each unit, whether the posterior has collapsed and by which evidence, and pictures:
+reconstructions, prior samples, a latent traversal, and for two latent units the decoded manifold
+and the codes coloured by label.
 
 Command: python -m experiments.inspect_checkpoint checkpoints/mnist/latent_size/z2
 Needs the folder of the run and the data set that it was trained on, nothing else.
@@ -46,12 +47,11 @@ def metrics(flags: InspectFlags, config: "Config", params: "Params", images: "np
     import jax
 
     from experiments.study import EVALUATION_SEED
-    from vaejax import diagnostics
+    from vaejax import collapse, diagnostics
 
     keys = jax.random.split(jax.random.key(EVALUATION_SEED), 3)
     stacked = jax.tree.map(lambda leaf: leaf[None], params)
-    evaluation = diagnostics.over_lanes(diagnostics.evaluate, config)(stacked, images, keys[0])
-    figures = diagnostics.summary(evaluation)
+    figures = collapse.measure(config, stacked, images, jax.random.key(EVALUATION_SEED))
     if config.model == "vae":
         estimate = diagnostics.over_lanes(diagnostics.importance_nll, config, flags.nll_samples)(
             stacked, images, keys[1]
@@ -113,7 +113,7 @@ def main() -> None:
         from rich.table import Table
 
         from experiments import provenance, study
-        from vaejax import checkpoint, diagnostics
+        from vaejax import checkpoint, collapse, diagnostics
         from vaejax.data import load
 
         study.keep_compiled_programs()
@@ -125,13 +125,16 @@ def main() -> None:
         params = diagnostics.lane_of(saved.state.params, flags.lane)
         test = load(run.dataset, "test")
         figures = metrics(flags, run.config, params, test.images.reshape(len(test.images), -1))
-        per_unit = np.asarray(figures.pop("kl_per_unit_nats"))
+        found = collapse.judge(figures) if run.config.model == "vae" else None
+        per_unit, _ = (
+            np.asarray(figures.pop(name)) for name in ("kl_per_unit_nats", "mean_variance_per_unit")
+        )
         order = [int(unit) for unit in np.argsort(-per_unit, kind="stable")]
 
         console = Console(highlight=False)
         console.print(provenance.describe(run))
         sigma, beta = provenance.effective(run, flags.lane)
-        about = {"epochs": saved.epoch, "lane": flags.lane, **run.lane(flags.lane)}
+        about = {"steps": saved.step, "lane": flags.lane, **run.lane(flags.lane)}
         about |= {"effective_sigma": sigma, "effective_beta": beta}
         table = Table("", "value", title=f"{flags.folder}: {run.dataset}, whole test set")
         for name, value in run.to_json()["config"].items():
@@ -144,6 +147,10 @@ def main() -> None:
             for unit in order:
                 table.add_row(f"KL of unit {unit}, nats", f"{per_unit[unit]:.4f}")
         console.print(table)
+        if found:
+            console.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
+            for line in found.evidence:
+                console.print(f"  {line}")
         if saved.state.diverged[flags.lane]:
             console.print("This lane diverged: shown is the last epoch that it ended with numbers.")
         for path in draw(flags.out or flags.folder, run.config, params, order, test):

@@ -62,8 +62,10 @@ class LatentSizeFlags(Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.latent_sizes or self.samples < 1:
-            raise LabError("Give at least one of --latent-sizes, and --nll-samples of 1 or more.")
+        if not self.latent_sizes or len(set(self.latent_sizes)) < len(self.latent_sizes):
+            raise LabError(f"--latent-sizes {self.latent_sizes}: give one or more, each once.")
+        if self.samples < 1:
+            raise LabError(f"--nll-samples {self.samples}: use 1 or more.")
 
     @property
     def samples(self) -> int:

@@ -41,7 +41,7 @@ def judge(rule: str, comparisons: Mapping[str, tuple[Sequence[float], Sequence[f
     return Verdict(verdict, rule, numbers)
 
 
-def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[float]:
+def values(rows: Sequence[records.Row], name: str, **where: Any) -> list[Any]:
     """One figure of all seeds, by seed, of the rows that match; NaN where it is not a number."""
     chosen = [row for row in rows if all(row.get(key) == value for key, value in where.items())]
     chosen.sort(key=lambda row: row.get("seed", 0))
@@ -59,16 +59,19 @@ def show(
     columns: Mapping[str, str],
     verdicts: Mapping[str, Verdict],
     written: Sequence[Path],
+    by: Sequence[str] = ("run",),
 ) -> None:
-    """Table (figure name -> format; mean over seeds and half the range), verdicts, paths."""
+    """Table (a line for each value of `by`; figure name -> format: mean over seeds and half the
+    range, or the words themselves), verdicts, paths."""
     console = Console()
     if not console.is_terminal:
-        console.width = 120  # a file has room for every column
-    headers = [name.replace("_", " ") for name in columns]
-    table = Table("run", *headers, title=f"{folder}: mean over seeds, ± half their range")
-    for run in dict.fromkeys(row["run"] for row in rows):
-        cells = [values(rows, name, run=run) for name in columns]
-        table.add_row(run, *map(_spread, cells, columns.values()))
+        console.width = 140  # a file has room for every column
+    headers = [name.replace("_", " ") for name in (*by, *columns)]
+    table = Table(*headers, title=f"{folder}: mean over seeds, ± half their range")
+    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
+        cells = [values(rows, name, **dict(zip(by, group, strict=True))) for name in columns]
+        labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in group]
+        table.add_row(*labels, *map(_spread, cells, columns.values()))
     console.print(table)
     for claim, verdict in verdicts.items():
         console.print(f"[bold]{claim} {verdict.verdict}[/bold]  {verdict.rule}", highlight=False)
@@ -78,7 +81,9 @@ def show(
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def _spread(seeds: Sequence[float], spec: str) -> str:
+def _spread(seeds: Sequence[Any], spec: str) -> str:
+    if any(isinstance(value, str) for value in seeds):
+        return ", ".join(sorted(set(seeds)))
     if np.isnan(seeds).any():
         return "-"
     return f"{np.mean(seeds):{spec}}\n±{(max(seeds) - min(seeds)) / 2:{spec}}"

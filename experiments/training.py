@@ -23,7 +23,8 @@ MOVED = 0.02
 
 def settled(error: np.ndarray, unit: float) -> bool:
     """Whether the root mean square of a squared error [lanes, steps] has moved by less than `MOVED`
-    units between the last three blocks of `BLOCK` steps, in every lane."""
+    units between the last three blocks of `BLOCK` steps, in every lane that has not diverged."""
+    error = error[np.isfinite(error).all(1)]
     blocks = error.shape[1] // BLOCK
     if blocks < 3:
         return False
@@ -54,7 +55,8 @@ def plan(flags: Flags, run: Run, images: int, until_converged: bool) -> Plan:
     epochs = flags.run_epochs(steps)
     if until_converged:
         block = min(epochs, max(1, BLOCK // steps))
-        return Plan(-(-epochs // block) * block, steps, flags.checkpoint_every or block, block)
+        every = -(-(flags.checkpoint_every or 1) // block) * block
+        return Plan(-(-epochs // block) * block, steps, every, block)
     return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
 
 

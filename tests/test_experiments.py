@@ -57,7 +57,7 @@ def test_latent_size_leaves_rows_verdict_figures_and_checkpoints(finished):
     for name in ("curves", "samples", "reconstructions"):
         assert (finished / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     stored, saved = checkpoint.restore(finished / "z3")
-    assert (stored.config.latent_size, saved.epoch) == (3, 2)
+    assert (stored.config.latent_size, saved.step) == (3, 22)
 
 
 def test_resuming_a_finished_study_trains_nothing_and_redraws(finished, monkeypatch):
@@ -120,12 +120,12 @@ def test_a_killed_study_resumes_to_the_very_same_bits(tmp_path):
     )
     assert start(command(tmp_path / "whole")).wait() == 0
     killed, folder = start(command(tmp_path / "killed")), tmp_path / "killed/latent_size/z2"
-    while (checkpoint.latest(folder) or 0) < 3:
+    while (checkpoint.latest(folder) or 0) < 33:
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert (checkpoint.latest(folder) or 0) < 15
+    assert (checkpoint.latest(folder) or 0) < 165
     assert not (folder.parent / "results.jsonl").exists()
     assert start(command(tmp_path / "killed", "--resume")).wait() == 0
     whole, resumed = (
@@ -150,7 +150,7 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path):
     grid = stack([knobs(config, learning_rate=1e38), knobs(config)])
     mixed = Run("grid", "digits", data.split, config, grid, (0, 1))
     rows, (diverged,) = study.execute(
-        flags, tmp_path, data, [mixed], lambda *_: [{"mse": 1.0}, {"mse": 2.0}]
+        flags, tmp_path, [mixed], lambda *_: [{"mse": 1.0}, {"mse": 2.0}]
     )
     assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
     assert rows == records.read(tmp_path / "results.jsonl")
@@ -248,3 +248,27 @@ def test_without_git_a_row_names_no_commit(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert provenance._commit() is None
+
+
+def test_only_a_vae_is_asked_whether_it_has_collapsed(finished, tmp_path, capsys):
+    """The evidence stands below the verdict."""
+    run(inspect_checkpoint, finished / "z3", "--nll-samples", 2, "--out", tmp_path)
+    text = capsys.readouterr().out
+    _, after = text.split("Posterior collapse: ")
+    verdict, evidence, *_ = after.splitlines()
+    active = records.read(finished / "results.jsonl")[2]["active_units"]
+    assert evidence.strip().startswith(f"{active} of 3 units are active")
+    assert verdict in {0: ["total"], 3: ["total", "healthy"]}.get(active, ["total", "partial"])
+
+    flags = Flags(dataset="digits", widths=(8,), seeds=(0,))
+    config = flags.config((8, 8, 1), latent_size=3, model="ae")
+    plain = flags.run("ae", "train", config, ("elbo",))
+    checkpoint.create(tmp_path / "ae", plain)
+    state = checkpoint.start(plain)
+    images = study.training_images("digits", "train[:128]")
+    steps = train.fit(config, plain.knobs, state.state, images, epochs=1)
+    checkpoint.save(tmp_path / "ae", state.extended(*next(steps)))
+    run(inspect_checkpoint, tmp_path / "ae")
+    text = capsys.readouterr().out
+    assert "mse" in text
+    assert "Posterior collapse" not in text

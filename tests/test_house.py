@@ -20,10 +20,13 @@ ROOMS = {
     "vaejax.frechet": "theory",
     "vaejax.records": "errors",
     "vaejax.figures": "records",
+    "vaejax.charts": "figures",
+    "vaejax.spectrum": "errors",
     "vaejax.model": "config",
     "vaejax.loss": "config model",
     "vaejax.train": "config errors loss model",
     "vaejax.diagnostics": "config errors frechet loss model",
+    "vaejax.collapse": "config diagnostics errors loss model",
     "vaejax.checkpoint": "config errors records train",
 }
 """The rooms of vaejax that each of them may import."""
@@ -33,9 +36,15 @@ PAGES = {
     "experiments.flags": "",
     "experiments.report": "",
     "experiments.provenance": "",
-    "experiments.study": "flags provenance",
-    "experiments.autoencoder": "flags report study",
-    "experiments.latent_size": "flags report study",
+    "experiments.training": "flags",
+    "experiments.study": "flags provenance training",
+    "experiments.views": "study",
+    "experiments.autoencoder": "flags report study views",
+    "experiments.blur": "flags report study views",
+    "experiments.collapse": "flags report study views",
+    "experiments.few_images": "flags report study training views",
+    "experiments.latent_size": "flags report study views",
+    "experiments.recon_scale": "flags report study views",
     "experiments.inspect_checkpoint": "flags provenance study",
 }
 """The modules of experiments that each of them may import, beside all of vaejax."""
@@ -44,7 +53,7 @@ ONLY_HERE = {
     "flax": {"vaejax.model"},
     "optax": {"vaejax.train"},
     "orbax": {"vaejax.checkpoint"},
-    "matplotlib": {"vaejax.figures"},
+    "matplotlib": {"vaejax.charts", "vaejax.figures"},
     "tensorflow_datasets": {"vaejax.data"},
     "sklearn": {"vaejax.data"},
 }

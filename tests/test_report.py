@@ -1,8 +1,9 @@
+import json
 import math
 
 import pytest
 
-from experiments.report import judge, values
+from experiments.report import Verdict, judge, show, values
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,52 @@ def test_values_come_by_seed_and_null_is_not_a_number():
     first, second = values(rows, "nll", size=2)
     assert math.isnan(first)
     assert second == 5.0
+
+
+ROWS = [
+    {"run": run, "scale": scale, "seed": seed, "mse": mse + seed, "collapse": word, "gap": gap}
+    for run, scale, mse, words, gap in (
+        ("deep", 6000.0, 2, ("partial", "healthy"), 1.0),
+        ("deep", 1.0, 4, ("total", "total"), None),
+        ("flat", 1.0, 8, ("partial", "partial"), 3.0),
+    )
+    for seed, word in enumerate(words)
+]
+COLUMNS = {"mse": ".2f", "collapse": "", "gap": ".1f"}
+
+
+def shown(capsys, tmp_path, by) -> list[list[str]]:
+    """The cells of the table, a list for each line of text in it."""
+    verdicts = {"C0": Verdict("HELD", "the rule", {"a": [math.nan, 1.0]})}
+    show(tmp_path, ROWS, COLUMNS, verdicts, [tmp_path / "a.png"], by)
+    text = capsys.readouterr().out
+    assert "C0 HELD  the rule" in text
+    assert f"wrote {tmp_path / 'a.png'}" in text
+    return [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def test_a_table_has_a_line_for_each_pair_of_what_it_is_grouped_by(capsys, tmp_path):
+    """Means and half the range over seeds; words as words, each once."""
+    assert shown(capsys, tmp_path, ("run", "scale")) == [
+        ["deep", "6000", "2.50", "healthy, partial", "1.0"],
+        ["", "", "±0.50", "", "±0.0"],
+        ["deep", "1", "4.50", "total", "-"],
+        ["", "", "±0.50", "", ""],
+        ["flat", "1", "8.50", "partial", "3.0"],
+        ["", "", "±0.50", "", "±0.0"],
+    ]
+    written = json.loads((tmp_path / "verdict.json").read_text())
+    assert written == {"C0": {"verdict": "HELD", "rule": "the rule", "numbers": {"a": [None, 1.0]}}}
+
+
+def test_a_table_grouped_by_one_field_averages_over_the_others(capsys, tmp_path):
+    assert shown(capsys, tmp_path, ("scale",)) == [
+        ["6000", "2.50", "healthy, partial", "1.0"],
+        ["", "±0.50", "", "±0.0"],
+        ["1", "6.50", "partial, total", "-"],
+        ["", "±2.50", "", ""],
+    ]

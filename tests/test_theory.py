@@ -1,10 +1,19 @@
-"""vaejax.theory: principal components against scikit-learn."""
+"""vaejax.theory: principal components against scikit-learn, the threshold of collapse against the
+second derivatives of the objective."""
 
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.decomposition
 
-from vaejax import theory
+from vaejax import loss, model, theory
+from vaejax.config import Config, Knobs, knobs
 from vaejax.errors import LabError
 
 RNG = np.random.default_rng(0)
@@ -87,3 +96,91 @@ def test_few_components_of_many_pixels_are_those_of_the_dense_solver() -> None:
 def test_images_too_large_for_a_covariance_are_refused() -> None:
     with pytest.raises(LabError, match="Images of 20000 pixels"):
         theory.pca(np.zeros((2, 20_000), np.uint8), 1)
+
+
+LINEAR = Config(
+    image_shape=(2, 2, 1),
+    latent_size=1,
+    encoder_widths=(),
+    decoder_widths=(),
+    likelihood="gaussian",
+    output="linear",
+)
+DEEP = replace(
+    LINEAR,
+    encoder_widths=(5,),
+    decoder_widths=(4, 4),
+    encoder_activation="tanh",
+    decoder_activation="tanh",
+)
+SIGNED = replace(LINEAR, pixel_range="signed")
+MANY = np.random.default_rng(1).integers(0, 256, (30, 4), np.uint8)
+TWO = np.resize([MANY[0], 255 - MANY[0]], MANY.shape)
+ROUNDING = 1e-5
+
+
+@cache
+def curvatures(config: Config) -> Any:
+    """The eigenvalues of the Hessian of the objective, averaged over images and over codes (by
+    Gauss-Hermite quadrature), where the posterior is the prior and the output the mean image; a
+    compiled function of pixels and knobs. All but the last layers are as they were drawn."""
+    nodes, masses = np.polynomial.hermite_e.hermegauss(24)
+    params = model.init(config, jax.random.key(1))
+    for net in ("encoder", "decoder"):
+        layers = params[net]["params"]
+        last = f"Dense_{len(layers) - 1}"
+        layers[last] = jax.tree.map(jnp.zeros_like, layers[last])
+
+    def objective(params: model.Params, x: jax.Array, weights: Knobs) -> jax.Array:
+        mean, logvar = model.encode(config, params, x)
+
+        def error_at(node: jax.Array) -> jax.Array:
+            logits = model.decode(config, params, mean + jnp.exp(logvar / 2) * node)
+            return loss.reconstruction_error(config, logits, x).mean()
+
+        errors = jax.vmap(error_at)(jnp.asarray(nodes, jnp.float32))
+        error = (errors * (masses / masses.sum()).astype(np.float32)).sum()
+        kl = loss.kl_divergence(mean, logvar).mean(0)
+        return loss.objective(weights, error, kl, jnp.zeros(()), jnp.zeros((), int))
+
+    @jax.jit
+    def of(x: jax.Array, weights: Knobs) -> jax.Array:
+        params["decoder"]["params"][last]["bias"] = x.mean(0)
+        flat, tree = jax.flatten_util.ravel_pytree(params)
+        with jax.default_matmul_precision("highest"):
+            hessian = jax.hessian(lambda flat: objective(tree(flat), x, weights))(flat)
+        return jnp.linalg.eigvalsh(hessian)
+
+    return of
+
+
+@pytest.mark.parametrize("images", [MANY, TWO], ids=["many", "two"])
+@pytest.mark.parametrize(
+    ("config", "awake"),
+    [(LINEAR, 1.02), (SIGNED, 1.02), (DEEP, 4.0)],
+    ids=["linear", "signed", "deep"],
+)
+def test_the_collapsed_solution_is_stable_below_the_threshold_and_a_saddle_above(
+    config: Config, awake: float, images: np.ndarray
+) -> None:
+    """Below it whatever the net. Just above it for a linear one; a net whose hidden layers do not
+    happen to be linear has to turn them first."""
+    x = model.to_pixels(config, jnp.asarray(images), jax.random.key(0))
+    largest = float(np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1])
+    for kl_weight in (1.0, 0.3):
+        threshold = theory.threshold_scale(largest, 4, kl_weight)
+        below, above = (
+            curvatures(config)(
+                x, knobs(config, recon_scale=times * threshold, kl_weight=kl_weight)
+            )[0]
+            for times in (0.98, awake)
+        )
+        assert below > -ROUNDING
+        assert above < -10 * ROUNDING
+
+
+def test_two_images_awake_at_two_over_their_mean_squared_difference() -> None:
+    largest = float(theory.pca(IMAGES[:2], 1).eigenvalues[0])
+    apart = np.square(IMAGES[0] / 255 - IMAGES[1] / 255).mean()
+    assert theory.threshold_scale(largest, 12) == pytest.approx(2 / apart, rel=1e-5)
+    assert theory.threshold_scale(largest, 12, 3.0) == pytest.approx(6 / apart, rel=1e-5)

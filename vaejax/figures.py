@@ -154,7 +154,8 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
     Up to `MOST_TICKS` values of x have a marker and a tick each; more are a curve.
     """
     with mpl.rc_context(STYLE):
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (0.0, 0.3))
+        beside = len(panels) == 1  # where there is room for a legend
+        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (2.0 * beside, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
         for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({x for line in panel.lines.values() for x in line.x})
@@ -170,8 +171,9 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
             if len(panel.lines) > 1 or panel.floor or panel.mark:
-                # A vertical line runs behind the legend wherever that lies.
-                axes.legend(frameon=bool(panel.mark), edgecolor="none")
+                where = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
+                # A vertical line runs behind the legend wherever that lies in the axes.
+                axes.legend(frameon=bool(panel.mark), edgecolor="none", **where)
     return figure
 
 
