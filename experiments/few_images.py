@@ -51,7 +51,7 @@ AVERAGE = 0.1
 COLUMNS = {
     "steps": ".0f",
     "converged": "",
-    "mse": ".4f",
+    "decoded_mean_mse": ".4f",
     "mean_image_mse": ".4f",
     "high_frequency_share": ".3f",
     "distance_to_mean": ".3f",
@@ -83,8 +83,11 @@ class FewImagesFlags(Flags):
             raise LabError(f"--recon-scale {self.scales}: give two or more, each once.")
         if len(set(self.sizes)) < len(self.sizes) or min(self.sizes, default=3) < 3:
             raise LabError(f"--images {self.sizes}: give numbers above 2, each once.")
-        if self.likelihood != "gaussian":
-            raise LabError("This study measures distances of pixels: use --likelihood gaussian.")
+        if self.likelihood != "gaussian" or self.kl_cycle:
+            raise LabError(
+                "This study measures distances of pixels until they rest: use --likelihood "
+                "gaussian and no --kl-cycle."
+            )
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -113,8 +116,8 @@ def count_of(run: "Run") -> int:
     return int(run.name.removeprefix("n"))
 
 
-def converged(data: "Data", run: "Run", trace: "Trace") -> bool:
-    """The rule that the page states."""
+def converged(data: "Data", run: "Run", trace: "Trace") -> "np.ndarray":
+    """The rule that the page states, of each lane."""
     import jax
     import numpy as np
 
@@ -124,12 +127,11 @@ def converged(data: "Data", run: "Run", trace: "Trace") -> bool:
     n = count_of(run)
     x = model.to_pixels(run.config, jax.numpy.asarray(data.train[:n]), jax.random.key(0))
     apart = float(np.sqrt(2 * n / (n - 1) * np.asarray(x).var(0).mean()))
-    return settled(np.asarray(trace.error), apart)
+    warmup = int(run.lane(0)["kl_warmup"])
+    return settled(np.asarray(trace.error)[:, warmup:], apart)
 
 
 def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
-    import numpy as np
-
     from experiments import study, views
 
     images = data.train[: count_of(run)]
@@ -137,16 +139,15 @@ def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
     mean_image = inputs.mean(0)
     known = {
         "images": len(images),
-        "converged": "yes" if converged(data, run, saved.trace) else "no",
         "mean_image_mse": views.error_of(mean_image, images),
         "threshold_scale": views.threshold_scale(run, images),
     }
     unknown = {"distance_to_mean": None, "distance_to_nearer": None}
-    rows = []
+    settled, rows = converged(data, run, saved.trace), []
     for lane, row in enumerate(study.collapse_rows(run, saved, images)):
+        row["converged"] = "yes" if settled[lane] else "no"
         outputs = views.outputs(data, run, saved, lane, images)
         pair = views.distances(outputs, inputs) if len(images) == 2 else unknown
-        known["mse"] = float(np.square(outputs - inputs).mean())
         rows.append(row | known | views.sharpness(outputs, inputs, mean_image) | pair)
     return rows
 
@@ -235,10 +236,8 @@ def main() -> None:
         study.keep_compiled_programs()
         data = study.load_data(flags)
         folder = flags.folder / "few_images"
-        rule = partial(converged, data)
-        rows, diverged = study.execute(
-            flags, folder, runs(flags, data), partial(measure, data), rule
-        )
+        measured, rule = partial(measure, data), partial(converged, data)
+        rows, diverged = study.execute(flags, folder, runs(flags, data), measured, rule)
         if rows:
             written = figure(rows, folder, data)
             by = ("images", "recon_scale")

@@ -52,7 +52,8 @@ class Flags:
     likelihood: Likelihood = "bernoulli"
     """bernoulli: cross entropy on logits; gaussian: squared error."""
     decoder_variance: DecoderVariance = "fixed"
-    """learned: the standard deviation of a gaussian likelihood is trained too."""
+    """learned: the standard deviation of a gaussian likelihood is trained too, which at the
+    recon_scale of the ELBO, half the pixels, is the sigma-VAE."""
     output: Output = "sigmoid"
     """What turns logits into the mean image; a bernoulli likelihood has only sigmoid."""
     pixel_range: PixelRange = "unit"
@@ -71,8 +72,8 @@ class Flags:
     """Epochs between checkpoints. None: a tenth of the run."""
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise LabError(f"--seeds {self.seeds} names a seed twice.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise LabError(f"--seeds {self.seeds} names no seed, or one twice.")
         for name in ("epochs", "checkpoint_every"):
             value = getattr(self, name)
             if value is not None and value < 1:

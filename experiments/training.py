@@ -12,8 +12,8 @@ from experiments.flags import Flags
 from vaejax import checkpoint, train
 from vaejax.config import Run
 
-Converged = Callable[[Run, train.Trace], bool]
-"""Whether a run may end, from the trace of all its steps so far."""
+Converged = Callable[[Run, train.Trace], np.ndarray]
+"""Which lanes of a run have converged, from the trace of all its steps: it ends with the last."""
 
 BLOCK = 1000
 """Steps after which a study that trains until it has converged asks whether it has."""
@@ -21,16 +21,18 @@ MOVED = 0.02
 """Of the unit that a study gives: a change from block to block that counts as none."""
 
 
-def settled(error: np.ndarray, unit: float) -> bool:
-    """Whether the root mean square of a squared error [lanes, steps] has moved by less than `MOVED`
-    units between the last three blocks of `BLOCK` steps, in every lane that has not diverged."""
-    error = error[np.isfinite(error).all(1)]
+def settled(error: np.ndarray, unit: float) -> np.ndarray:
+    """In which lanes the root mean square of a squared error [lanes, steps] has moved by less than
+    `MOVED` units between the last three blocks of `BLOCK` steps; a lane that diverged moves no
+    more."""
     blocks = error.shape[1] // BLOCK
     if blocks < 3:
-        return False
-    averages = error[:, : blocks * BLOCK].reshape(len(error), blocks, BLOCK).mean(-1)
+        return np.zeros(len(error), bool)
+    finite = np.isfinite(error).all(1, keepdims=True)
+    error = np.where(finite, error[:, : blocks * BLOCK], 0)
+    averages = error.reshape(len(error), blocks, BLOCK).mean(-1)
     moved = np.abs(np.diff(np.sqrt(averages[:, -3:]), axis=1))
-    return bool((moved < MOVED * unit).all())
+    return (moved < MOVED * unit).all(1)
 
 
 class Plan(NamedTuple):
@@ -71,11 +73,11 @@ def train_run(
     """Train a run as planned, from its newest checkpoint if there is one, saving as it goes."""
     done = checkpoint.latest(folder)
     saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
-    epoch = saved.step // plan.steps_per_epoch
+    epoch = start = saved.step // plan.steps_per_epoch
 
     def finished() -> bool:
         return bool(saved.state.diverged.all()) or (
-            converged is not None and saved.step > 0 and converged(run, saved.trace)
+            converged is not None and saved.step > 0 and bool(converged(run, saved.trace).all())
         )
 
     task = progress.add_task(run.name, total=plan.epochs, completed=epoch, objective="")
@@ -86,7 +88,7 @@ def train_run(
         saved = saved.extended(state, trace)
         epoch = saved.step // plan.steps_per_epoch
         last = epoch == plan.epochs or finished()
-        if last or epoch % plan.every == 0:
+        if last or (epoch - start) % plan.every == 0:
             checkpoint.save(folder, saved)
         recent = np.asarray(trace.objective).mean(1)
         ends = [recent.min(), recent.max()] if len(recent) > 4 else recent

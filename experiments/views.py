@@ -60,7 +60,7 @@ def strip(data: Data, run: Run, saved: Saved, lane: int, images: np.ndarray) -> 
     return np.concatenate([inputs[:1], made[:1], inputs[1:], made[1:], random])
 
 
-def cloud(run: Run, saved: Saved, lane: int, images: np.ndarray, draws: int) -> charts.Cloud:
+def cloud(run: Run, saved: Saved, lane: int, images: np.ndarray, draws: int = 300) -> charts.Cloud:
     """Codes drawn for a few flat images, in the two units in which their posterior means are
     farthest apart."""
     params = diagnostics.lane_of(saved.state.params, lane)
@@ -110,10 +110,12 @@ def term_panels(run: Run, saved: Saved, title: str, constant: float) -> list[fig
 
 
 def sharpness(outputs: np.ndarray, inputs: np.ndarray, mean_image: np.ndarray) -> records.Row:
-    """How much of the images' power is left in the outputs, and at which frequencies; arrays
-    [n, height, width, channels], pixels in [0, 1]."""
+    """How much of the images' power the outputs have, and at which frequencies, whether or not it
+    is in the right place: that says the mean squared error beside it (noise is sharp, too). Arrays
+    [n, height, width, channels], pixels in [0, 1]; outputs are decoded from posterior means."""
     left, there = (spectrum.radial_power(x - mean_image) for x in (outputs, inputs))
     return {
+        "decoded_mean_mse": float(np.square(outputs - inputs).mean(dtype=np.float64)),
         "high_frequency_share": spectrum.high_frequency_share(left, there),
         "half_power_cycles": spectrum.half_power_frequency(left, there),
         "cycles_per_image": there.frequency,
@@ -147,10 +149,13 @@ def distances(outputs: np.ndarray, images: np.ndarray) -> records.Row:
 
 
 def threshold_scale(run: Run, images: np.ndarray) -> float:
-    """The scale below which a run on these images must collapse, for the KL weight of its first
-    lane; NaN unless it is trained with squared error and a fixed variance."""
-    if run.config.likelihood != "gaussian" or run.config.decoder_variance != "fixed":
+    """The scale below which the collapsed solution of a run on these images is stable, for the KL
+    weight of its first lane. NaN but for squared error of a fixed variance, and where free bits, a
+    cycle or no weight at all let the KL grow for nothing."""
+    config, lane = run.config, run.lane(0)
+    squared = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
+    if not squared or lane["free_bits"] or lane["kl_cycle"] or not lane["kl_weight"]:
         return math.nan
-    in_range = 4 if run.config.pixel_range == "signed" else 1
+    in_range = 4 if config.pixel_range == "signed" else 1
     largest = in_range * theory.pca(images, 1).eigenvalues[0]
-    return theory.threshold_scale(float(largest), run.config.pixels, run.lane(0)["kl_weight"])
+    return theory.threshold_scale(float(largest), config.pixels, lane["kl_weight"])

@@ -33,11 +33,11 @@ def test_linear_warm_up_is_a_straight_line_and_then_the_full_weight():
 
 
 def test_without_warm_up_the_weight_is_full_from_the_first_step():
-    np.testing.assert_array_equal(weights([0, 1, 1000], kl_weight=0.5, kl_cycle=7.0), 0.5)
+    np.testing.assert_array_equal(weights([0, 1, 1000], kl_weight=0.5), 0.5)
 
 
 def test_cyclical_warm_up_is_the_schedule_of_fu_et_al():
-    total, cycles, share = 60, 4, 0.5  # their T, M and R
+    total, cycles, share = 64, 4, 0.5  # their T, M and R
     period = total // cycles
     tau = (np.arange(total) % period) / period  # equations 6 and 7, f linear
     want = np.where(tau <= share, tau / share, 1)
@@ -56,9 +56,16 @@ def test_training_follows_the_schedule_by_its_own_steps_also_when_resumed():
     np.testing.assert_allclose(weight, weights(range(20), **choices), atol=1e-4)
 
 
-def test_a_cycle_shorter_than_its_warm_up_is_refused():
-    with pytest.raises(LabError, match=r"kl_cycle=5 restarts before the kl_warmup of 10 steps"):
-        knobs(CONFIG, kl_warmup=10.0, kl_cycle=5.0)
+@pytest.mark.parametrize("warmup", [0.0, 10.0])
+def test_a_cycle_without_a_warm_up_or_shorter_than_it_is_refused(warmup):
+    with pytest.raises(LabError, match=rf"kl_cycle=5 repeats.*not of {warmup:g}"):
+        knobs(CONFIG, kl_warmup=warmup, kl_cycle=5.0)
+
+
+@pytest.mark.parametrize("name", ["kl_warmup", "kl_cycle"])
+def test_half_a_step_is_refused(name):
+    with pytest.raises(LabError, match="use whole steps"):
+        knobs(CONFIG, **({"kl_warmup": 1.0} | {name: 1.5}))
 
 
 @pytest.mark.parametrize("name", ["kl_warmup", "kl_cycle", "free_bits"])

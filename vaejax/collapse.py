@@ -50,7 +50,7 @@ class Collapse(NamedTuple):
     """What `judge` makes of the figures of one model."""
 
     verdict: Literal["healthy", "partial", "total"]
-    """`total`: no unit is active, or the outputs are one picture. `partial`: a unit is dead."""
+    """`total`: no unit is active. `partial`: some are dead. `healthy`: none is."""
     dead_units: tuple[int, ...]
     """From 0."""
     evidence: tuple[str, ...]
@@ -217,10 +217,7 @@ def judge(figures: Mapping[str, Any]) -> Collapse:
     dead = tuple(unit for unit, variance in enumerate(variances) if variance <= ACTIVE_VARIANCE)
     ratio = figures["output_variance_ratio"]
     ratio = math.nan if ratio is None else float(ratio)  # NaN is null in a row
-    if len(dead) == len(variances) or ratio < OUTPUT_VARIANCE_RATIO:
-        verdict = "total"
-    else:
-        verdict = "partial" if dead else "healthy"
+    verdict = "healthy" if not dead else "partial" if len(dead) < len(variances) else "total"
     return Collapse(verdict, dead, _evidence(figures, variances, dead, ratio))
 
 

@@ -167,10 +167,12 @@ def knobs(
         if not np.finfo(np.float32).tiny * positive <= stored[name] < np.inf:
             needed = "a positive number" if positive else "0 or a positive number"
             raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
-    if 0 < kl_cycle < kl_warmup:
+    if kl_warmup != round(kl_warmup) or kl_cycle != round(kl_cycle):
+        raise LabError(f"kl_warmup={kl_warmup:g}, kl_cycle={kl_cycle:g}: use whole steps.")
+    if kl_cycle and not 0 < kl_warmup <= kl_cycle:
         raise LabError(
-            f"kl_cycle={kl_cycle:g} restarts before the kl_warmup of {kl_warmup:g} steps is over: "
-            "use a longer cycle, or 0 for none."
+            f"kl_cycle={kl_cycle:g} repeats a kl_warmup of 1 to as many steps, not of "
+            f"{kl_warmup:g}: change either, or use 0 for no cycle."
         )
     return Knobs(**stored)
 

@@ -95,7 +95,8 @@ def objective(
 
 def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The beta of the beta-VAE (Higgins et al. 2017) that this objective is: the weight of KL once
-    the reconstruction is that of the true ELBO (unit variance, if Gaussian). 0 for an AE."""
+    the reconstruction is that of the reported ELBO (of variance 1, or the one that is learned). 0
+    for an AE. At beta 1 for a fixed variance, `effective_sigma` says the same: one or the other."""
     weight = jnp.asarray(knobs.kl_weight) * (config.model == "vae")
     return weight * config.elbo_scale / jnp.asarray(knobs.recon_scale)
 

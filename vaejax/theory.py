@@ -54,10 +54,11 @@ def threshold_scale(eigenvalue: float, pixels: int, kl_weight: float = 1.0) -> f
     """The recon_scale at which a direction of the images begins to pay for its KL under squared
     error: `D * kl_weight / (2 * eigenvalue)`.
 
-    A small signal `mu = a w.(x - mean)` in one latent unit, decoded along w, gains
-    `2 recon_scale / (D kl_weight) * eigenvalue - 1` to second order. Below the threshold of the
+    A small signal `mu = a w.(x - mean)` in one latent unit, decoded along w, gains in proportion to
+    `2 recon_scale / (D kl_weight) * eigenvalue - 1`, to second order. Below the threshold of the
     largest eigenvalue of the pixel covariance (in the pixel range that the model sees) the
-    collapsed solution is stable whatever the encoder and decoder (linear: Lucas et al. 2019).
+    collapsed solution is stable whatever the encoder and decoder. For linear ones it is then the
+    best there is (Lucas et al. 2019); deeper ones may know a better one far from it.
     """
     return pixels * kl_weight / (2 * eigenvalue)
 

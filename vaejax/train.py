@@ -77,7 +77,7 @@ def loss_fn(
     error = loss.reconstruction_error(config, model.decode(config, params, z), x).mean()
     kl = loss.kl_divergence(posterior.mean, posterior.logvar).mean(0)
     if config.model == "ae":
-        kl = jnp.zeros_like(kl)
+        kl, knobs = jnp.zeros_like(kl), knobs._replace(kl_weight=jnp.zeros(()))
     objective = loss.objective(knobs, error, kl, model.log_sigma(config, params), step)
     return objective, Trace(objective, error, kl)
 
