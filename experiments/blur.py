@@ -13,7 +13,7 @@ only blur (under a tenth of the power above half of Nyquist is left); FAILED if 
 for all seeds; else UNDECIDED.
 
 Command: python -m experiments.blur
-Cost: full CIFAR10, three seeds, 3072-400-10-400-3072, twelve epochs: about 4 minutes on 2 cores.
+Cost: full CIFAR10, three seeds, 3072-400-10-400-3072, twelve epochs: about 5 minutes on 2 cores.
 """
 
 from dataclasses import dataclass

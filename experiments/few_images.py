@@ -19,7 +19,7 @@ images to within a tenth of their distance; FAILED if reversed for all seeds of 
 it did not converge, UNDECIDED.
 
 Command: python -m experiments.few_images
-Cost: CIFAR10, three seeds, 3072-64-10-64-3072: about 5 minutes on 2 cores.
+Cost: CIFAR10, three seeds, 3072-64-10-64-3072: about 7 minutes on 2 cores.
 """
 
 from dataclasses import dataclass

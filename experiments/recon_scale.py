@@ -13,7 +13,7 @@ slightly blurry" HELD if every seed keeps over a tenth of the power above half o
 any part is reversed for all seeds; else UNDECIDED.
 
 Command: python -m experiments.recon_scale
-Cost: full CIFAR10, six scales and three seeds, 3072-128-10-128-3072, six epochs: about 6 minutes on
+Cost: full CIFAR10, six scales and three seeds, 3072-128-10-128-3072, six epochs: about 8 minutes on
 2 cores.
 """
 
