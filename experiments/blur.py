@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from vaejax.records import Row
     from vaejax.theory import PCA
 
-BLUR = 0.1
-"""Share of the power above half of Nyquist under which a picture is called blurred."""
 COLUMNS = {
     "mse": ".4f",
     "mean_image_mse": ".4f",
@@ -136,6 +134,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data", space: "PCA") -> list[
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
     from experiments import report
+    from vaejax.spectrum import BLURRED
 
     comparisons = {}
     for size in sorted({row["latent_size"] for row in rows}):
@@ -145,7 +144,7 @@ def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
 
         comparisons[f"{size} units: mse below the mean image's"] = (of("mse"), of("mean_image_mse"))
         share = of("high_frequency_share")
-        comparisons[f"{size} units: high_frequency_share under {BLUR}"] = (share, [BLUR])
+        comparisons[f"{size} units: high_frequency_share under {BLURRED}"] = (share, [BLURRED])
     rule = (
         "every seed has a lower MSE than the mean image, and under a tenth of the images' power "
         "above half of Nyquist"

@@ -46,7 +46,6 @@ QUICK_SIZES = (25,)
 SCALES = (1.0, 30.0, 100.0, 300.0, 1000.0, 6000.0)
 QUICK_SCALES = (1.0, 6000.0)
 BATCH = 25
-BLUR = 0.1
 AVERAGE = 0.1
 COLUMNS = {
     "steps": ".0f",
@@ -206,6 +205,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
     from experiments import report
+    from vaejax.spectrum import BLURRED
 
     first = min(row["recon_scale"] for row in rows)
 
@@ -217,10 +217,10 @@ def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
         ]
 
     sizes = sorted({row["images"] for row in rows} - {2})
-    blurred = {f"{n} images": (of("high_frequency_share", n), [BLUR]) for n in sizes}
+    blurred = {f"{n} images": (of("high_frequency_share", n), [BLURRED]) for n in sizes}
     average = {"2 images": (of("distance_to_mean", 2), [AVERAGE])}
     at = f"at scale {first:g} every seed"
-    share = f"on every number of images, keeps under {BLUR} of the power above half of Nyquist"
+    share = f"on every number of images, keeps under {BLURRED} of the power above half of Nyquist"
     near = f"on two images, outputs their average to within {AVERAGE} of their distance"
     return {
         "C7": report.judge(f"{at}, {share}", blurred),

@@ -128,17 +128,14 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     curves = figures.curves(panels, "latent units", title)
 
     originals = views.unit_pixels(data, data.test[:SHOWN])
-    keys = jax.random.split(jax.random.key(study.FIGURE_SEED))
+    key = jax.random.key(study.FIGURE_SEED)
     samples, strips = {"test images": originals}, {"input": originals[:16]}
     for size in sizes:
         run, saved = checkpoint.restore(folder / f"z{size}")
         params = diagnostics.lane_of(saved.state.params, 0)
-        drawn = model.sample(run.config, params, keys[0], SHOWN)
+        drawn = model.sample(run.config, params, key, SHOWN)
         samples[f"{size} latent units"] = np.asarray(drawn).reshape(-1, *data.shape)
-        x = model.to_pixels(run.config, jax.numpy.asarray(data.test[:16]), keys[1])
-        z = model.encode(run.config, params, x).mean
-        output = model.images_of(run.config, params, z)
-        strips[f"{size} units"] = np.asarray(output).reshape(-1, *data.shape)
+        strips[f"{size} units"] = views.outputs(data, run, saved, 0, data.test[:16])
     seed = f"seed {rows[0]['seed']}"
     return [
         figures.save(curves, folder / "curves.png"),

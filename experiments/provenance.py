@@ -17,7 +17,8 @@ REMEDIES = ("kl_warmup", "kl_cycle", "free_bits")
 
 
 def describe(run: Run) -> str:
-    """One line: the net, what it is trained on, and the sigma and beta that this amounts to."""
+    """One line: the net, what it is trained on, and the sigma, or at variance 1 the beta, that this
+    amounts to."""
     config = run.config
     widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
     net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
@@ -26,11 +27,14 @@ def describe(run: Run) -> str:
         lane, (sigma, beta) = run.lane(index), effective(run, index)
         scales.append(
             f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
-            f"sigma {_show(sigma)}, beta {_show(beta)}"
+            f"sigma {_show(sigma)}, or beta {_show(beta)}"
             + "".join(f", {name} {lane[name]:g}" for name in REMEDIES if lane[name])
         )
     distinct = "; ".join(dict.fromkeys(scales))
-    return f"{run.name}: {config.model} {net}, {config.likelihood}, {len(scales)} lanes; {distinct}"
+    likelihood = config.likelihood
+    if config.decoder_variance == "learned":
+        likelihood += " of learned variance"
+    return f"{run.name}: {config.model} {net}, {likelihood}, {len(scales)} lanes; {distinct}"
 
 
 def effective(run: Run, lane: int) -> tuple[float, float]:

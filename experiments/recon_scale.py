@@ -56,8 +56,6 @@ PANELS = {
     "output_variance_ratio": "variance of outputs / of images",
     "high_frequency_share": "high-frequency power left",
 }
-BLUR = 0.1
-"""Share of the power above half of Nyquist under which a picture is more than slightly blurred."""
 SPECTRUM_IMAGES = 2000
 SHOWN = 12
 
@@ -142,6 +140,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
     from experiments import report
+    from vaejax.spectrum import BLURRED
 
     scales = sorted({row["recon_scale"] for row in rows})
 
@@ -161,8 +160,8 @@ def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
             {name: (low(name), high(name)) for name in grows} | {"mse": (high("mse"), half)},
         ),
         "C13, slightly blurry": report.judge(
-            f"{at} over {BLUR} of the images' power above half of Nyquist",
-            {"high_frequency_share": ([BLUR] * len(half), high("high_frequency_share"))},
+            f"{at} over {BLURRED} of the images' power above half of Nyquist",
+            {"high_frequency_share": ([BLURRED] * len(half), high("high_frequency_share"))},
         ),
     }
 

@@ -14,6 +14,8 @@ from vaejax.errors import LabError
 
 SMALLEST = 4
 """Pixels a side: two rings, of which one is above half of Nyquist."""
+BLURRED = 0.1
+"""A picture with less than this `high_frequency_share` is called blurred: a convention."""
 CHUNK_VALUES = 2**20
 """Pixels, over all channels, transformed at once: some 40 MB with its temporaries."""
 
