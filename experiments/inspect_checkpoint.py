@@ -49,6 +49,7 @@ def metrics(flags: InspectFlags, config: "Config", params: "Params", images: "np
     from experiments.study import EVALUATION_SEED
     from vaejax import collapse, diagnostics
 
+    # As the studies split it, so that a model has the same figures here and there.
     keys = jax.random.split(jax.random.key(EVALUATION_SEED), 3)
     stacked = jax.tree.map(lambda leaf: leaf[None], params)
     figures = collapse.measure(config, stacked, images, jax.random.key(EVALUATION_SEED))
