@@ -1,11 +1,11 @@
 """A VAE on very few images of CIFAR10: still blurry (C7), and of two images, their average (C8).
 
 Runs: 200, 100 and 25 training images, and one batch of 2; squared error. The scales are lanes: the
-first of --recon-scale is that of the claims, the others show when they stop being true (the sizes
-take the first and the last, the two images all). Every run trains until it has converged, at most
-10,000 steps: the error, as a root mean square in units of the distance between two images of the
-run, averaged over blocks of 1,000 steps, has moved by less than 0.02 twice in a row in every lane.
-Counting steps instead would not do: at scale 1 an output bias may have to travel 2 units at a
+smallest of --recon-scale is that of the claims, the others show when they stop being true (the
+sizes take the smallest and the largest, the two images all). A run trains until each lane has
+converged, at most 10,000 steps: the error, as a root mean square in units of the distance between
+two images of the run, averaged over blocks of 1,000 steps, has moved by less than 0.02 twice in a
+row. Counting steps instead would not do: at scale 1 an output bias may have to travel 2 units at a
 learning rate of 1e-3.
 Measurement, on the training images themselves, decoded from their posterior means: MSE beside that
 of their mean, power above half of Nyquist left in the outputs. Of two images: the distance of each
@@ -13,10 +13,10 @@ output to the mean of both and to the nearer image, as fractions of the distance
 (the larger of the two outputs').
 Figures: few_images.png, spectrum.png, two_images.png, distances.png (dashed: the threshold that the
 two images predict; below it their average is the only stable solution).
-Verdicts: C7 HELD if at the first scale, at every size, every seed is left with under a tenth of the
-power above half of Nyquist; C8 HELD if at the first scale every seed outputs the mean of both
-images to within a tenth of their distance; FAILED if reversed for all seeds of a size; else, or if
-it did not converge, UNDECIDED.
+Verdicts, at the smallest scale: C7 HELD if at every size every seed is left with under a tenth of
+the power above half of Nyquist (a collapsed model outputs the mean image, and has none); C8 HELD if
+every seed outputs the mean of both images to within a tenth of their distance; FAILED if reversed
+for all seeds of a size; else, or if it did not converge, UNDECIDED.
 
 Command: python -m experiments.few_images
 Cost: CIFAR10, three seeds, 3072-64-10-64-3072: about 7 minutes on 2 cores.

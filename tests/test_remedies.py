@@ -128,7 +128,7 @@ def test_at_the_elbo_scale_the_objective_is_the_negative_elbo_of_the_learned_sig
 
 
 def test_the_best_sigma_squared_is_the_mean_squared_error():
-    """Rybkin et al. 2021, section 4.1."""
+    """The analytic optimum of the sigma-VAE (Rybkin et al. 2021)."""
     slope = jax.grad(lambda log_sigma: loss.reconstruction_term(jnp.float32(0.04), log_sigma))
     np.testing.assert_allclose(slope(jnp.log(0.2)), 0, atol=1e-5)
     assert slope(jnp.log(0.19)) < 0 < slope(jnp.log(0.21))

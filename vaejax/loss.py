@@ -58,7 +58,7 @@ def reconstruction_term(
     error: Float[Array, "*batch"], log_sigma: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
     """`error / sigma^2 + 2 log sigma`: times `D / 2`, the negative Gaussian log-likelihood but for
-    a constant (sigma-VAE: Rybkin et al. 2021, equation 5). The error itself at sigma 1."""
+    a constant (sigma-VAE: Rybkin et al. 2021). The error itself at sigma 1."""
     return jnp.exp(-2 * log_sigma) * error + 2 * log_sigma
 
 
@@ -75,7 +75,7 @@ def with_free_bits(
     kl: Float[Array, "*batch latent"], free_bits: Float[Array | np.ndarray, ""]
 ) -> Float[Array, "*batch latent"]:
     """`max(free_bits, KL)` of each unit: below it the KL costs nothing and is not pushed down
-    (Kingma et al. 2016, equation 15, which takes `kl` averaged over the batch)."""
+    (Kingma et al. 2016, who take `kl` averaged over the batch)."""
     return jnp.where(kl < free_bits, free_bits, kl)
 
 
@@ -96,7 +96,7 @@ def objective(
 def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The beta of the beta-VAE (Higgins et al. 2017) that this objective is: the weight of KL once
     the reconstruction is that of the reported ELBO (of variance 1, or the one that is learned). 0
-    for an AE. At beta 1 for a fixed variance, `effective_sigma` says the same: one or the other."""
+    for an AE. For a fixed variance `effective_sigma` says the same in another way."""
     weight = jnp.asarray(knobs.kl_weight) * (config.model == "vae")
     return weight * config.elbo_scale / jnp.asarray(knobs.recon_scale)
 
