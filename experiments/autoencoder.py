@@ -86,7 +86,6 @@ def measure(
     data: "Data", space: "PCA", target: "Reference", run: "Run", saved: "Saved"
 ) -> list["Row"]:
     import jax
-    import numpy as np
 
     from experiments import study
     from vaejax import diagnostics, theory
@@ -102,11 +101,8 @@ def measure(
             run.config, saved.state.params, target, len(data.test), keys[1]
         )
     }
-    return [
-        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
-        | {"model": run.config.model, "pca_mse": pca_mse, "frechet_floor": target.floor}
-        for lane in range(len(run.seeds))
-    ]
+    known = {"model": run.config.model, "pca_mse": pca_mse, "frechet_floor": target.floor}
+    return [row | known for row in study.rows_of(run, figures)]
 
 
 def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:

@@ -80,8 +80,7 @@ def components(data: "Data", space: "PCA", images: "np.ndarray", size: int) -> "
     from vaejax import theory
 
     pixels = views.unit_pixels(data, images).reshape(len(images), -1)
-    codes = theory.project(space, pixels)[:, :size]
-    return (codes @ space.components[:size] + space.mean).reshape(-1, *data.shape)
+    return theory.compress(space, pixels, size).reshape(-1, *data.shape)
 
 
 def measure(data: "Data", space: "PCA", run: "Run", saved: "Saved") -> list["Row"]:

@@ -85,7 +85,6 @@ def measure(
     flags: LatentSizeFlags, data: "Data", target: "Reference", run: "Run", saved: "Saved"
 ) -> list["Row"]:
     import jax
-    import numpy as np
 
     from experiments import study
     from vaejax import diagnostics
@@ -104,11 +103,7 @@ def measure(
             run.config, saved.state.params, target, len(data.test), keys[2]
         ),
     }
-    return [
-        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
-        | {"frechet_floor": target.floor}
-        for lane in range(len(run.seeds))
-    ]
+    return [row | {"frechet_floor": target.floor} for row in study.rows_of(run, figures)]
 
 
 def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:

@@ -64,22 +64,24 @@ def keep_compiled_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def rows_of(run: Run, figures: Mapping[str, Any]) -> list[records.Row]:
+    """Figures with an entry for each lane, as a row for each lane."""
+    return [
+        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
+        for lane in range(len(run.seeds))
+    ]
+
+
 def collapse_rows(run: Run, saved: checkpoint.Saved, images: np.ndarray) -> list[records.Row]:
     """The figures and the verdict of `vaejax.collapse` on these images, a row for each lane."""
     key = jax.random.key(EVALUATION_SEED)
     figures = collapse.measure(run.config, saved.state.params, images, key)
-    rows = [
-        {name: np.asarray(figure)[lane] for name, figure in figures.items()}
-        for lane in range(len(run.seeds))
-    ]
-    diverged = np.asarray(saved.state.diverged)
-    verdicts = [
-        None if lost else collapse.judge(row) for row, lost in zip(rows, diverged, strict=True)
-    ]
-    return [
-        row | ({"collapse": found.verdict, "dead_units": found.dead_units} if found else {})
-        for row, found in zip(rows, verdicts, strict=True)
-    ]
+    rows = rows_of(run, figures)
+    for row, diverged in zip(rows, np.asarray(saved.state.diverged), strict=True):
+        if not diverged:
+            found = collapse.judge(row)
+            row |= {"collapse": found.verdict, "dead_units": found.dead_units}
+    return rows
 
 
 def execute(

@@ -43,7 +43,7 @@ def lane_at(run: Run, recon_scale: float) -> int:
 def outputs(data: Data, run: Run, saved: Saved, lane: int, images: np.ndarray) -> np.ndarray:
     """What one lane makes of flat images, decoding its posterior means: images
     [n, height, width, channels], pixels in [0, 1]."""
-    params = jax.tree.map(lambda leaf: leaf[lane : lane + 1], saved.state.params)
+    params = jax.tree.map(lambda leaf: leaf[None], diagnostics.lane_of(saved.state.params, lane))
     drawn = diagnostics.over_lanes(diagnostics.reconstructions, run.config)(
         params, images, jax.random.key(FIGURE_SEED)
     )

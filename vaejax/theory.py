@@ -68,10 +68,17 @@ def project(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Float[np.ndarr
     return (pixels - space.mean) @ space.components.T
 
 
+def compress(
+    space: PCA, pixels: Float[np.ndarray, "n pixels"], components: int
+) -> Float[np.ndarray, "n pixels"]:
+    """Images (pixels in [0, 1]) as their first `components` coordinates give them back."""
+    codes = project(space, pixels)[:, :components]
+    return codes @ space.components[:components] + space.mean
+
+
 def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
     """Mean squared error per pixel, for pixels in [0, 1], of images compressed to the first
     `components` coordinates."""
     pixels = images.astype(np.float32) / 255
-    codes = project(space, pixels)[:, :components]
-    error = codes @ space.components[:components] + space.mean - pixels
+    error = compress(space, pixels, components) - pixels
     return float(np.square(error).mean(dtype=np.float64))
