@@ -41,6 +41,8 @@ class Flags:
     batch_size: int = 128
     learning_rate: float = 1e-3
     """Of Adam."""
+    decay_steps: float = 0.0
+    """Steps over which the learning rate falls to 0; 0: it does not fall."""
     kl_weight: float = 1.0
     """Weight of the KL in nats."""
     kl_warmup: float = 0.0
@@ -119,6 +121,7 @@ class Flags:
             knobs(
                 config,
                 learning_rate=self.learning_rate,
+                decay_steps=self.decay_steps,
                 recon_scale=scale,
                 kl_weight=self.kl_weight,
                 kl_warmup=self.kl_warmup,

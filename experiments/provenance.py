@@ -13,7 +13,7 @@ import numpy as np
 from vaejax import loss, records
 from vaejax.config import Run
 
-REMEDIES = ("kl_warmup", "kl_cycle", "free_bits")
+SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits")
 
 
 def describe(run: Run) -> str:
@@ -28,7 +28,7 @@ def describe(run: Run) -> str:
         scales.append(
             f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
             f"sigma {_show(sigma)}, or beta {_show(beta)}"
-            + "".join(f", {name} {lane[name]:g}" for name in REMEDIES if lane[name])
+            + "".join(f", {name} {lane[name]:g}" for name in SCHEDULE if lane[name])
         )
     distinct = "; ".join(dict.fromkeys(scales))
     likelihood = config.likelihood

@@ -62,14 +62,14 @@ def test_a_cycle_without_a_warm_up_or_shorter_than_it_is_refused(warmup):
         knobs(CONFIG, kl_warmup=warmup, kl_cycle=5.0)
 
 
-@pytest.mark.parametrize("name", ["kl_warmup", "kl_cycle"])
+@pytest.mark.parametrize("name", ["decay_steps", "kl_warmup", "kl_cycle"])
 def test_half_a_step_is_refused(name):
     with pytest.raises(LabError, match="use whole steps"):
         knobs(CONFIG, **({"kl_warmup": 1.0} | {name: 1.5}))
 
 
-@pytest.mark.parametrize("name", ["kl_warmup", "kl_cycle", "free_bits"])
-def test_a_negative_remedy_is_refused(name):
+@pytest.mark.parametrize("name", ["decay_steps", "kl_warmup", "kl_cycle", "free_bits"])
+def test_a_negative_knob_is_refused(name):
     with pytest.raises(LabError, match=rf"{name}=-1.0: use 0 or a positive number"):
         knobs(CONFIG, **{name: -1.0})
 

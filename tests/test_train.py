@@ -52,6 +52,28 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
     np.testing.assert_allclose(trace.objective, 6 * trace.error + trace.kl.sum(), rtol=1e-6)
 
 
+def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
+    schedule = optax.cosine_decay_schedule(0.3, 40)
+    for at in (0, 1, 10, 20, 39, 40, 1000):
+        rates = [
+            float(
+                train.learning_rate(knobs(CONFIG, learning_rate=0.3, decay_steps=n), jnp.int32(at))
+            )
+            for n in (0.0, 40.0)
+        ]
+        assert rates[0] == np.float32(0.3)
+        assert rates[1] == pytest.approx(float(schedule(at)), abs=1e-7)
+
+
+def test_weights_stay_once_the_learning_rate_is_0():
+    choices = [{"decay_steps": 4.0}, {}]
+    early, _ = trained(CONFIG, choices, [0, 0], 1)
+    late, _ = trained(CONFIG, choices, [0, 0], 2)
+    assert_same_bits(lane(early.params, 0), lane(late.params, 0))
+    pairs = zip(lane(early.params, 1), lane(late.params, 1), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+
+
 @pytest.mark.parametrize("count", [64, 70])
 def test_an_epoch_takes_every_image_at_most_once_and_all_that_fill_batches(count):
     state = train.init(CONFIG, jnp.uint32(0))

@@ -122,6 +122,8 @@ class Knobs(NamedTuple):
     """Numbers that may differ from lane to lane; arrays of shape [] (one model) or [lanes]."""
 
     learning_rate: "Float[Array | np.ndarray, '*lanes']"
+    decay_steps: "Float[Array | np.ndarray, '*lanes']"
+    """Steps over which the learning rate falls to 0, where it stays; 0: it does not fall."""
     recon_scale: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the error averaged over pixels."""
     kl_weight: "Float[Array | np.ndarray, '*lanes']"
@@ -138,6 +140,7 @@ def knobs(
     config: Config,
     *,
     learning_rate: float = 1e-3,
+    decay_steps: float = 0.0,
     recon_scale: float | Literal["elbo"] = "elbo",
     kl_weight: float = 1.0,
     kl_warmup: float = 0.0,
@@ -154,6 +157,7 @@ def knobs(
     scale = config.elbo_scale if recon_scale == "elbo" else float(recon_scale)
     chosen = {
         "learning_rate": learning_rate,
+        "decay_steps": decay_steps,
         "recon_scale": scale,
         "kl_weight": kl_weight,
         "kl_warmup": kl_warmup,
@@ -167,8 +171,9 @@ def knobs(
         if not np.finfo(np.float32).tiny * positive <= stored[name] < np.inf:
             needed = "a positive number" if positive else "0 or a positive number"
             raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
-    if kl_warmup != round(kl_warmup) or kl_cycle != round(kl_cycle):
-        raise LabError(f"kl_warmup={kl_warmup:g}, kl_cycle={kl_cycle:g}: use whole steps.")
+    for name in ("decay_steps", "kl_warmup", "kl_cycle"):
+        if chosen[name] != round(chosen[name]):
+            raise LabError(f"{name}={chosen[name]:g}: use whole steps.")
     if kl_cycle and not 0 < kl_warmup <= kl_cycle:
         raise LabError(
             f"kl_cycle={kl_cycle:g} repeats a kl_warmup of 1 to as many steps, not of "

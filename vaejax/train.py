@@ -20,7 +20,7 @@ from vaejax import loss, model
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
-OPTIMIZER = optax.scale_by_adam()  # times -learning_rate, which is a knob (Kingma and Ba 2015)
+OPTIMIZER = optax.scale_by_adam()  # times minus `learning_rate` (Kingma and Ba 2015)
 
 
 class State(NamedTuple):
@@ -82,6 +82,14 @@ def loss_fn(
     return objective, Trace(objective, error, kl)
 
 
+def learning_rate(knobs: Knobs, step: Int[Array, ""]) -> Float[Array, ""]:
+    """The learning rate at a step: half a cosine from `learning_rate` to 0 over `decay_steps`
+    (Loshchilov and Hutter 2017), or always the same."""
+    decay = jnp.asarray(knobs.decay_steps)
+    passed = jnp.where(decay > 0, jnp.minimum(step / jnp.maximum(decay, 1), 1), 0)
+    return jnp.asarray(knobs.learning_rate) * (1 + jnp.cos(jnp.pi * passed)) / 2
+
+
 @partial(jax.jit, static_argnums=0)
 def step(
     config: Config, knobs: Knobs, state: State, images: UInt8[Array, "batch pixels"]
@@ -92,7 +100,8 @@ def step(
         state.params, config, knobs, images, key, state.step
     )
     updates, opt_state = OPTIMIZER.update(grads, state.opt_state)
-    updates = jax.tree.map(lambda update: -knobs.learning_rate * update, updates)
+    rate = learning_rate(knobs, state.step)
+    updates = jax.tree.map(lambda update: -rate * update, updates)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), trace
 
