@@ -62,7 +62,7 @@ def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
             for n in (0.0, 40.0)
         ]
         assert rates[0] == np.float32(0.3)
-        assert rates[1] == pytest.approx(float(schedule(at)), abs=1e-7)
+        assert rates[1] == pytest.approx(np.asarray(schedule(at)), abs=1e-7)
 
 
 def test_weights_stay_once_the_learning_rate_is_0():
