@@ -1,19 +1,15 @@
-"""vaejax.theory: principal components against scikit-learn, the threshold of collapse against the
-second derivatives of the objective."""
+"""vaejax.theory: principal components against scikit-learn, thresholds against other ways to the
+same matrices. That they are thresholds is for test_theory_threshold.py to say."""
 
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
-import jax
-import jax.flatten_util
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.decomposition
 
-from vaejax import loss, model, theory
-from vaejax.config import Config, Knobs, knobs
+from vaejax import theory
+from vaejax.config import Config
+from vaejax.data import load
 from vaejax.errors import LabError
 
 RNG = np.random.default_rng(0)
@@ -98,89 +94,163 @@ def test_images_too_large_for_a_covariance_are_refused() -> None:
         theory.pca(np.zeros((2, 20_000), np.uint8), 1)
 
 
-LINEAR = Config(
-    image_shape=(2, 2, 1),
-    latent_size=1,
-    encoder_widths=(),
-    decoder_widths=(),
-    likelihood="gaussian",
-    output="linear",
-)
-DEEP = replace(
-    LINEAR,
-    encoder_widths=(5,),
-    decoder_widths=(4, 4),
-    encoder_activation="tanh",
-    decoder_activation="tanh",
-)
-SIGNED = replace(LINEAR, pixel_range="signed")
-MANY = np.random.default_rng(1).integers(0, 256, (30, 4), np.uint8)
-TWO = np.resize([MANY[0], 255 - MANY[0]], MANY.shape)
-ROUNDING = 1e-5
+def test_moments_are_those_of_whole_numbers() -> None:
+    """More images than are summed at once, all pixels near white, where rounding costs most."""
+    images = np.random.default_rng(4).integers(250, 256, (2500, 5), np.uint8)
+    exact = images.astype(np.int64)
+    total = exact.sum(0)
+    scatter = len(images) * exact.T @ exact - np.outer(total, total)
+    mean, covariance = theory.moments(images)
+    np.testing.assert_allclose(mean, total / 2500 / 255, rtol=1e-15)
+    np.testing.assert_array_equal(covariance, scatter / (255 * 2500) ** 2)
 
 
-@cache
-def curvatures(config: Config) -> Any:
-    """The eigenvalues of the Hessian of the objective, averaged over images and over codes (by
-    Gauss-Hermite quadrature), where the posterior is the prior and the output the mean image; a
-    compiled function of pixels and knobs. All but the last layers are as they were drawn."""
-    nodes, masses = np.polynomial.hermite_e.hermegauss(24)
-    params = model.init(config, jax.random.key(1))
-    for net in ("encoder", "decoder"):
-        layers = params[net]["params"]
-        last = f"Dense_{len(layers) - 1}"
-        layers[last] = jax.tree.map(jnp.zeros_like, layers[last])
-
-    def objective(params: model.Params, x: jax.Array, weights: Knobs) -> jax.Array:
-        mean, logvar = model.encode(config, params, x)
-
-        def error_at(node: jax.Array) -> jax.Array:
-            logits = model.decode(config, params, mean + jnp.exp(logvar / 2) * node)
-            return loss.reconstruction_error(config, logits, x).mean()
-
-        errors = jax.vmap(error_at)(jnp.asarray(nodes, jnp.float32))
-        error = (errors * (masses / masses.sum()).astype(np.float32)).sum()
-        kl = loss.kl_divergence(mean, logvar).mean(0)
-        return loss.objective(weights, error, kl, jnp.zeros(()), jnp.zeros((), int))
-
-    @jax.jit
-    def of(x: jax.Array, weights: Knobs) -> jax.Array:
-        params["decoder"]["params"][last]["bias"] = x.mean(0)
-        flat, tree = jax.flatten_util.ravel_pytree(params)
-        with jax.default_matmul_precision("highest"):
-            hessian = jax.hessian(lambda flat: objective(tree(flat), x, weights))(flat)
-        return jnp.linalg.eigvalsh(hessian)
-
-    return of
+BERNOULLI = Config(image_shape=(3, 4, 1), latent_size=4)
+BINARIZED = replace(BERNOULLI, binarize=True)
+SQUARED = replace(BERNOULLI, likelihood="gaussian", output="linear")
+SIGNED = replace(SQUARED, pixel_range="signed")
+LEARNED = replace(SQUARED, decoder_variance="learned")
+X = IMAGES / 255
+CORRELATED = np.cov((X / np.sqrt(X.mean(0) * (1 - X.mean(0)))).T, bias=True)
 
 
-@pytest.mark.parametrize("images", [MANY, TWO], ids=["many", "two"])
+def lambdas(matrix: np.ndarray) -> np.ndarray:
+    return np.linalg.eigvalsh(matrix)[::-1]
+
+
 @pytest.mark.parametrize(
-    ("config", "awake"),
-    [(LINEAR, 1.02), (SIGNED, 1.02), (DEEP, 4.0)],
-    ids=["linear", "signed", "deep"],
+    ("config", "want"),
+    [
+        (SQUARED, 6 / lambdas(np.cov(X.T, bias=True))),
+        (SIGNED, 6 / lambdas(np.cov(2 * X.T - 1, bias=True))),
+        (LEARNED, X.var(0).sum() / 2 / lambdas(np.cov(X.T, bias=True))),
+        (BERNOULLI, 12 / lambdas(CORRELATED)),
+        (BINARIZED, 12 / lambdas(CORRELATED * (1 - np.eye(12)) + np.eye(12))),
+    ],
+    ids=["squared", "signed", "learned", "bernoulli", "binarized"],
 )
-def test_the_collapsed_solution_is_stable_below_the_threshold_and_a_saddle_above(
-    config: Config, awake: float, images: np.ndarray
+def test_thresholds_are_those_of_dense_matrices_made_otherwise(
+    config: Config, want: np.ndarray
 ) -> None:
-    """Below it whatever the net. Just above it for a linear one; a net whose hidden layers do not
-    happen to be linear has to turn them first."""
-    x = model.to_pixels(config, jnp.asarray(images), jax.random.key(0))
-    largest = float(np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1])
-    for kl_weight in (1.0, 0.3):
-        threshold = theory.threshold_scale(largest, 4, kl_weight)
-        below, above = (
-            curvatures(config)(
-                x, knobs(config, recon_scale=times * threshold, kl_weight=kl_weight)
-            )[0]
-            for times in (0.98, awake)
-        )
-        assert below > -ROUNDING
-        assert above < -10 * ROUNDING
+    np.testing.assert_allclose(theory.thresholds(config, IMAGES, 12), want, rtol=1e-9)
+    np.testing.assert_allclose(theory.thresholds(config, IMAGES, 3), want[:3], rtol=1e-9)
+
+
+def test_thresholds_of_drawn_pixels_are_those_of_the_drawn_images() -> None:
+    """In the limit of many draws, to the noise of 200,000 of them."""
+    drawn = np.random.default_rng(5).random((1000, *X.shape)) < X
+    images = 255 * drawn.reshape(-1, 12).astype(np.uint8)
+    got, want = (theory.thresholds(BINARIZED, x, 4) for x in (images, IMAGES))
+    np.testing.assert_allclose(got, want, rtol=0.01)
+    # Pixels that are 0 or 1 already are drawn as they are.
+    np.testing.assert_allclose(got, theory.thresholds(BERNOULLI, images, 4), rtol=1e-9)
+
+
+@pytest.mark.parametrize("config", [SQUARED, LEARNED, BERNOULLI, BINARIZED])
+@pytest.mark.parametrize("pixels", [6, 46], ids=["dense", "lanczos"])
+def test_directions_without_variance_never_pay(config: Config, pixels: int) -> None:
+    """Black pixels, white ones, more directions than there are pixels, fewer images than pixels."""
+    config = replace(config, image_shape=(pixels, 1, 1))
+    images = np.zeros((3, pixels), np.uint8)
+    images[:, 0] = 255
+    np.testing.assert_array_equal(theory.thresholds(config, images, 2), [np.inf, np.inf])
+    images[:, 1:4] = [[0, 9, 30], [255, 8, 20], [0, 7, 10]]
+    found = theory.thresholds(config, images, pixels + 5)
+    varying = 3 if config.binarize else 2
+    assert np.isfinite(found).tolist() == [True] * varying + [False] * (pixels + 5 - varying)
+    assert (np.diff(found[:varying]) > 0).all()
+    np.testing.assert_allclose(theory.thresholds(config, images, 2), found[:2], rtol=1e-9)
+
+
+def test_a_threshold_needs_a_kl_and_a_direction() -> None:
+    with pytest.raises(LabError, match=r"^An AE has no KL"):
+        theory.thresholds(replace(SQUARED, model="ae"), IMAGES, 1)
+    with pytest.raises(LabError, match=r"^Thresholds of 0 directions"):
+        theory.thresholds(SQUARED, IMAGES, 0)
 
 
 def test_two_images_awake_at_two_over_their_mean_squared_difference() -> None:
-    largest = float(theory.pca(IMAGES[:2], 1).eigenvalues[0])
     apart = np.square(IMAGES[0] / 255 - IMAGES[1] / 255).mean()
-    assert theory.threshold_scale(largest, 12) == pytest.approx(2 / apart, rel=1e-5)
-    assert theory.threshold_scale(largest, 12, 3.0) == pytest.approx(6 / apart, rel=1e-5)
+    first, second = theory.thresholds(SQUARED, IMAGES[:2], 2)
+    assert first == pytest.approx(2 / apart, rel=1e-12)
+    assert second == np.inf
+
+
+THRESHOLDS = np.array([2.0, 4.0, 4.0, 8.0, np.inf])
+
+
+def test_a_unit_is_predicted_for_each_threshold_below_the_scale() -> None:
+    scales = np.array([1.0, 2.0, 2.1, 4.1, 7.9, 8.1, 1e9])
+    units = theory.predicted_units(THRESHOLDS, scales, 1.0, 5)
+    assert units.tolist() == [0, 0, 1, 3, 3, 4, 4]
+    assert theory.predicted_units(THRESHOLDS, scales, 1.0, 2).tolist() == [0, 0, 1, 2, 2, 2, 2]
+    assert theory.predicted_units(THRESHOLDS, 3 * scales, 3.0, 5).tolist() == units.tolist()
+    weights = np.array([1.0, 2.0])
+    assert theory.predicted_units(THRESHOLDS, np.array([8.1, 8.1]), weights, 5).tolist() == [4, 3]
+    assert theory.predicted_units(THRESHOLDS, 5.0, 1.0, 5) == 3
+
+
+def test_the_predicted_kl_grows_from_nothing_at_each_threshold() -> None:
+    assert theory.predicted_kl(THRESHOLDS, 2.0, 1.0, 5) == 0
+    assert theory.predicted_kl(THRESHOLDS, 4.0, 1.0, 5) == pytest.approx(np.log(2) / 2)
+    kl = theory.predicted_kl(THRESHOLDS, np.array([8.0, 16.0]), 2.0, 5)
+    np.testing.assert_allclose(kl, [np.log(2) / 2, 2 * np.log(2)])
+    assert theory.predicted_kl(THRESHOLDS, 16.0, 2.0, 1) == pytest.approx(np.log(4) / 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (SQUARED, "training from scratch ends there as a rule"),
+        (replace(SQUARED, decoder_widths=()), "a linear decoder has no better solution"),
+        (replace(LEARNED, decoder_widths=()), "training from scratch"),
+        (replace(BERNOULLI, decoder_widths=()), "training from scratch"),
+    ],
+)
+def test_a_setting_below_the_threshold_is_warned_of(config: Config, words: str) -> None:
+    warn = theory.collapse_warning
+    assert words in (warn(config, [9.99], 10.0) or "")
+    assert "recon_scale 9.99 is below 10, the" in (warn(config, [9.99, 10.0], 10.0) or "")
+    assert "recon_scale 25, 29 are below 30, the" in (warn(config, [25.0, 31.0, 29.0], 30.0) or "")
+    assert warn(config, [10.0, 11.0], 10.0) is None
+    assert warn(config, [1.0], np.nan) is None
+
+
+def test_where_the_kl_is_not_charged_in_the_end_there_is_no_threshold() -> None:
+    assert theory.has_threshold(SQUARED, 1.0, 0.0, 0.0)
+    for config, kl_weight, free_bits, kl_cycle in (
+        (SQUARED, 0.0, 0.0, 0.0),
+        (SQUARED, 1.0, 0.1, 0.0),
+        (SQUARED, 1.0, 0.0, 9.0),
+        (replace(SQUARED, model="ae"), 1.0, 0.0, 0.0),
+    ):
+        assert not theory.has_threshold(config, kl_weight, free_bits, kl_cycle)
+
+
+def check_first_thresholds(name: str, squared: float, bernoulli: float, binarized: float) -> None:
+    images = load(name, "train").images
+    base = Config(image_shape=images.shape[1:])
+    configs = (
+        replace(base, likelihood="gaussian", output="linear"),
+        base,
+        replace(base, binarize=True),
+    )
+    moments = theory.moments(images.reshape(len(images), -1))
+    found = [theory.thresholds_of(config, moments, 1)[0] for config in configs]
+    np.testing.assert_allclose(found, [squared, bernoulli, binarized], rtol=0.01)
+
+
+def test_thresholds_of_digits() -> None:
+    """Squared error: above 32, the scale of its ELBO."""
+    check_first_thresholds("digits", 46.2, 19.2, 16.6)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "squared", "bernoulli", "binarized"),
+    [("mnist", 76.6, 24.3, 24.2), ("cifar10", 27.9, 13.9, 13.8)],
+)
+def test_thresholds_of_the_real_sets(
+    name: str, squared: float, bernoulli: float, binarized: float
+) -> None:
+    check_first_thresholds(name, squared, bernoulli, binarized)
