@@ -1,14 +1,14 @@
 """Training speed of one VAE: the lab's compiled epoch beside three common ways to write the loop.
 
 What: a D-400-20-400-D Bernoulli VAE, batches of 128, Adam at 1e-3, on the whole training split.
-- compiled epoch: `train.fit`; N lanes (--lanes) are N models side by side in one program.
+- compiled epoch: `train.fit`.
 - call per step: `train.step`, called from Python with each batch of a shuffled NumPy array.
 - torch loader, torch tensor: an `nn.Module` fed by a `DataLoader`, or by `randperm` over a tensor.
 After a first epoch each, the loops take turns, so that a busy machine slows them alike. `time` is
-per example and model, relative to the first row: of medians, of the fastest measurements, and of
-the two of a round. `start`: first epoch less a median one. `loss`: nats per image, last epoch.
+per example, relative to the first row: of medians, of the fastest measurements, and of the two of a
+round. `start`: first epoch less a median one. `loss`: nats per image, last epoch.
 
-Command: python -m benchmarks.throughput [--lanes 1 8]     (needs pip install -e '.[bench]')
+Command: python -m benchmarks.throughput     (needs pip install -e '.[bench]')
 Expect: on 2 cores, time relative to the first row: call per step 1.0, torch 1.4-1.5; 2 minutes.
 """
 
@@ -43,19 +43,16 @@ class ThroughputFlags:
     """Epochs in one measurement."""
     repeats: int = 3
     """Rounds, in each of which every loop is measured once."""
-    lanes: tuple[int, ...] = ()
-    """Also measure so many models side by side."""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.repeats, *self.lanes) < 1:
-            raise LabError("--epochs, --repeats and --lanes: use whole numbers above 0.")
+        if min(self.epochs, self.repeats) < 1:
+            raise LabError("--epochs and --repeats: use whole numbers above 0.")
 
 
 class Loop(NamedTuple):
     """A way to train."""
 
     name: str
-    models: int
     epochs: Iterator[float]
     """Trains an epoch for each item taken, which is its mean loss; the first also sets up."""
 
@@ -142,14 +139,14 @@ def tabulate(title: str, loops: Sequence[Loop], timings: Sequence[Any], images: 
     table = Table("", *headers, title=title)
     base = [seconds for seconds, _ in timings[0][1:]]
     for loop, ((first, _), *rounds) in zip(loops, timings, strict=True):
-        times = [seconds / loop.models for seconds, _ in rounds]
+        times = [seconds for seconds, _ in rounds]
         table.add_row(
             loop.name,
             spread([images / time / 1000 for time in times], ".1f"),
             f"{median(times) / median(base):.2f}",
             f"{min(times) / min(base):.2f}",
             spread([time / other for time, other in zip(times, base, strict=True)], ".2f"),
-            "" if loop.name.startswith("torch") else f"{first - median(times) * loop.models:.1f}",
+            "" if loop.name.startswith("torch") else f"{first - median(times):.1f}",
             f"{rounds[-1][1]:.1f}",
         )
     return table
@@ -174,11 +171,10 @@ def benchmark(flags: ThroughputFlags) -> None:
     widths: dict[str, Any] = {"encoder_widths": (WIDTH,), "decoder_widths": (WIDTH,)}
     config = Config(image_shape=data.shape[1:], latent_size=LATENT, batch_size=BATCH, **widths)
     loops = [
-        Loop("compiled epoch", 1, compiled_epochs(config, images, 1)),
-        Loop("call per step", 1, calls_per_step(config, images)),
-        Loop("torch loader", 1, torch_epochs(images, device, in_memory=False)),
-        Loop("torch tensor", 1, torch_epochs(images, device, in_memory=True)),
-        *(Loop(f"{n} lanes", n, compiled_epochs(config, images, n)) for n in flags.lanes if n > 1),
+        Loop("compiled epoch", compiled_epochs(config, images, 1)),
+        Loop("call per step", calls_per_step(config, images)),
+        Loop("torch loader", torch_epochs(images, device, in_memory=False)),
+        Loop("torch tensor", torch_epochs(images, device, in_memory=True)),
     ]
     title = f"{flags.dataset}, {count:,} images, {flags.repeats} rounds of {flags.epochs} epochs\n"
     title += f"jax {jax.__version__} on {backend}, torch {torch.__version__} on {device}"

@@ -207,7 +207,7 @@ def main() -> None:
         from experiments import report, study
         from vaejax import frechet, theory
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "autoencoder"
         features = min(frechet.FEATURES, data.train.shape[1])

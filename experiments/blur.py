@@ -157,7 +157,7 @@ def main() -> None:
         from experiments import report, study
         from vaejax import theory
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "blur"
         space = theory.pca(data.train, max(flags.latent_sizes))

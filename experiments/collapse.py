@@ -236,7 +236,7 @@ def main() -> None:
         flags = parse(CollapseFlags, __doc__)
         from experiments import report, study
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "collapse"
         rows, diverged = study.execute(flags, folder, runs(flags, data), partial(measure, data))

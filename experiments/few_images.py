@@ -136,11 +136,7 @@ def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
     images = data.train[: count_of(run)]
     inputs = views.unit_pixels(data, images)
     mean_image = inputs.mean(0)
-    known = {
-        "images": len(images),
-        "mean_image_mse": views.error_of(mean_image, images),
-        "threshold_scale": views.threshold_scale(run, images),
-    }
+    known = {"images": len(images), "mean_image_mse": views.error_of(mean_image, images)}
     unknown = {"distance_to_mean": None, "distance_to_nearer": None}
     settled, rows = converged(data, run, saved.trace), []
     for lane, row in enumerate(study.collapse_rows(run, saved, images)):
@@ -233,7 +229,7 @@ def main() -> None:
         flags = parse(FewImagesFlags, __doc__)
         from experiments import report, study
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "few_images"
         measured, rule = partial(measure, data), partial(converged, data)

@@ -16,8 +16,6 @@ from vaejax.config import (
     Output,
     PixelRange,
     Run,
-    knobs,
-    stack,
 )
 from vaejax.errors import LabError
 
@@ -72,11 +70,26 @@ class Flags:
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
     checkpoint_every: int | None = None
     """Epochs between checkpoints. None: a tenth of the run."""
+    chunk: int | None = None
+    """Models trained at once. None: as many as fit in the memory of the devices."""
+    batch_devices: int = 1
+    """Devices that share each batch; along the others the models are divided."""
+    distributed: bool = False
+    """Run on several processes, each started with the same flags: found by JAX (SLURM, Open MPI,
+    TPU pods), or as the next three say."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process."""
+    processes: int | None = None
+    """How many there are."""
+    process_id: int | None = None
+    """Which one this is, from 0."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise LabError(f"--seeds {self.seeds} names no seed, or one twice.")
-        for name in ("epochs", "checkpoint_every"):
+        if not self.distributed and (self.coordinator or self.processes or self.process_id):
+            raise LabError("--coordinator, --processes and --process-id go with --distributed.")
+        for name in ("epochs", "checkpoint_every", "chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise LabError(f"--{name.replace('_', '-')} {value}: use a whole number above 0.")
@@ -117,23 +130,12 @@ class Flags:
         recon_scales: Sequence[float | Literal["elbo"]],
     ) -> Run:
         """The run that these flags ask for: a lane for each scale and seed."""
-        lanes = [
-            knobs(
-                config,
-                learning_rate=self.learning_rate,
-                decay_steps=self.decay_steps,
-                recon_scale=scale,
-                kl_weight=self.kl_weight,
-                kl_warmup=self.kl_warmup,
-                kl_cycle=self.kl_cycle,
-                free_bits=self.free_bits,
-            )
-            for scale in recon_scales
-            for _ in self.run_seeds
-        ]
-        return Run(
-            name, self.dataset, split, config, stack(lanes), self.run_seeds * len(recon_scales)
-        )
+        from vaejax import sweep
+
+        names = ("learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits")
+        common = {name: [getattr(self, name)] for name in names}
+        knobs, seeds = sweep.grid(config, self.run_seeds, recon_scale=recon_scales, **common)
+        return Run(name, self.dataset, split, config, knobs, seeds)
 
 
 def parse(flags: type[F], description: str | None) -> F:

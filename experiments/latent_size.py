@@ -110,13 +110,13 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     import jax
     import numpy as np
 
-    from experiments import report, study, views
+    from experiments import study, views
     from vaejax import checkpoint, diagnostics, figures, model
 
     sizes = sorted({row["latent_size"] for row in rows})
     panels = []
     for name, title in BETTER.items():
-        line = figures.Line(sizes, [report.values(rows, name, latent_size=size) for size in sizes])
+        line = views.against(rows, "latent_size", name)
         floor = ("train against test", rows[0]["frechet_floor"]) if name == "frechet" else None
         panels.append(figures.Panel(title, UNITS[name], {"VAE": line}, floor))
     title = f"{rows[0]['dataset']}, test set: mean over {len(panels[0].lines['VAE'].y[0])} seeds"
@@ -166,7 +166,7 @@ def main() -> None:
         from experiments import report, study
         from vaejax import frechet, theory
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "latent_size"
         space = theory.pca(data.train, min(frechet.FEATURES, data.train.shape[1]))

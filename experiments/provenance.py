@@ -22,19 +22,19 @@ def describe(run: Run) -> str:
     config = run.config
     widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
     net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
-    scales = []
+    scales: dict[str, dict[str, None]] = {}
     for index in range(len(run.seeds)):
         lane, (sigma, beta) = run.lane(index), effective(run, index)
-        scales.append(
-            f"recon_scale {lane['recon_scale']:g}, kl_weight {lane['kl_weight']:g}: effective "
-            f"sigma {_show(sigma)}, or beta {_show(beta)}"
-            + "".join(f", {name} {lane[name]:g}" for name in SCHEDULE if lane[name])
+        shared = f"kl_weight {lane['kl_weight']:g}" + "".join(
+            f", {name} {lane[name]:g}" for name in SCHEDULE if lane[name]
         )
-    distinct = "; ".join(dict.fromkeys(scales))
+        scale = f"{lane['recon_scale']:g} (effective sigma {_show(sigma)}, or beta {_show(beta)})"
+        scales.setdefault(shared, {})[scale] = None
+    settings = "; ".join(f"{shared}, recon_scale {', '.join(of)}" for shared, of in scales.items())
     likelihood = config.likelihood
     if config.decoder_variance == "learned":
         likelihood += " of learned variance"
-    return f"{run.name}: {config.model} {net}, {likelihood}, {len(scales)} lanes; {distinct}"
+    return f"{run.name}: {config.model} {net}, {likelihood}, {len(run.seeds)} lanes; {settings}"
 
 
 def effective(run: Run, lane: int) -> tuple[float, float]:

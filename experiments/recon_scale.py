@@ -93,10 +93,7 @@ def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
 
     few = data.test[:SPECTRUM_IMAGES]
     inputs, mean_image = views.unit_pixels(data, few), views.mean_image(data)
-    known = {
-        "mean_image_mse": views.error_of(mean_image, data.test),
-        "threshold_scale": views.threshold_scale(run, data.train),
-    }
+    known = {"mean_image_mse": views.error_of(mean_image, data.test)}
     return [
         row
         | known
@@ -106,7 +103,7 @@ def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
 
 
 def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
-    from experiments import report, views
+    from experiments import views
     from vaejax import checkpoint, figures
 
     scales = sorted({row["recon_scale"] for row in rows})
@@ -115,7 +112,7 @@ def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
     mark = None if threshold is None else ("predicted threshold", threshold)
     panels = []
     for name, label in PANELS.items():
-        line = figures.Line(scales, [report.values(rows, name, recon_scale=s) for s in scales])
+        line = views.against(rows, "recon_scale", name)
         level = {
             "mse": ("mean image", rows[0]["mean_image_mse"]),
             "mi_nats": ("log n, the ceiling", rows[0]["mi_ceiling_nats"]),
@@ -171,7 +168,7 @@ def main() -> None:
         flags = parse(ReconScaleFlags, __doc__)
         from experiments import report, study
 
-        study.keep_compiled_programs()
+        study.set_up(flags)
         data = study.load_data(flags)
         folder = flags.folder / "recon_scale"
         rows, diverged = study.execute(flags, folder, runs(flags, data), partial(measure, data))

@@ -1,23 +1,25 @@
 """What the pages have in common: load the data, train, measure and record every run."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments import training
+from experiments import thresholds, training
 from experiments.flags import QUICK_TEST, QUICK_TRAIN, Flags
 from experiments.provenance import describe, identity
-from vaejax import checkpoint, collapse, records
+from vaejax import checkpoint, collapse, hosts, records, sweep
 from vaejax.config import Run
 from vaejax.data import cache, load
 from vaejax.errors import LabError
+from vaejax.train import State
 
 # Beyond the seeds that a run may have, so that no key is used twice.
 EVALUATION_SEED, FIGURE_SEED = 2**31, 2**31 + 1
@@ -50,10 +52,30 @@ def load_data(flags: Flags) -> Data:
     )
 
 
-def training_images(dataset: str, split: str) -> jax.Array:
-    """The images of a split, flat, on the device."""
+def first_images(data: Data, count: int) -> Data:
+    """The data with so many of the training images, or all if there are fewer.
+
+    Raises:
+        LabError: fewer than two asked for, which have no covariance.
+    """
+    if count < 2:
+        raise LabError(f"--images {count}: use two or more.")
+    train = data.train[:count]
+    return data._replace(train=train, split=f"train[:{len(train)}]")
+
+
+def training_images(dataset: str, split: str) -> np.ndarray:
+    """The images of a split, flat."""
     images = load(dataset, split).images
-    return jnp.asarray(images.reshape(len(images), -1))
+    return images.reshape(len(images), -1)
+
+
+def set_up(flags: Flags) -> None:
+    """Before all else that a study does: join the other processes, if there are any."""
+    if flags.distributed:
+        print("waiting for the other processes, up to five minutes", file=sys.stderr)
+        hosts.connect(flags.coordinator, flags.processes, flags.process_id)
+    keep_compiled_programs()
 
 
 def keep_compiled_programs() -> None:
@@ -90,35 +112,36 @@ def execute(
     runs: Sequence[Run],
     measure: Callable[[Run, checkpoint.Saved], Sequence[records.Row]],
     converged: training.Converged | None = None,
+    begin: Callable[[Run], State | None] | None = None,
     **settings: Any,
 ) -> tuple[list[records.Row], list[str]]:
     """Train, measure and record every run that is not recorded yet with these epochs and
     `settings` of the measurement; a run already trained is only measured again. With `converged`
-    the epochs are the most that a run may take: it ends once its trace says so.
+    the epochs are the most that a run may take: it ends once its trace says so. `begin` gives the
+    state, on the host, that a run starts from; None: from fresh weights.
 
-    Returns the rows of these runs, and a line for each lane that diverged: it has no row.
+    Returns the rows of these runs, and a line for each lane that diverged: it has no row. That is
+    in the first process: the others, which do the same but touch no file, end here.
 
     Raises:
         LabError: there are results already and no `--resume`, or those of other flags.
     """
     results = folder / "results.jsonl"
-    if not flags.resume and any(folder.glob("*")):
-        raise LabError(
-            f"{folder} holds results already: continue or redraw them with --resume, or choose "
-            "another --out."
-        )
+    mesh = sweep.mesh(flags.batch_devices)
     images = {split: training_images(flags.dataset, split) for split in {r.split for r in runs}}
     plans = {
         run.name: training.plan(flags, run, len(images[run.split]), converged is not None)
         for run in runs
     }
-    _refuse_other_flags(folder, runs, plans)
+    hosts.once(partial(_refuse, flags, folder, runs, plans))
+    replicas = {split: sweep.replicate(mesh, of_split) for split, of_split in images.items()}
+    firsts = hosts.once(partial(thresholds.first_thresholds, runs, images))
 
     def recorded(run: Run) -> list[records.Row]:
         wanted = {"run": run.name, "epochs": plans[run.name].epochs, **settings}
         return [row for row in records.read(results) if wanted.items() <= row.items()]
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not hosts.first())
     diverged: list[str] = []
     columns = (
         TextColumn("{task.description:>12}"),
@@ -130,23 +153,37 @@ def execute(
     )
     with Progress(*columns, console=console) as progress:
         for run in runs:
-            done = {row["lane"] for row in recorded(run)}
+            done = {row["lane"] for row in hosts.once(partial(recorded, run))}
             if len(done) == len(run.seeds):
                 continue
-            checkpoint.create(folder / run.name, run)
+            hosts.once(partial(checkpoint.create, folder / run.name, run))
             console.print(describe(run), highlight=False)
+            for line in thresholds.collapse_warnings(run, firsts[run.name]):
+                console.print(line, highlight=False, soft_wrap=True)
             saved = training.train_run(
-                run, folder / run.name, images[run.split], plans[run.name], progress, converged
+                run,
+                folder / run.name,
+                lambda run=run: checkpoint.start(run, begin(run) if begin else None),
+                partial(sweep.fit, mesh, images=replicas[run.split], chunk=flags.chunk),
+                plans[run.name],
+                progress,
+                converged,
             )
-            healthy = set(np.flatnonzero(~np.asarray(saved.state.diverged)).tolist())
+            healthy = set(np.flatnonzero(~saved.state.diverged).tolist())
             if healthy - done:
                 rows = measure(run, saved)
                 about = {"epochs": plans[run.name].epochs, "steps": saved.step, **settings}
-                new = sorted(healthy - done)
-                records.append(
-                    results, [identity(folder.name, run, lane) | about | rows[lane] for lane in new]
-                )
+                new = [
+                    identity(folder.name, run, lane)
+                    | about
+                    | {"threshold_scale": thresholds.threshold_scale(run, lane, firsts[run.name])}
+                    | rows[lane]
+                    for lane in sorted(healthy - done)
+                ]
+                hosts.once(partial(records.append, results, new))
             diverged += training.divergences(folder, run, saved, plans[run.name])
+    if not hosts.first():
+        sys.exit(bool(diverged))
     return [row for run in runs for row in recorded(run)], diverged
 
 
@@ -160,10 +197,16 @@ def refuse_divergence(diverged: Sequence[str]) -> None:
         )
 
 
-def _refuse_other_flags(
-    folder: Path, runs: Sequence[Run], plans: Mapping[str, training.Plan]
+def _refuse(
+    flags: Flags, folder: Path, runs: Sequence[Run], plans: Mapping[str, training.Plan]
 ) -> None:
-    """Before anything is written: the runs are those of the folder, and train no less."""
+    """Before anything is written: results that would be overwritten, other runs than those of the
+    folder, or shorter ones."""
+    if not flags.resume and any(folder.glob("*")):
+        raise LabError(
+            f"{folder} holds results already: continue or redraw them with --resume, or choose "
+            "another --out."
+        )
     for run in runs:
         step = checkpoint.latest(folder / run.name)
         if step is None:

@@ -1,19 +1,21 @@
 """How long a run trains, and its training: resumed, saved as it goes, shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from rich.progress import Progress
 
 from experiments.flags import Flags
-from vaejax import checkpoint, train
+from vaejax import checkpoint, hosts, train
 from vaejax.config import Run
 
 Converged = Callable[[Run, train.Trace], np.ndarray]
 """Which lanes of a run have converged, from the trace of all its steps: it ends with the last."""
+Fit = Callable[..., Iterator[tuple[Callable[[], train.State], train.Trace]]]
+"""`sweep.fit` on the images of a run, from its Config on."""
 
 BLOCK = 1000
 """Steps after which a study that trains until it has converged asks whether it has."""
@@ -65,32 +67,37 @@ def plan(flags: Flags, run: Run, images: int, until_converged: bool) -> Plan:
 def train_run(
     run: Run,
     folder: Path,
-    images: jax.Array,
+    begin: Callable[[], checkpoint.Saved],
+    fit: Fit,
     plan: Plan,
     progress: Progress,
     converged: Converged | None,
 ) -> checkpoint.Saved:
-    """Train a run as planned, from its newest checkpoint if there is one, saving as it goes."""
-    done = checkpoint.latest(folder)
-    saved = checkpoint.start(run) if done is None else checkpoint.restore(folder)[1]
+    """Train a run as planned, from its newest checkpoint or as it begins, saving as it goes."""
+
+    def newest() -> checkpoint.Saved:
+        return begin() if checkpoint.latest(folder) is None else checkpoint.restore(folder)[1]
+
+    saved = hosts.once(newest)
     epoch = start = saved.step // plan.steps_per_epoch
 
-    def finished() -> bool:
-        return bool(saved.state.diverged.all()) or (
-            converged is not None and saved.step > 0 and bool(converged(run, saved.trace).all())
-        )
+    def settled() -> bool:
+        return converged is not None and saved.step > 0 and bool(converged(run, saved.trace).all())
 
     task = progress.add_task(run.name, total=plan.epochs, completed=epoch, objective="")
-    if finished():
+    if settled() or saved.state.diverged.all():
         return saved
-    steps = train.fit(run.config, run.knobs, saved.state, images, plan.epochs - epoch, plan.passes)
-    for state, trace in steps:
-        saved = saved.extended(state, trace)
+    for collect, trace in fit(
+        run.config, run.knobs, saved.state, epochs=plan.epochs - epoch, passes=plan.passes
+    ):
+        saved = saved.extended(saved.state, trace)
         epoch = saved.step // plan.steps_per_epoch
-        last = epoch == plan.epochs or finished()
+        last = epoch == plan.epochs or settled()
         if last or (epoch - start) % plan.every == 0:
-            checkpoint.save(folder, saved)
-        recent = np.asarray(trace.objective).mean(1)
+            saved = saved._replace(state=collect())
+            hosts.once(partial(checkpoint.save, folder, saved))
+            last = last or bool(saved.state.diverged.all())
+        recent = trace.objective.mean(1)
         ends = [recent.min(), recent.max()] if len(recent) > 4 else recent
         separator = " to " if len(recent) > 4 else ", "
         objective = separator.join(f"{value:.4g}" for value in ends)

@@ -1,6 +1,5 @@
 """What trained models make of images: outputs, codes and curves, for the tables and figures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import report
 from experiments.study import FIGURE_SEED, Data
-from vaejax import charts, diagnostics, figures, model, records, spectrum, theory
+from vaejax import charts, diagnostics, figures, model, records, spectrum
 from vaejax.checkpoint import Saved
 from vaejax.config import Run
 
@@ -136,6 +136,13 @@ def spectrum_panel(
     return figures.Panel(title, "power of outputs / of images", lines, mark=mark)
 
 
+def against(rows: Sequence[records.Row], by: str, name: str) -> figures.Line:
+    """One figure of all seeds at each value of another, at those where all have a number."""
+    found = {x: report.values(rows, name, **{by: x}) for x in sorted({row[by] for row in rows})}
+    known = {x: seeds for x, seeds in found.items() if np.isfinite(seeds).all()}
+    return figures.Line(list(known), list(known.values()))
+
+
 def distances(outputs: np.ndarray, images: np.ndarray) -> records.Row:
     """Of two outputs to the mean of the two images, and to the nearer of them, as fractions of the
     distance between the images; the larger of the two outputs'."""
@@ -146,16 +153,3 @@ def distances(outputs: np.ndarray, images: np.ndarray) -> records.Row:
         "distance_to_mean": float(max(to_mean) / apart),
         "distance_to_nearer": float(max(to_nearer) / apart),
     }
-
-
-def threshold_scale(run: Run, images: np.ndarray) -> float:
-    """The scale below which the collapsed solution of a run on these images is stable, for the KL
-    weight of its first lane. NaN but for squared error of a fixed variance, and where free bits, a
-    cycle or no weight at all let the KL grow for nothing."""
-    config, lane = run.config, run.lane(0)
-    squared = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
-    if not squared or lane["free_bits"] or lane["kl_cycle"] or not lane["kl_weight"]:
-        return math.nan
-    in_range = 4 if config.pixel_range == "signed" else 1
-    largest = in_range * theory.pca(images, 1).eigenvalues[0]
-    return theory.threshold_scale(float(largest), config.pixels, lane["kl_weight"])

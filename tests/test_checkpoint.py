@@ -6,7 +6,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from vaejax import checkpoint, train
+from vaejax import checkpoint, sweep, train
 from vaejax.config import Config, Run, knobs, stack
 from vaejax.errors import LabError
 
@@ -23,14 +23,17 @@ def make_run(**changes):
 
 
 def advance(run, saved, epochs):
-    for state, trace in train.fit(run.config, run.knobs, saved.state, IMAGES, epochs):
-        saved = saved.extended(state, trace)
+    mesh = sweep.mesh()
+    images = sweep.replicate(mesh, IMAGES)
+    for collect, trace in sweep.fit(mesh, run.config, run.knobs, saved.state, images, epochs):
+        saved = saved.extended(collect(), trace)
     return saved
 
 
 def bits(saved):
-    state = saved.state._replace(key=jax.random.key_data(saved.state.key))
-    return [np.asarray(leaf) for leaf in jax.tree.leaves((state, saved.trace))]
+    leaves = jax.tree.leaves(saved)
+    assert all(isinstance(leaf, np.ndarray) for leaf in leaves)
+    return leaves
 
 
 @pytest.fixture
@@ -123,7 +126,7 @@ def test_the_trace_holds_the_terms_of_every_step_from_the_first(stored):
     scale = np.asarray(run.knobs.recon_scale)[:, None]
     total = scale * saved.trace.error + saved.trace.kl.sum(-1)
     np.testing.assert_allclose(saved.trace.objective, total, rtol=1e-5)
-    first = jax.tree.map(lambda leaf: leaf[0], checkpoint.start(run).state)
+    first = train.init(CONFIG, jax.numpy.uint32(0))
     order = train.epoch_order(CONFIG, first, len(IMAGES))
     one = jax.tree.map(lambda knob: knob[0], run.knobs)
     _, alone = train.step(CONFIG, one, first, IMAGES[order[0]])

@@ -126,7 +126,7 @@ def test_resuming_redraws_from_what_is_saved_and_trains_nothing(
     before = {path: path.read_bytes() for path in [*left, folder / "results.jsonl"]}
     for path in left:
         path.unlink()
-    monkeypatch.setattr(train, "fit", None)
+    monkeypatch.setattr(train, "epoch_lanes", None)
     run(page, *ARGUMENTS[page], "--out", folder.parent, "--resume")
     for path, content in before.items():
         assert path.read_bytes() == content, path.name
@@ -179,7 +179,7 @@ def test_few_images_train_until_they_have_converged_and_then_no_more(
     assert {row["converged"] for row in before} == {"yes"}
     assert all(row["steps"] < row["epochs"] == 60 for row in before)
     (folder / "results.jsonl").unlink()
-    monkeypatch.setattr(train, "fit", None)
+    monkeypatch.setattr(train, "epoch_lanes", None)
     run(few_images, *ARGUMENTS[few_images], "--out", folder.parent, "--resume")
     assert rows_of(folder) == before
 

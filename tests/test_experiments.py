@@ -15,7 +15,7 @@ import pytest
 
 from experiments import autoencoder, inspect_checkpoint, latent_size, provenance, study
 from experiments.flags import Flags
-from vaejax import checkpoint, records, train
+from vaejax import checkpoint, records, sweep, train
 from vaejax.config import Run, knobs, stack
 
 TINY = ["--dataset", "digits", "--epochs", "2", "--widths", "16", "--seeds", "0", "1"]
@@ -63,7 +63,7 @@ def test_latent_size_leaves_rows_verdict_figures_and_checkpoints(finished):
 def test_resuming_a_finished_study_trains_nothing_and_redraws(finished, monkeypatch):
     before = (finished / "results.jsonl").read_bytes()
     (finished / "curves.png").unlink()
-    monkeypatch.setattr(train, "fit", None)
+    monkeypatch.setattr(train, "epoch_lanes", None)
     run(latent_size, *TINY, *SIZES, "--nll-samples", 5, "--out", finished.parent, "--resume")
     assert (finished / "results.jsonl").read_bytes() == before
     assert (finished / "curves.png").exists()
@@ -265,10 +265,10 @@ def test_only_a_vae_is_asked_whether_it_has_collapsed(finished, tmp_path, capsys
     config = flags.config((8, 8, 1), latent_size=3, model="ae")
     plain = flags.run("ae", "train", config, ("elbo",))
     checkpoint.create(tmp_path / "ae", plain)
-    state = checkpoint.start(plain)
     images = study.training_images("digits", "train[:128]")
-    steps = train.fit(config, plain.knobs, state.state, images, epochs=1)
-    checkpoint.save(tmp_path / "ae", state.extended(*next(steps)))
+    fresh = train.init_lanes(config, np.zeros(1, np.uint32))
+    after = sweep.to_host(next(train.fit(config, plain.knobs, fresh, images, epochs=1)))
+    checkpoint.save(tmp_path / "ae", checkpoint.start(plain).extended(*after))
     run(inspect_checkpoint, tmp_path / "ae")
     text = capsys.readouterr().out
     assert "mse" in text

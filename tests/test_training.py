@@ -1,5 +1,6 @@
 """experiments.training: when a run has settled, how long it trains, and that it resumes."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ from rich.progress import Progress
 
 from experiments import training
 from experiments.flags import Flags
-from vaejax import checkpoint, train
+from vaejax import checkpoint, sweep, train
 from vaejax.config import Config, Run, knobs, stack
 
 CONFIG = Config(
@@ -115,19 +116,20 @@ def settled(run: Run, trace: train.Trace) -> np.ndarray:
     return settled_at(np.asarray(trace.error), trace.error.shape[1])
 
 
-def trained(folder: Any, converged: Any = settled, epochs: int = 400) -> checkpoint.Saved:
+def trained(
+    folder: Any, converged: Any = settled, epochs: int = 400, begin: Any = None
+) -> checkpoint.Saved:
     plan = training.plan(Flags(epochs=epochs), RUN, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
+    mesh = sweep.mesh()
+    fit = partial(sweep.fit, mesh, images=sweep.replicate(mesh, IMAGES))
+    begin = begin or partial(checkpoint.start, RUN)
     with Progress(disable=True) as progress:
-        return training.train_run(RUN, folder, jax.numpy.asarray(IMAGES), plan, progress, converged)
+        return training.train_run(RUN, folder, begin, fit, plan, progress, converged)
 
 
 def assert_same(got: checkpoint.Saved, want: checkpoint.Saved) -> None:
-    plain = [
-        saved._replace(state=saved.state._replace(key=jax.random.key_data(saved.state.key)))
-        for saved in (got, want)
-    ]
-    jax.tree.map(np.testing.assert_array_equal, *plain)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 def interrupt_save(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -168,7 +170,7 @@ def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(
         steps for steps in range(BLOCK, saved.step + 1, BLOCK) if settled_at(error, steps).all()
     ]
     assert ends == [saved.step]
-    monkeypatch.setattr(train, "fit", None)
+    monkeypatch.setattr(train, "epoch_lanes", None)
     assert_same(trained(tmp_path), saved)
 
 
@@ -179,3 +181,13 @@ def test_a_run_that_never_converges_ends_at_its_cap(
     assert saved.step == 8 * 4  # 7 epochs in blocks of 2
     monkeypatch.setattr(train, "epoch_lanes", None)
     assert_same(trained(tmp_path, lambda *_: np.zeros(2, bool), epochs=7), saved)
+
+
+def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Any) -> None:
+    first = trained(tmp_path / "first", None, epochs=3)
+    begin = partial(checkpoint.start, RUN, first.state)
+    second = trained(tmp_path / "second", None, 2, begin)
+    whole = trained(tmp_path / "whole", None, 5)
+    jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
+    rest = jax.tree.map(lambda terms: terms[:, first.step :], whole.trace)
+    jax.tree.map(np.testing.assert_array_equal, second.trace, rest)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -203,15 +202,3 @@ def test_distances_are_in_units_of_the_distance_of_the_images(
     got = views.distances(outputs, PAIR)
     want = {"distance_to_mean": to_mean, "distance_to_nearer": to_nearer}
     assert got == pytest.approx(want, abs=1e-12)
-
-
-def test_the_threshold_of_a_run_is_that_of_its_error_pixel_range_and_kl_weight() -> None:
-    def threshold(flags: Flags = FLAGS, **choices: Any) -> float:
-        return views.threshold_scale(run_of(replace(CONFIG, **choices), flags), IMAGES)
-
-    largest = np.linalg.eigvalsh(np.cov(IMAGES.T / 255, bias=True))[-1]
-    assert threshold() == pytest.approx(48 / (2 * largest), rel=1e-5)
-    assert threshold(pixel_range="signed", output="tanh") == pytest.approx(threshold() / 4)
-    assert threshold(replace(FLAGS, kl_weight=3.0)) == pytest.approx(3 * threshold())
-    assert math.isnan(threshold(likelihood="bernoulli"))
-    assert math.isnan(threshold(decoder_variance="learned"))

@@ -1,7 +1,7 @@
 """More figures, in the style of `figures`: what every latent unit did, and what codes do when they
-are drawn again."""
+are drawn again; and how things without an order compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -123,4 +123,35 @@ def clouds(panels: Mapping[str, Cloud], title: str) -> Figure:
         ]
         columns = 3 if len(panels) > 1 else 1
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return figure
+
+
+class Dots(NamedTuple):
+    """One pair of axes: a row for each name, with its values as dots."""
+
+    title: str
+    values: Mapping[str, Sequence[float]]
+    mark: tuple[str, float] | None = None
+    """A labelled vertical line."""
+
+
+def dots(panels: Sequence[Dots], title: str) -> Figure:
+    """The values of named things, joined from least to most, with a row for each name, alike in all
+    panels."""
+    names = list(panels[0].values)
+    with mpl.rc_context(STYLE):
+        figure, all_axes = rows_of_axes(len(panels), (3.6, 0.3 * len(names) + 1.0), (1.0, 0.3))
+        figure.suptitle(title, x=0.01, ha="left")
+        for panel, axes in zip(panels, all_axes, strict=True):
+            for row, name in enumerate(names):
+                values = panel.values[name]
+                axes.plot(values, [row] * len(values), marker="o", alpha=0.6, color=COLOURS[0])
+            if panel.mark:
+                axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
+                axes.legend()
+            axes.set(title=panel.title, ylim=(len(names) - 0.5, -0.5))
+            spec = axes.get_subplotspec()
+            left = spec is None or spec.is_first_col()
+            axes.set_yticks(range(len(names)), names if left else [""] * len(names))
+            axes.grid(axis="y", color="0.9")
     return figure

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from vaejax import records, train
+from vaejax import records, sweep, train
 from vaejax.config import Run
 from vaejax.errors import LabError
 
@@ -23,6 +23,7 @@ class Saved(NamedTuple):
     """What a checkpoint holds."""
 
     state: train.State
+    """Of all lanes, on the host: numpy arrays, keys as their data."""
     trace: train.Trace
     """The terms of every step from the first one on, on the host: arrays [lanes, steps]."""
 
@@ -36,10 +37,9 @@ class Saved(NamedTuple):
         return Saved(state, train.Trace(*(np.concatenate(pair, 1) for pair in pairs)))
 
 
-def start(run: Run) -> Saved:
-    """A run before its first step."""
-    seeds = np.asarray(run.seeds, np.uint32)
-    return Saved(train.init_lanes(run.config, seeds), _zero_trace(run, 0))
+def start(run: Run, state: train.State | None = None) -> Saved:
+    """A run before its first step: from fresh weights, or from this state on the host."""
+    return Saved(state or sweep.init(run.config, run.seeds), _zero_trace(run, 0))
 
 
 def create(folder: Path, run: Run) -> None:
@@ -86,17 +86,16 @@ def save(folder: Path, saved: Saved) -> None:
     Raises:
         LabError: it cannot be written.
     """
-    packed = _pack(saved)
     # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(packed)) * 1.2 + 2**20
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(saved)) * 1.2 + 2**20
     remedy = "Free some space or mend the permissions; --resume continues from what is there."
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
+    options = _options(max_to_keep=1, cleanup_tmp_directories=True)
     try:
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
-            manager.save(saved.step, args=ocp.args.StandardSave(packed))
+            manager.save(saved.step, args=ocp.args.StandardSave(saved))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
             f"Cannot write a checkpoint to {folder}: {_first_line(error)}. {remedy}"
@@ -110,7 +109,7 @@ def latest(folder: Path) -> int | None:
 
 
 def restore(folder: Path) -> tuple[Run, Saved]:
-    """The run in a folder and its newest checkpoint, on the default device.
+    """The run in a folder and its newest checkpoint.
 
     Raises:
         LabError: no run or no checkpoint there, or a damaged one.
@@ -118,33 +117,33 @@ def restore(folder: Path) -> tuple[Run, Saved]:
     run, step = read_run(folder), latest(folder)
     if step is None:
         raise LabError(f"{folder} holds no checkpoint yet: train it on with --resume.")
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    state = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(lambda: _pack(start(run)).state),
-    )
+    shapes = jax.eval_shape(train.init_lanes, run.config, np.asarray(run.seeds, np.uint32))
+    shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
+    state = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
     target = Saved(state, _zero_trace(run, step))
     try:
-        with ocp.CheckpointManager(folder.resolve()) as manager:
-            packed = manager.restore(step, args=ocp.args.StandardRestore(target))
+        with ocp.CheckpointManager(folder.resolve(), options=_options()) as manager:
+            return run, manager.restore(step, args=ocp.args.StandardRestore(target))
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
             f"The checkpoint in {folder / str(step)} is damaged ({_first_line(error)}): delete "
             f"{folder} and train again."
         ) from error
-    key = jax.random.wrap_key_data(packed.state.key)
-    return run, packed._replace(state=packed.state._replace(key=key))
+
+
+def _options(**more: Any) -> ocp.CheckpointManagerOptions:
+    """For the process that calls: orbax would have all of them write and wait for each other."""
+    if jax.process_count() > 1:
+        this = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
+        more |= {"multiprocessing_options": alone, "create": False}
+    return ocp.CheckpointManagerOptions(**more)
 
 
 def _zero_trace(run: Run, steps: int) -> train.Trace:
     """A trace of this length, all zeros: none yet, or the shapes that a checkpoint holds."""
     terms = np.zeros((len(run.seeds), steps), np.float32)
     return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
-
-
-def _pack(saved: Saved) -> Saved:
-    """Keys as plain integers, which orbax can store."""
-    return saved._replace(state=saved.state._replace(key=jax.random.key_data(saved.state.key)))
 
 
 def _differences(there: Any, asked: Any, path: str = "") -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, NullLocator
 
 from vaejax.records import write_bytes
 
@@ -29,6 +29,8 @@ STYLE: dict[Any, Any] = {
 
 MOST_TICKS = 10
 """Values of x that are drawn one by one."""
+ROOM = 0.06
+"""Of the axis, that the label of a tick needs."""
 
 Images = Float[np.ndarray, "n height width channels"]
 
@@ -112,6 +114,8 @@ class Panel(NamedTuple):
     log_y: bool = False
     mark: tuple[str, float] | None = None
     """A labelled vertical line."""
+    predicted: tuple[Sequence[float], Sequence[float]] | None = None
+    """x and y of a curve that nothing was trained for."""
 
 
 def rows_of_axes(
@@ -131,6 +135,8 @@ def rows_of_axes(
 
 def _draw(axes: Axes, panel: Panel, few: bool) -> None:
     """The mean over seeds of each line, in a band from least to most; markers on a few points."""
+    if panel.predicted:
+        axes.plot(*panel.predicted, color="0.1", linestyle="--", linewidth=1, label="predicted")
     for name, line in panel.lines.items():
         means = [float(np.mean(values)) for values in line.y]
         (drawn,) = axes.plot(line.x, means, marker="o" if few else "", markersize=4, label=name)
@@ -148,32 +154,53 @@ def _draw(axes: Axes, panel: Panel, few: bool) -> None:
         axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
 
 
+def _locator(ticks: Sequence[float], log_x: bool) -> Locator | None:
+    """Of an axis on which something was measured at these values: each of them where there is room,
+    else round numbers; None for whole powers of ten."""
+    places = np.log(ticks) if log_x else np.asarray(ticks)
+    if len(ticks) <= MOST_TICKS and (np.diff(places) > ROOM * np.ptp(places)).all():
+        return FixedLocator(ticks)
+    if not log_x:
+        return MaxNLocator(8, steps=[1, 2, 5, 10])
+    return LogLocator(subs=(1, 2, 5)) if ticks[-1] < 100 * ticks[0] else None
+
+
+def _labels(panel: Panel) -> list[str]:
+    """What a legend names; nothing if there is but one line."""
+    others = ["predicted"] * bool(panel.predicted)
+    others += [named[0] for named in (panel.floor, panel.mark) if named]
+    return [*panel.lines, *others] if others or len(panel.lines) > 1 else []
+
+
 def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True) -> Figure:
     """Panels of curves over the same quantity: the mean over seeds, a band from least to most.
 
-    Up to `MOST_TICKS` values of x have a marker and a tick each; more are a curve.
+    Up to `MOST_TICKS` values of x have a marker, and where there is room a tick, each; more are a
+    curve. Panels of the same labels share a legend beside them.
     """
     with mpl.rc_context(STYLE):
-        beside = len(panels) == 1  # where there is room for a legend
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (2.0 * beside, 0.3))
+        labels = [_labels(panel) for panel in panels]
+        beside = all(of_panel == labels[0] for of_panel in labels)
+        more = (2.0 * bool(beside and labels[0]), 0.3)
+        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), more)
         figure.suptitle(title, x=0.01, ha="left")
         for panel, axes in zip(panels, all_axes, strict=True):
-            ticks = sorted({x for line in panel.lines.values() for x in line.x})
+            ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
             _draw(axes, panel, len(ticks) <= MOST_TICKS)
             axes.set_xscale("log" if log_x else "linear")
-            if len(ticks) <= MOST_TICKS:
-                axes.xaxis.set_major_locator(FixedLocator(ticks))
-                axes.xaxis.set_major_formatter(ScalarFormatter())
+            if locator := _locator(ticks, log_x):
+                axes.xaxis.set_major_locator(locator)
+                axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
                 axes.xaxis.set_minor_locator(NullLocator())
-            elif not log_x:
-                axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
             if panel.log_y:
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
-            if len(panel.lines) > 1 or panel.floor or panel.mark:
-                where = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
+            if _labels(panel) and not beside:
                 # A vertical line runs behind the legend wherever that lies in the axes.
-                axes.legend(frameon=bool(panel.mark), edgecolor="none", **where)
+                axes.legend(frameon=bool(panel.mark), edgecolor="none")
+        if beside and labels[0]:
+            handles = all_axes[0].get_legend_handles_labels()
+            figure.legend(*handles, loc="outside right center")
     return figure
 
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
 from vaejax import loss, model
@@ -29,6 +31,7 @@ class State(NamedTuple):
     params: model.Params
     opt_state: Any
     key: Key[Array, "*lanes"]
+    """On the host (see `sweep.to_host`), its data: numpy has no keys."""
     step: Int[Array, "*lanes"]
     """Steps taken. A diverged lane's is that of the last epoch it ended with finite numbers."""
     diverged: Bool[Array, "*lanes"]
@@ -130,17 +133,23 @@ def epoch_order(config: Config, state: State, count: int) -> Int[Array, "steps b
 
 
 def epoch(
-    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"]
+    config: Config,
+    knobs: Knobs,
+    state: State,
+    images: UInt8[Array, "n pixels"],
+    mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
-    """One pass of one model over all images.
+    """One pass of one model over all images. With a mesh, the devices along its axis "batch" share
+    each batch: XLA sums their gradients.
 
     A model that ends the epoch with a number that is not finite is returned as it entered it, but
     for `diverged`: no NaN or infinity ever stays in the state.
     """
+    order = epoch_order(config, state, len(images))
+    if mesh is not None:
+        order = jax.lax.with_sharding_constraint(order, NamedSharding(mesh, P(None, "batch")))
     new, trace = jax.lax.scan(
-        lambda state, batch: step(config, knobs, state, images[batch]),
-        state,
-        epoch_order(config, state, len(images)),
+        lambda state, batch: step(config, knobs, state, images[batch]), state, order
     )
     numbers = jax.tree.leaves((new.params, new.opt_state, trace))
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in numbers]).all()
@@ -154,19 +163,28 @@ def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> St
     return jax.vmap(partial(init, config))(jnp.asarray(seeds))
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@partial(jax.jit, static_argnums=(0, 4, 5))
 def epoch_lanes(
-    config: Config, knobs: Knobs, state: State, images: UInt8[Array, "n pixels"], passes: int
+    config: Config,
+    knobs: Knobs,
+    state: State,
+    images: UInt8[Array, "n pixels"],
+    passes: int,
+    mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
-    """`passes` epochs of every lane, over one copy of the images."""
+    """`passes` epochs of every lane, over one copy of the images: on one device, or with the lanes
+    divided along the axis "lanes" of a mesh (see `vaejax.sweep`)."""
 
     def one(knobs: Knobs, state: State) -> tuple[State, Trace]:
         state, trace = jax.lax.scan(
-            lambda state, _: epoch(config, knobs, state, images), state, length=passes
+            lambda state, _: epoch(config, knobs, state, images, mesh), state, length=passes
         )
         return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
 
-    return jax.vmap(one)(knobs, state)
+    if mesh is None:
+        return jax.vmap(one)(knobs, state)
+    trained = jax.vmap(one, spmd_axis_name="lanes")(knobs, state)
+    return jax.lax.with_sharding_constraint(trained, NamedSharding(mesh, P("lanes")))
 
 
 def fit(
