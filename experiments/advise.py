@@ -1,0 +1,207 @@
+"""What a data set says before any training (B5): the recon_scale below which a VAE on it collapses,
+the scales that keep so many units, and what a given scale amounts to.
+
+For each likelihood: the threshold, and on which side of it the ELBO is; how many units pay for
+their KL at some scales, and the KL in nats that they then have; between which scales k units pay.
+This is exact for a linear VAE with squared error, and for all others near the threshold: below it
+the collapsed solution is stable whatever the encoder and decoder (vaejax.theory). Prints only.
+
+Command: python -m experiments.advise --dataset mnist
+Cost: seconds; a minute for images of 3072 pixels.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from experiments.flags import failing_clearly, parse
+from vaejax.config import Likelihood, PixelRange
+from vaejax.errors import LabError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from vaejax.config import Config
+    from vaejax.theory import Moments
+
+SCALES = (1.0, "elbo", 6000.0)
+UNITS = (1, 2, 4, 10, 20, 32, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdviseFlags:
+    """What to say something about."""
+
+    dataset: str = "mnist"
+    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
+    split: str = "train"
+    """The images to train on, in TFDS syntax."""
+    likelihood: Likelihood | None = None
+    """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
+    pixel_range: PixelRange = "unit"
+    """unit: [0, 1]; signed: [-1, 1], for squared error only."""
+    kl_weight: float = 1.0
+    """Weight of the KL in nats."""
+    latent_size: int | None = None
+    """No more units than these. None: any number."""
+    recon_scale: tuple[float | Literal["elbo"], ...] = ()
+    """Weights of the error averaged over pixels, beside 1, elbo and 6000."""
+    units: tuple[int, ...] | None = None
+    """Numbers of units to keep. None: 1 to 64."""
+
+    def __post_init__(self) -> None:
+        if not self.kl_weight > 0:
+            raise LabError(f"--kl-weight {self.kl_weight:g}: without a price nothing collapses.")
+
+
+def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, "Config"]:
+    """The likelihoods asked for, by name."""
+    from vaejax.config import Config
+
+    common = {"image_shape": image_shape, "latent_size": flags.latent_size or 1}
+    found = {}
+    if flags.likelihood != "bernoulli":
+        found["squared error"] = Config(
+            likelihood="gaussian", output="linear", pixel_range=flags.pixel_range, **common
+        )
+    if flags.likelihood == "bernoulli" or (not flags.likelihood and flags.pixel_range == "unit"):
+        bernoulli = Config(pixel_range=flags.pixel_range, **common)
+        found["Bernoulli"] = bernoulli
+        found["Bernoulli, binarized"] = replace(bernoulli, binarize=True)
+    return found
+
+
+def scale_of(config: "Config", flags: AdviseFlags, scale: float | Literal["elbo"]) -> float:
+    """A recon_scale as a number.
+
+    Raises:
+        LabError: one that is not positive.
+    """
+    from vaejax.config import knobs
+
+    return float(knobs(config, recon_scale=scale, kl_weight=flags.kl_weight).recon_scale)
+
+
+def units_to_keep(flags: AdviseFlags, thresholds: "np.ndarray") -> list[int]:
+    """Raises:
+    LabError: fewer than one, or more than can be kept.
+    """
+    import numpy as np
+
+    most = min(int(np.isfinite(thresholds).sum()), flags.latent_size or len(thresholds))
+    for units in flags.units or ():
+        if not 1 <= units <= most:
+            raise LabError(f"--units {units}: 1 to {most} units can be kept of these images.")
+    return [units for units in flags.units or UNITS if units <= most]
+
+
+def sigma(config: "Config", scale: float, kl_weight: float) -> str:
+    """The standard deviation of a Gaussian decoder that a scale amounts to."""
+    from vaejax import ppca
+
+    if config.likelihood == "bernoulli":
+        return "-"
+    return f"{ppca.decoder_variance(scale, config.pixels, kl_weight) ** 0.5:.4g}"
+
+
+def scales_table(
+    flags: AdviseFlags, name: str, config: "Config", thresholds: "np.ndarray"
+) -> "Table":
+    """What some scales lead to, those asked for among them."""
+    from rich.table import Table
+
+    from vaejax import theory
+
+    table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=name)
+    asked = {scale_of(config, flags, scale): scale for scale in (*SCALES, *flags.recon_scale)}
+    most = flags.latent_size or len(thresholds)
+    for scale in sorted(asked):
+        where = thresholds, scale, flags.kl_weight, most
+        table.add_row(
+            f"{scale:.6g}" + " (elbo)" * (scale == config.elbo_scale),
+            sigma(config, scale, flags.kl_weight),
+            f"{int(theory.predicted_units(*where))}",
+            f"{float(theory.predicted_kl(*where)):.4g}",
+        )
+    return table
+
+
+def units_table(
+    flags: AdviseFlags, name: str, config: "Config", thresholds: "np.ndarray"
+) -> "Table":
+    """Between which scales so many units pay."""
+    from rich.table import Table
+
+    table = Table("units", "recon_scale above", "up to", "sigma below", title=name)
+    for units in units_to_keep(flags, thresholds):
+        above, *beyond = flags.kl_weight * thresholds[units - 1 : units + 1]
+        last = units == flags.latent_size or not beyond
+        table.add_row(
+            str(units),
+            f"{above:.6g}",
+            "any" if last else f"{beyond[0]:.6g}",
+            sigma(config, above, flags.kl_weight),
+        )
+    return table
+
+
+def summary(
+    flags: AdviseFlags, config: "Config", thresholds: "np.ndarray", moments: "Moments"
+) -> list[str]:
+    """The threshold, and where the ELBO stands."""
+    from vaejax import theory
+
+    first = flags.kl_weight * thresholds[0]
+    amounts = ""
+    if config.likelihood == "gaussian":
+        amounts = f", a Gaussian decoder of sigma {sigma(config, first, flags.kl_weight)}"
+
+    def side(threshold: float) -> str:
+        return "above" if config.elbo_scale > threshold else "BELOW"
+
+    lines = [
+        f"threshold: recon_scale {first:.4g}{amounts}",
+        f"elbo: recon_scale {config.elbo_scale:g}, {side(first)} the threshold",
+    ]
+    if config.likelihood == "gaussian":
+        learned = replace(config, decoder_variance="learned")
+        own = flags.kl_weight * float(theory.thresholds_of(learned, moments, 1)[0])
+        lines.append(
+            f"with a learned variance: threshold {own:.4g}, elbo is {side(own)} it; each unit that "
+            "wakes lowers the variance and helps the next"
+        )
+    return lines
+
+
+def main() -> None:
+    with failing_clearly():
+        flags = parse(AdviseFlags, __doc__)
+        from rich.console import Console
+
+        from vaejax import theory
+        from vaejax.data import load
+
+        images = load(flags.dataset, flags.split).images
+        shape, flat = images.shape[1:], images.reshape(len(images), -1)
+        asked = configs(flags, shape)
+        for config in asked.values():
+            for scale in flags.recon_scale:
+                scale_of(config, flags, scale)  # before what takes time
+        console = Console(highlight=False)
+        moments = theory.moments(flat)
+        console.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
+        for name, config in asked.items():
+            thresholds = theory.thresholds_of(config, moments, config.pixels)
+            console.print(f"\n[bold]{name}[/bold]")
+            for line in summary(flags, config, thresholds, moments):
+                console.print(line)
+            console.print(scales_table(flags, f"{name}: what a scale does", config, thresholds))
+            console.print(units_table(flags, f"{name}: scales for units", config, thresholds))
+            scales = [scale_of(config, flags, scale) for scale in flags.recon_scale]
+            first = flags.kl_weight * float(thresholds[0])
+            if warning := theory.collapse_warning(config, scales, first):
+                console.print(f"warning: {warning}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
