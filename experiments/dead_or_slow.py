@@ -76,12 +76,10 @@ class DeadOrSlowFlags(Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own = (self.decay_steps, self.kl_warmup, self.kl_cycle, self.free_bits)
-        if any(own) or not self.kl_weight:
+        if self.free_bits or self.kl_cycle or not self.kl_weight:
             raise LabError(
-                "This study sets the schedules itself, and where the KL costs nothing there is no "
-                "threshold: leave out --decay-steps, --kl-warmup, --kl-cycle and --free-bits, and "
-                "use a positive --kl-weight."
+                "Where the KL costs nothing there is no threshold: leave out --free-bits and "
+                "--kl-cycle, and use a positive --kl-weight."
             )
 
 
@@ -101,9 +99,10 @@ def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"
         first = flags.kl_weight * float(theory.thresholds_of(config, moments, 1)[0])
         rate = flags.learning_rate * (1 if depth else LINEAR_RATE)
         per_epoch = train.steps_per_epoch(config, len(data.train))
-        steps = flags.run_epochs(per_epoch) * per_epoch
-        later = replace(flags, learning_rate=rate, decay_steps=float(steps))
-        start = replace(later, learning_rate=START_RATE * rate, kl_warmup=float(steps // 4))
+        steps = float(flags.run_epochs(per_epoch) * per_epoch)
+        decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
+        start = replace(flags, learning_rate=START_RATE * rate, decay_steps=decay, kl_warmup=warmup)
+        later = replace(start, learning_rate=rate, kl_warmup=0.0)
         around = QUICK_TIMES if flags.quick else TIMES
         plans = {"start": (start, STARTS), "raised": (later, around), "lowered": (later, around)}
         for name, (schedule, times) in plans.items():
@@ -141,7 +140,7 @@ def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> lis
 
     evaluate = diagnostics.over_lanes(diagnostics.evaluate, run.config)
     key = jax.random.key(study.EVALUATION_SEED)
-    found = jax.device_get(evaluate(saved.state.params, data.train, key))
+    found = evaluate(saved.state.params, data.train, key)
     active = np.asarray(diagnostics.active_units(found.mean)).sum(-1)
     first = theory.thresholds_of(run.config, moments, 1)
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)

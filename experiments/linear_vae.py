@@ -101,7 +101,7 @@ def runs(flags: LinearVaeFlags, config: "Config", data: "Data", oracle: Oracle) 
     first = flags.kl_weight * float(oracle.thresholds[0])
     scales = flags.recon_scale or (*(times * first for times in TIMES), *SCALES)
     steps = train.steps_per_epoch(config, len(data.train))
-    whole = replace(flags, decay_steps=flags.decay_steps or flags.run_epochs(steps) * steps)
+    whole = replace(flags, decay_steps=flags.decay_steps or float(flags.run_epochs(steps) * steps))
     return [whole.run("linear", data.split, config, scales)]
 
 

@@ -109,7 +109,7 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
                 decoder_activation=flags.activation,
             )
             per_epoch = train.steps_per_epoch(config, len(data.train))
-            steps = flags.run_epochs(per_epoch) * per_epoch
+            steps = float(flags.run_epochs(per_epoch) * per_epoch)
             whole = replace(
                 flags,
                 learning_rate=flags.learning_rate * (1 if depth else LINEAR_RATE),
@@ -139,7 +139,7 @@ def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> lis
 
     evaluate = diagnostics.over_lanes(diagnostics.evaluate, run.config)
     key = jax.random.key(study.EVALUATION_SEED)
-    found = jax.device_get(evaluate(saved.state.params, data.train, key))
+    found = evaluate(saved.state.params, data.train, key)
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     of_images = theory.thresholds_of(run.config, moments, run.config.latent_size)
     times = scale / weight / of_images[0]

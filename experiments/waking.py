@@ -58,13 +58,14 @@ def line(rows: Sequence[records.Row]) -> tuple[float, float]:
     known = np.isfinite(rates)
     if len(np.unique(times[known])) < 3:
         return math.nan, math.nan
-    slope, offset, *_ = map(float, tuple(theilslopes(rates[known], times[known])))
+    slope, offset, *_ = map(float, tuple(theilslopes(rates[known], times[known], method="joint")))
     return slope, offset
 
 
 def curve(kl: np.ndarray) -> np.ndarray:
-    """KL [lanes, steps], averaged to `CURVE` points of a curve."""
-    return np.stack([part.mean(-1) for part in np.array_split(kl, CURVE, 1)], 1)
+    """KL [lanes, steps], averaged to `CURVE` points of a curve, or as many as there are steps."""
+    parts = np.array_split(kl, min(CURVE, kl.shape[1]), 1)
+    return np.stack([part.mean(-1) for part in parts], 1)
 
 
 def panels(
@@ -73,7 +74,8 @@ def panels(
     """KL of the raised units against the step, their growth rate against the scale, and KL at the
     end of the raised and of the lowered."""
     times = sorted({row["times"] for row in raised})
-    steps = ((np.arange(CURVE) + 0.5) * raised[0]["steps"] / CURVE).tolist()
+    points = len(raised[0]["kl_curve_nats"])
+    steps = ((np.arange(points) + 0.5) * raised[0]["steps"] / points).tolist()
     curves = {}
     for time in [time for time in times if time in DRAWN] or times:
         of_seeds = [row["kl_curve_nats"] for row in raised if row["times"] == time]
