@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     from vaejax.theory import Moments
     from vaejax.train import State
 
-TIMES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4, 1.6, 1.8)
+TIMES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
 """Scales, as multiples of the threshold."""
-QUICK_TIMES = (0.9, 1.6)
+QUICK_TIMES = (0.9, 1.4)
 STARTS = (0.5, 2.0)
 """Where units fall asleep, and where they are awake."""
 NETS = {"linear": 0, "mlp1": 1}
 """Hidden layers of the encoder, and of the decoder."""
 LINEAR_RATE = 5.0
 """Linear nets bear, and need, a learning rate so many times as high."""
-START_RATE = 2.0
-"""So much higher is that of the start, which falls to 0."""
+LATER_RATE = 0.1
+"""So much lower is that of the raised and the lowered: near the threshold noise, too, wakes units."""
 MARGIN = 0.1
 """Of the threshold."""
 COLUMNS = {
@@ -67,7 +67,8 @@ class DeadOrSlowFlags(Flags):
     steps: ClassVar[int] = 6000
     likelihood: Likelihood = "gaussian"
     output: Output = "linear"
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
+    """Of Adam at the start, for up to 784 pixels; with more it is lower in proportion."""
     widths: tuple[int, ...] = (32,)
     activation: Activation = "elu"
     """Of both nets. A ReLU may die while its latent unit sleeps, which then never wakes."""
@@ -84,6 +85,7 @@ class DeadOrSlowFlags(Flags):
 
 
 def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"]:
+    from experiments import training
     from vaejax import theory, train
 
     made = []
@@ -97,12 +99,12 @@ def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"
             decoder_activation=flags.activation,
         )
         first = flags.kl_weight * float(theory.thresholds_of(config, moments, 1)[0])
-        rate = flags.learning_rate * (1 if depth else LINEAR_RATE)
+        rate = training.gentle_rate(flags, config.pixels) * (1 if depth else LINEAR_RATE)
         per_epoch = train.steps_per_epoch(config, len(data.train))
         steps = float(flags.run_epochs(per_epoch) * per_epoch)
         decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
-        start = replace(flags, learning_rate=START_RATE * rate, decay_steps=decay, kl_warmup=warmup)
-        later = replace(start, learning_rate=rate, kl_warmup=0.0)
+        start = replace(flags, learning_rate=rate, decay_steps=decay, kl_warmup=warmup)
+        later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
         around = QUICK_TIMES if flags.quick else TIMES
         plans = {"start": (start, STARTS), "raised": (later, around), "lowered": (later, around)}
         for name, (schedule, times) in plans.items():

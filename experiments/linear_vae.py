@@ -67,6 +67,7 @@ class LinearVaeFlags(Flags):
     likelihood: Likelihood = "gaussian"
     output: Output = "linear"
     learning_rate: float = 1e-2
+    """Of Adam, for up to 784 pixels; with more it is lower in proportion."""
     widths: tuple[int, ...] = ()
     latent_size: int = 8
     recon_scale: tuple[float | Literal["elbo"], ...] | None = None
@@ -96,12 +97,15 @@ class Oracle(NamedTuple):
 
 def runs(flags: LinearVaeFlags, config: "Config", data: "Data", oracle: Oracle) -> list["Run"]:
     """The learning rate falls over all of the run."""
+    from experiments import training
     from vaejax import train
 
     first = flags.kl_weight * float(oracle.thresholds[0])
     scales = flags.recon_scale or (*(times * first for times in TIMES), *SCALES)
     steps = train.steps_per_epoch(config, len(data.train))
-    whole = replace(flags, decay_steps=flags.decay_steps or float(flags.run_epochs(steps) * steps))
+    rate = training.gentle_rate(flags, config.pixels)
+    decay = flags.decay_steps or float(flags.run_epochs(steps) * steps)
+    whole = replace(flags, learning_rate=rate, decay_steps=decay)
     return [whole.run("linear", data.split, config, scales)]
 
 

@@ -46,7 +46,6 @@ QUICK_TIMES = (0.9, 1.1, 2.0)
 NEAR = 1.5
 MARGIN = 1.1
 LIKELIHOODS = {"gaussian": ("linear", "squared error"), "bernoulli": ("sigmoid", "Bernoulli")}
-"""The output, and the name, of each."""
 NETS = {"linear": 0, "mlp1": 1, "mlp2": 2}
 """Hidden layers of the encoder, and of the decoder."""
 EXACT = "linear-gaussian"
@@ -74,6 +73,7 @@ class PhaseDiagramFlags(Flags):
     steps: ClassVar[int] = 3500
     batch_size: int = 64
     learning_rate: float = 3e-3
+    """Of Adam, for up to 784 pixels; with more it is lower in proportion."""
     widths: tuple[int, ...] = (32,)
     activation: Activation = "elu"
     """Of both nets. A ReLU may die while its latent unit sleeps, which then never wakes."""
@@ -93,6 +93,7 @@ class PhaseDiagramFlags(Flags):
 
 
 def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Run"]:
+    from experiments import training
     from vaejax import theory, train
 
     made = []
@@ -110,14 +111,15 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
             )
             per_epoch = train.steps_per_epoch(config, len(data.train))
             steps = float(flags.run_epochs(per_epoch) * per_epoch)
+            rate = training.gentle_rate(flags, config.pixels) * (1 if depth else LINEAR_RATE)
             whole = replace(
                 flags,
-                learning_rate=flags.learning_rate * (1 if depth else LINEAR_RATE),
+                learning_rate=rate,
                 kl_warmup=flags.kl_warmup or steps // 4,
                 decay_steps=flags.decay_steps or steps,
             )
-            first = flags.kl_weight * float(theory.thresholds_of(config, moments, 1)[0])
-            chosen = scales(flags, config, first)
+            first = float(theory.thresholds_of(config, moments, 1)[0])
+            chosen = scales(flags, config, flags.kl_weight * first)
             made.append(whole.run(f"{net}-{likelihood}", data.split, config, chosen))
     return made[:: len(NETS)] if flags.quick else made
 

@@ -17,10 +17,18 @@ Converged = Callable[[Run, train.Trace], np.ndarray]
 Fit = Callable[..., Iterator[tuple[Callable[[], train.State], train.Trace]]]
 """`sweep.fit` on the images of a run, from its Config on."""
 
+RATE_PIXELS = 784
 BLOCK = 1000
 """Steps after which a study that trains until it has converged asks whether it has."""
 MOVED = 0.02
 """Of the unit that a study gives: a change from block to block that counts as none."""
+
+
+def gentle_rate(flags: Flags, pixels: int) -> float:
+    """`--learning-rate` for images of up to `RATE_PIXELS`, and lower in proportion for larger ones:
+    a step of Adam moves every weight alike, and what a unit sees of an image by as much as that has
+    pixels."""
+    return flags.learning_rate * min(1, RATE_PIXELS / pixels)
 
 
 def settled(error: np.ndarray, unit: float) -> np.ndarray:

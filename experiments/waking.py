@@ -12,7 +12,7 @@ from vaejax import figures, records
 BLOCK = 5
 """Steps over which the KL, that of a batch, is averaged."""
 CURVE = 60
-DRAWN = (0.9, 0.95, 1.05, 1.1, 1.3, 1.6)
+DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
 """Multiples of the threshold whose curves are drawn."""
 
 
