@@ -47,7 +47,7 @@ NETS = {"linear": 0, "mlp1": 1}
 LINEAR_RATE = 5.0
 """Linear nets bear, and need, a learning rate so many times as high."""
 LATER_RATE = 0.1
-"""So much lower is that of the raised and the lowered: near the threshold noise, too, wakes units."""
+"""So much lower is that of the raised and the lowered, which noise would wake, too."""
 MARGIN = 0.1
 """Of the threshold."""
 COLUMNS = {

@@ -96,8 +96,8 @@ def test_a_turned_code_has_the_same_subspace_and_a_gap(folder) -> None:
     planned, saved, oracle, gaps = oracle_net(folder, "unit", turn)
     found = linear_vae.measure(DATA, oracle, planned, saved)
     assert all(np.isnan(row["angle_degrees"]) or row["angle_degrees"] < 0.1 for row in found)
-    assert max(gaps) > 5e-3
-    np.testing.assert_allclose([row["gap_nats"] for row in found], gaps, atol=2e-3)
+    assert max(gaps) > 3e-3
+    np.testing.assert_allclose([row["gap_nats"] for row in found], gaps, atol=3e-4)
 
 
 @pytest.mark.parametrize(
