@@ -3,11 +3,11 @@
 Runs: a linear VAE and MLPs of one and two hidden layers, each with squared error (linear output)
 and with a Bernoulli likelihood; scales (multiples of the predicted threshold, and the ELBO's) and
 seeds are lanes. The weight of the KL grows over the first quarter of the steps: units start awake,
-and those that do not pay go to sleep. Without (--kl-warmup 1) a deep net may sleep on far above the
-threshold. The learning rate, higher in linear nets, falls to 0.
+and those that do not pay go to sleep. (Without, --kl-warmup 1, a deep net may sleep on far above
+the threshold.) The learning rate falls to 0.
 Measurement, on the images that are trained on, since it is of them that something is predicted:
-active units; active_directions, in which posterior means vary as much as in an active unit,
-whatever the axes of the code; KL; what the objective gains over the best constant image.
+active units; active_directions, the same whatever the axes of the code; KL; what the objective
+gains over the best constant image.
 Figure: phase_diagram.png (all three against the scale in multiples of the threshold).
 Verdicts, for every seed: B1 HELD if in every run the onset (the geometric mean of the smallest
 scale from which on all have an active direction, and the one before) is within 10% of the
@@ -18,7 +18,7 @@ threshold is within 10% of the scale: at every scale in a linear VAE with square
 UNDECIDED.
 
 Command: python -m experiments.phase_diagram
-Cost, 64 hidden and 16 latent units, three seeds, 4,000 steps: COST
+Cost, 32 hidden and 16 latent units, three seeds, 3,500 steps: COST
 """
 
 import math
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from experiments.flags import Flags, failing_clearly, parse
-from vaejax.config import Activation
+from vaejax.config import Activation, PixelRange
 from vaejax.errors import LabError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ NETS = {"linear": 0, "mlp1": 1, "mlp2": 2}
 """Hidden layers of the encoder, and of the decoder."""
 EXACT = "linear-gaussian"
 LINEAR_RATE = 5.0
-"""Linear nets bear, and need, a learning rate so many times as high."""
+"""Linear nets need a learning rate so many times as high."""
 COLUMNS = {
     "predicted_units": ".0f",
     "active_units": ".1f",
@@ -73,7 +73,9 @@ class PhaseDiagramFlags(Flags):
     steps: ClassVar[int] = 3500
     batch_size: int = 64
     learning_rate: float = 3e-3
-    """Of Adam, for up to 784 pixels; with more it is lower in proportion."""
+    """Of Adam; of linear nets five times as much, for up to 784 pixels, with more in proportion."""
+    pixel_range: PixelRange = "unit"
+    """Of squared error alone. signed: [-1, 1], where bright images have a mean near 0."""
     widths: tuple[int, ...] = (32,)
     activation: Activation = "elu"
     """Of both nets. A ReLU may die while its latent unit sleeps, which then never wakes."""
@@ -101,6 +103,7 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
         for net, depth in NETS.items():
             config = flags.config(
                 data.shape,
+                pixel_range=flags.pixel_range if likelihood == "gaussian" else "unit",
                 latent_size=flags.latent_size,
                 likelihood=likelihood,
                 output=output,
@@ -111,15 +114,14 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
             )
             per_epoch = train.steps_per_epoch(config, len(data.train))
             steps = float(flags.run_epochs(per_epoch) * per_epoch)
-            rate = training.gentle_rate(flags, config.pixels) * (1 if depth else LINEAR_RATE)
+            linear = LINEAR_RATE * training.gentle_rate(flags, config.pixels)
             whole = replace(
                 flags,
-                learning_rate=rate,
+                learning_rate=flags.learning_rate if depth else linear,
                 kl_warmup=flags.kl_warmup or steps // 4,
                 decay_steps=flags.decay_steps or steps,
             )
-            first = float(theory.thresholds_of(config, moments, 1)[0])
-            chosen = scales(flags, config, flags.kl_weight * first)
+            chosen = scales(flags, config, float(theory.thresholds_of(config, moments, 1)[0]))
             made.append(whole.run(f"{net}-{likelihood}", data.split, config, chosen))
     return made[:: len(NETS)] if flags.quick else made
 
@@ -127,12 +129,11 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
 def scales(flags: PhaseDiagramFlags, config: "Config", first: float) -> list[float]:
     """Multiples of the first threshold, to four digits, and the scale of the ELBO."""
     times = QUICK_TIMES if flags.quick else TIMES
-    around = {float(f"{first * time:.4g}") for time in times}
+    around = {float(f"{flags.kl_weight * first * time:.4g}") for time in times}
     return sorted(around if flags.quick else around | {config.elbo_scale})
 
 
 def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> list["Row"]:
-    """What the training images are encoded to, beside what was predicted of them."""
     import jax
     import numpy as np
 
@@ -146,12 +147,11 @@ def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> lis
     of_images = theory.thresholds_of(run.config, moments, run.config.latent_size)
     times = scale / weight / of_images[0]
     relative = of_images / of_images[0]
-    covariances = [np.atleast_2d(np.cov(codes.T, bias=True)) for codes in found.mean]
-    # A linear VAE turns its code to the axes only slowly: these do not depend on them.
-    directions = (np.linalg.eigvalsh(covariances) > diagnostics.ACTIVE_VARIANCE).sum(-1)
+    directions = np.asarray(diagnostics.active_directions(found.mean))
     unit = found.recon / run.config.pixels if run.config.likelihood == "bernoulli" else found.mse
     kl = found.kl.sum(-1).mean(-1)
-    gain = scale / weight * (theory.constant_error(run.config, moments) - unit.mean(-1)) - kl
+    in_range = 4 if run.config.pixel_range == "signed" else 1  # both errors are for [0, 1]
+    less = in_range * (theory.constant_error(run.config, moments) - unit.mean(-1))
     expected = thresholds.predicted(relative, times)
     kl_allowed = np.maximum(0.05 * expected["predicted_kl_nats"], 0.05)
     figures = {
@@ -162,7 +162,7 @@ def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> lis
         "units_off": thresholds.units_off(relative, times, directions, MARGIN),
         "kl_nats": kl,
         "kl_off": np.abs(kl - expected["predicted_kl_nats"]) / kl_allowed,
-        "gain_nats": gain,
+        "gain_nats": scale / weight * less - kl,
         **expected,
     }
     return study.rows_of(run, figures)
@@ -200,11 +200,10 @@ def figure(rows: list["Row"], folder: Path) -> list[Path]:
 def onset(rows: Sequence["Row"]) -> float:
     """Where the rows of one run and seed, by rising scale, wake, in multiples of the threshold: the
     geometric mean of the smallest scale from which on all have an active direction, and the one
-    before (of itself, if it is the first). NaN if the last has none."""
-    asleep = max((i for i, row in enumerate(rows) if not row["active_directions"]), default=-1)
-    if asleep == len(rows) - 1:
-        return math.nan
-    return math.sqrt(rows[max(asleep, 0)]["times"] * rows[asleep + 1]["times"])
+    before (0, before the first). NaN if the last has none."""
+    asleep = max((row["times"] for row in rows if not row["active_directions"]), default=0.0)
+    awake = [row["times"] for row in rows if row["times"] > asleep]
+    return math.sqrt(asleep * awake[0]) if awake else math.nan
 
 
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:

@@ -39,15 +39,6 @@ def growth(kl: np.ndarray, clock: np.ndarray, expected: float) -> float:
     return float(np.polyfit(times[part], logit, 1)[0] / 2)
 
 
-def state(kl: np.ndarray, active: bool) -> str:
-    """awake if the unit is active; else slow, if its KL [steps] over the last quarter of the steps
-    is more than twice that over the second, or dead."""
-    if active:
-        return "awake"
-    second, last = kl[len(kl) // 4 : len(kl) // 2].mean(), kl[-len(kl) // 4 :].mean()
-    return "slow" if last > 2 * second else "dead"
-
-
 def line(rows: Sequence[records.Row]) -> tuple[float, float]:
     """Slope and offset of the line through growth rates against scales in multiples of the
     threshold; the slope is the median of those of all pairs (Theil 1950, Sen 1968), since near the
@@ -60,6 +51,19 @@ def line(rows: Sequence[records.Row]) -> tuple[float, float]:
         return math.nan, math.nan
     slope, offset, *_ = map(float, tuple(theilslopes(rates[known], times[known], method="joint")))
     return slope, offset
+
+
+def told_apart(rows: Sequence[records.Row]) -> list[records.Row]:
+    """The rows of one net with the state of their unit: awake, if it is active; else slow, if the
+    line through growth rates is above 0 at its scale, or dead."""
+    slope, offset = line(rows)
+
+    def state(row: records.Row) -> str:
+        rate = slope * row["times"] + offset
+        asleep = "asleep" if math.isnan(rate) else "slow" if rate > 0 else "dead"
+        return "awake" if row["active_units"] else asleep
+
+    return [row | {"state": state(row)} for row in rows]
 
 
 def curve(kl: np.ndarray) -> np.ndarray:

@@ -52,13 +52,6 @@ def test_a_unit_that_does_not_wake_has_no_growth_rate(kl: np.ndarray, expected: 
     assert math.isnan(waking.growth(kl, np.arange(float(len(kl))), expected))
 
 
-def test_a_sleeping_unit_is_slow_if_its_kl_is_on_its_way() -> None:
-    assert waking.state(logistic(0.003)[:1000], active=False) == "slow"
-    assert waking.state(np.full(1000, 0.01), active=False) == "dead"
-    assert waking.state(np.linspace(0.1, 0.01, 1000), active=False) == "dead"
-    assert waking.state(np.full(1000, 0.01), active=True) == "awake"
-
-
 def rates(values: dict[float, float]) -> list[records.Row]:
     return [{"times": time, "growth_per_1000_steps": rate} for time, rate in values.items()]
 
@@ -71,6 +64,18 @@ def test_the_line_through_rates_is_theirs_whatever_one_of_them_says() -> None:
         assert -offset / slope == pytest.approx(1.02)
     assert np.isnan(waking.line(rates({1.1: 1.0, 1.2: 2.0, 1.3: math.nan}))).all()
     assert np.isnan(waking.line(rates({1.1: 1.0, 1.2: 2.0}) * 3)).all()
+
+
+def test_a_sleeping_unit_is_slow_above_the_zero_of_the_line_and_dead_below() -> None:
+    made = rates({time: 30 * (time - 1.02) for time in (1.1, 1.2, 1.3)})
+    made += rates({1.05: math.nan, 1.0: math.nan, 0.9: math.nan})
+    asleep = [row | {"active_units": 0} for row in made]
+    told = {row["times"]: row["state"] for row in waking.told_apart(asleep)}
+    assert told == dict.fromkeys((1.1, 1.2, 1.3, 1.05), "slow") | {1.0: "dead", 0.9: "dead"}
+    (awake,) = waking.told_apart([asleep[0] | {"active_units": 1}])
+    assert awake["state"] == "awake"
+    (unknown,) = waking.told_apart(asleep[:1])
+    assert unknown["state"] == "asleep"
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +211,7 @@ def judged(zero: float, raised_from: float, lowered_from: float) -> list[str]:
         (0.91, 1.05, 1.05, ["HELD", "FAILED"]),
         (0.89, 1.05, 1.05, ["FAILED", "FAILED"]),
         (1.0, 1.1, 0.95, ["HELD", "HELD"]),
-        (1.0, 0.95, 0.9, ["UNDECIDED", "HELD"]),  # one of four below is active
+        (1.0, 0.9, 0.8, ["UNDECIDED", "HELD"]),
         (1.0, 0.8, 0.8, ["FAILED", "FAILED"]),
     ],
 )

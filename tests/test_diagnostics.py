@@ -203,6 +203,17 @@ def test_a_unit_is_active_if_its_mean_varies_by_more_than_a_hundredth() -> None:
     np.testing.assert_array_equal(diagnostics.active_units(lanes), want)
 
 
+def test_directions_are_active_whatever_the_axes() -> None:
+    signs = np.stack([np.arange(64) >> bit & 1 for bit in range(4)], 1) * 2 - 1.0  # uncorrelated
+    mean = signs * np.sqrt([0.0, 0.0098, 0.0102, 4.0]) + [7, 7, 7, 0]
+    turn, _ = np.linalg.qr(RNG.normal(size=(4, 4)))
+    lanes = jnp.asarray([mean, mean @ turn, mean / 3], jnp.float32)
+    np.testing.assert_array_equal(diagnostics.active_directions(lanes), [2, 2, 1])
+    spread = np.tile([[-1.0], [1.0]], (50, 3)) * np.sqrt(0.005)  # one direction, of no unit's own
+    assert diagnostics.active_directions(jnp.asarray(spread, jnp.float32)) == 1
+    assert not diagnostics.active_units(jnp.asarray(spread, jnp.float32)).any()
+
+
 def codes_with(mean: np.ndarray, covariance: np.ndarray) -> Any:
     """A sample with exactly these moments."""
     code = np.random.default_rng(0).normal(size=(50, len(mean)))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from vaejax import frechet, loss, model
 from vaejax.config import Config
@@ -152,6 +152,14 @@ def reconstructions(
 def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
     """Which units are active, from the posterior means of a split."""
     return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
+
+
+def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lanes"]:
+    """In how many orthogonal directions of the code, whatever its axes, posterior means vary as
+    much as in an active unit: a linear VAE turns its code to the axes only slowly."""
+    centred = mean - mean.mean(-2, keepdims=True)
+    covariance = jnp.einsum("...ni,...nj->...ij", centred, centred) / mean.shape[-2]
+    return (jnp.linalg.eigvalsh(covariance) > ACTIVE_VARIANCE).sum(-1)
 
 
 class AggregatedPosterior(NamedTuple):

@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
 
 MOST_TICKS = 10
 """Values of x that are drawn one by one."""
-ROOM = 0.06
+ROOM = 0.1
 """Of the axis, that the label of a tick needs."""
 
 Images = Float[np.ndarray, "n height width channels"]
