@@ -22,7 +22,7 @@ def test_the_code_of_a_users_own_study_runs(capsys):
     (code,) = blocks("python")
     exec(code.replace("epochs=100", "epochs=2"), {})
     active = np.fromstring(capsys.readouterr().out.strip("[]\n"), sep=" ")
-    assert active.shape == (4,)
+    assert active.shape == (8,)
 
 
 def test_every_named_file_and_command_exists():
