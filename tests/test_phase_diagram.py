@@ -3,6 +3,7 @@ of nets whose figures are known, and how it judges rows that are made by hand.""
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,18 @@ def blind(folder: Path, likelihood: str, spread: float = 0.0) -> tuple[Run, Save
     return stored, saved._replace(state=saved.state._replace(params=params))
 
 
-@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
-def test_the_collapsed_solution_gains_nothing(folder, likelihood) -> None:
+@pytest.mark.parametrize(
+    ("likelihood", "pixel_range"),
+    [("gaussian", "unit"), ("gaussian", "signed"), ("bernoulli", "unit")],
+)
+def test_the_collapsed_solution_gains_nothing(folder, likelihood, pixel_range) -> None:
     """Its error is `theory.constant_error`, to the last digit that an error in float32 has."""
-    for row in phase_diagram.measure(DATA, MOMENTS, *blind(folder, likelihood)):
+    stored, saved = blind(folder, likelihood)
+    if pixel_range == "signed":
+        stored = replace(stored, config=replace(stored.config, pixel_range="signed"))
+        bias = saved.state.params["decoder"]["params"]["Dense_0"]["bias"]
+        bias[:] = 2 * bias - 1
+    for row in phase_diagram.measure(DATA, MOMENTS, stored, saved):
         assert row["gain_nats"] == pytest.approx(0, abs=1e-3)
         assert row["kl_nats"] == 0
         assert row["active_units"] == row["active_directions"] == 0
