@@ -10,19 +10,18 @@ active units; active_directions, the same whatever the axes of the code; KL; wha
 gains over the best constant image.
 Figure: phase_diagram.png (all three against the scale in multiples of the threshold).
 Verdicts, for every seed: B1 HELD if in every run the onset (the geometric mean of the smallest
-scale from which on all have an active direction, and the one before) is within 10% of the
-threshold. B2 HELD if active directions are those predicted, give or take one and those whose
-threshold is within 10% of the scale: at every scale in a linear VAE with squared error, else up to
-1.5 times the threshold. "B2, KL" HELD if in a linear VAE with squared error the KL is within 5% or
-0.05 nats of the predicted at every scale. FAILED if a run is out of bounds for all seeds; else
-UNDECIDED.
-
-Command: python -m experiments.phase_diagram
-Cost, 32 hidden and 16 latent units, three seeds, 3,500 steps: COST
+scale from which on all have an active unit, and the one before) is within 10% of the threshold;
+"B1, directions" the same of active directions. B2 HELD if active directions are those predicted,
+give or take one and those of a threshold within 10% of the scale: at every scale in a linear
+VAE with squared error, else up to 1.5 times the threshold. "B2, KL" HELD if in a linear VAE with
+squared error the KL is within 5% or 0.05 nats of the predicted at every scale. FAILED if a run is
+out of bounds for all seeds; else UNDECIDED.
+Command: python -m experiments.phase_diagram; for CIFAR10 with --pixel-range signed and
+--learning-rate 1e-3. Cost, 32 hidden and 16 latent units, three seeds, 3,500 steps of 64 images,
+on 2 cores: digits 2 minutes, MNIST 7 to 14, CIFAR10 20 to 37.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -197,32 +196,36 @@ def figure(rows: list["Row"], folder: Path) -> list[Path]:
     return [figures.save(page, folder / "phase_diagram.png")]
 
 
-def onset(rows: Sequence["Row"]) -> float:
-    """Where the rows of one run and seed, by rising scale, wake, in multiples of the threshold: the
-    geometric mean of the smallest scale from which on all have an active direction, and the one
-    before (0, before the first). NaN if the last has none."""
-    asleep = max((row["times"] for row in rows if not row["active_directions"]), default=0.0)
-    awake = [row["times"] for row in rows if row["times"] > asleep]
-    return math.sqrt(asleep * awake[0]) if awake else math.nan
-
-
 def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import report
+    from experiments import report, thresholds
 
-    by_times = sorted(rows, key=lambda row: row["times"])
-    late, off, kl_off = {}, {}, {}
-    for run in dict.fromkeys(row["run"] for row in rows):
-        seeds = sorted({row["seed"] for row in rows if row["run"] == run})
-        lanes = [[r for r in by_times if (r["run"], r["seed"]) == (run, seed)] for seed in seeds]
-        reach = math.inf if run == EXACT else NEAR
-        late[run] = [abs(onset(of_seed) - 1) for of_seed in lanes], [MARGIN - 1]
-        near = [[r["units_off"] for r in of_seed if r["times"] <= reach] for of_seed in lanes]
-        off[run] = [max(of_seed, default=math.nan) for of_seed in near], [1.5]
-        if run == EXACT:
-            kl_off[run] = [max(r["kl_off"] for r in of_seed) for of_seed in lanes], [1.0]
+    runs: dict[str, dict[int, list[Row]]] = {}
+    for row in sorted(rows, key=lambda row: (row["seed"], row["times"])):
+        runs.setdefault(row["run"], {}).setdefault(row["seed"], []).append(row)
+
+    def late(name: str) -> dict[str, tuple[list[float], list[float]]]:
+        return {
+            run: (
+                [abs(thresholds.onset(of_seed, name) - 1) for of_seed in seeds.values()],
+                [MARGIN - 1],
+            )
+            for run, seeds in runs.items()
+        }
+
+    def worst(run: str, name: str, reach: float) -> list[float]:
+        near = ((r[name] for r in lane if r["times"] <= reach) for lane in runs[run].values())
+        return [max(of_seed, default=math.nan) for of_seed in near]
+
+    off = {
+        run: (worst(run, "units_off", math.inf if run == EXACT else NEAR), [1.5]) for run in runs
+    }
+    kl_off = {run: (worst(run, "kl_off", math.inf), [1.0]) for run in runs if run == EXACT}
     margin = "active directions are those predicted, give or take one and those of thresholds near"
     return {
-        "B1": report.judge("every run wakes within 10% of its predicted threshold", late),
+        "B1": report.judge(
+            "the first unit of every run wakes within 10% of its threshold", late("active_units")
+        ),
+        "B1, directions": report.judge("the same of directions", late("active_directions")),
         "B2": report.judge(f"{margin}: in {EXACT} at all scales, else up to {NEAR:g} times", off),
         "B2, KL": report.judge(f"KL of {EXACT} within 5% or 0.05 nats (here 1)", kl_off),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vaejax import theory
+from vaejax import records, theory
 from vaejax.config import Run
 
 
@@ -70,3 +70,12 @@ def units_off(
         for factor in (1 / margin, margin)
     )
     return np.maximum(np.maximum(fewest - units, units - most), 0)
+
+
+def onset(rows: Sequence[records.Row], name: str) -> float:
+    """Where the rows of one run and seed, by rising scale, wake, in multiples of the threshold: the
+    geometric mean of the smallest scale from which on all have an active unit, or direction, and
+    the one before (0, before the first). NaN if the last has none."""
+    asleep = max((row["times"] for row in rows if not row[name]), default=0.0)
+    awake = [row["times"] for row in rows if row["times"] > asleep]
+    return math.sqrt(asleep * awake[0]) if awake else math.nan

@@ -18,7 +18,7 @@ from vaejax.config import Run
 
 ARGUMENTS = ["--dataset", "digits", "--quick", "--epochs", "3", "--widths", "4"]
 ARGUMENTS += ["--images", "256", "--latent-size", "3"]
-CLAIMS = ["B1", "B2", "B2, KL"]
+CLAIMS = ["B1", "B1, directions", "B2", "B2, KL"]
 FLAGS = phase_diagram.PhaseDiagramFlags(
     dataset="digits", quick=True, epochs=3, widths=(4,), images=256, latent_size=3
 )
@@ -190,7 +190,7 @@ def test_the_onset_is_between_the_last_asleep_and_the_next(directions, onset) ->
         {"times": time, "active_directions": units}
         for time, units in zip((0.9, 0.96, 1.04, 1.1), directions, strict=True)
     ]
-    assert phase_diagram.onset(made) == pytest.approx(onset, nan_ok=True)
+    assert thresholds.onset(made, "active_directions") == pytest.approx(onset, nan_ok=True)
 
 
 def judged(name: str, **changes: tuple[float, float]) -> list[str]:
@@ -201,7 +201,7 @@ def judged(name: str, **changes: tuple[float, float]) -> list[str]:
         for seed in (1, 0):
             for time in (0.96, 1.04, 1.4, 2.0):
                 row = {"run": run_name, "seed": seed, "times": time, "units_off": 0, "kl_off": 0.5}
-                row |= {"active_directions": int(time > 1)}
+                row |= {"active_directions": int(time > 1), "active_units": int(time > 1)}
                 if run_name == name and time == changes.get("times", (2.0,))[0]:
                     row |= {k: of[1 - seed] for k, of in changes.items() if k != "times"}
                 made.append(row)
@@ -211,24 +211,18 @@ def judged(name: str, **changes: tuple[float, float]) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "changes", "verdicts"),
     [
-        ("mlp1-gaussian", {}, ["HELD", "HELD", "HELD"]),
-        ("linear-gaussian", {"units_off": (2, 2)}, ["HELD", "FAILED", "HELD"]),
-        ("linear-gaussian", {"units_off": (1, 2)}, ["HELD", "UNDECIDED", "HELD"]),
-        ("linear-gaussian", {"kl_off": (1.1, 1.1)}, ["HELD", "HELD", "FAILED"]),
-        ("mlp1-gaussian", {"units_off": (2, 2), "kl_off": (9, 9)}, ["HELD", "HELD", "HELD"]),
-        ("mlp1-bernoulli", {"times": (1.4,), "units_off": (2, 2)}, ["HELD", "FAILED", "HELD"]),
-        ("mlp1-bernoulli", {"active_directions": (0, 0)}, ["UNDECIDED", "HELD", "HELD"]),
-        (
-            "mlp1-bernoulli",
-            {"times": (1.04,), "active_directions": (0, 0)},
-            ["FAILED", "HELD", "HELD"],
-        ),
-        (
-            "mlp1-bernoulli",
-            {"times": (1.04,), "active_directions": (0, 1)},
-            ["UNDECIDED", "HELD", "HELD"],
-        ),
+        ("mlp1-gaussian", {}, {}),
+        ("linear-gaussian", {"units_off": (2, 2)}, {"B2": "FAILED"}),
+        ("linear-gaussian", {"units_off": (1, 2)}, {"B2": "UNDECIDED"}),
+        ("linear-gaussian", {"kl_off": (1.1, 1.1)}, {"B2, KL": "FAILED"}),
+        ("mlp1-gaussian", {"units_off": (2, 2), "kl_off": (9, 9)}, {}),
+        ("mlp1-bernoulli", {"times": (1.4,), "units_off": (2, 2)}, {"B2": "FAILED"}),
+        ("mlp1-bernoulli", {"active_directions": (0, 0)}, {"B1, directions": "UNDECIDED"}),
+        ("mlp1-bernoulli", {"active_units": (0, 0)}, {"B1": "UNDECIDED"}),
+        ("mlp1-bernoulli", {"times": (1.04,), "active_units": (0, 0)}, {"B1": "FAILED"}),
+        ("mlp1-bernoulli", {"times": (1.04,), "active_units": (0, 1)}, {"B1": "UNDECIDED"}),
     ],
 )
 def test_what_the_verdicts_ask_for(name, changes, verdicts) -> None:
-    assert judged(name, **changes) == verdicts
+    held = dict.fromkeys(CLAIMS, "HELD")
+    assert dict(zip(CLAIMS, judged(name, **changes), strict=True)) == held | verdicts
