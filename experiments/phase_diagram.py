@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 TIMES = (0.9, 0.96, 1.04, 1.1, 1.2, 1.5, 2.0, 3.0)
 """Scales, as multiples of the threshold, beside that of the ELBO."""
 QUICK_TIMES = (0.9, 1.1, 2.0)
-NEAR = 1.5
-MARGIN = 1.1
+NEAR, MARGIN = 1.5, 1.1
 LIKELIHOODS = {"gaussian": ("linear", "squared error"), "bernoulli": ("sigmoid", "Bernoulli")}
 NETS = {"linear": 0, "mlp1": 1, "mlp2": 2}
 """Hidden layers of the encoder, and of the decoder."""
@@ -87,9 +86,8 @@ class PhaseDiagramFlags(Flags):
         other = (self.likelihood, self.output, len(self.widths)) != ("bernoulli", "sigmoid", 1)
         if other or self.free_bits or self.kl_cycle or not self.kl_weight:
             raise LabError(
-                "This study compares both likelihoods, and nets of up to two hidden layers, that "
-                "pay for all KL: leave out --likelihood, --output, --free-bits and --kl-cycle, and "
-                "give --widths one number and --kl-weight one above 0."
+                "This study sets likelihood and depth: use no --likelihood, --output, --free-bits or "
+                "--kl-cycle, a single number of --widths, and a --kl-weight above 0."
             )
 
 

@@ -161,7 +161,7 @@ def test_resuming_redraws_from_what_is_saved_and_trains_nothing(folder, monkeypa
     [
         (["--likelihood", "gaussian"], "--likelihood"),
         (["--output", "linear"], "--output"),
-        (["--widths", "4", "4"], "--widths one"),
+        (["--widths", "4", "4"], "--widths"),
         (["--free-bits", "0.1"], "--free-bits"),
         (["--kl-warmup", "5", "--kl-cycle", "5"], "--kl-cycle"),
         (["--kl-weight", "0"], "--kl-weight"),
