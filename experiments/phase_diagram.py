@@ -86,8 +86,8 @@ class PhaseDiagramFlags(Flags):
         other = (self.likelihood, self.output, len(self.widths)) != ("bernoulli", "sigmoid", 1)
         if other or self.free_bits or self.kl_cycle or not self.kl_weight:
             raise LabError(
-                "This study sets likelihood and depth: use no --likelihood, --output, --free-bits or "
-                "--kl-cycle, a single number of --widths, and a --kl-weight above 0."
+                "This study sets likelihood and depth: use no --likelihood, --output, --free-bits "
+                "or --kl-cycle, a single number of --widths, and a --kl-weight above 0."
             )
 
 
