@@ -15,7 +15,7 @@ loop" (hysteresis) HELD if for every seed there is a scale at which, after as ma
 lowered unit is active and the raised one is not. FAILED if for none; else UNDECIDED.
 
 Command: python -m experiments.dead_or_slow
-Cost, 32 hidden units, three seeds, 6,000 steps twice: COST
+Cost, 32 hidden units, three seeds, 6,000 steps twice, on 2 cores: digits 2 minutes, MNIST 16.
 """
 
 from collections.abc import Sequence

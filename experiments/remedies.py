@@ -18,7 +18,7 @@ has the least ..." HELD if every seed of it has less than every seed of any othe
 any part is reversed for all seeds; else, or if a seed of the baseline is active, UNDECIDED.
 
 Command: python -m experiments.remedies
-Cost: full MNIST, three seeds, 784-200-10-200-784, ten epochs: about 7 minutes on 2 cores.
+Cost: full MNIST, three seeds, 784-200-10-200-784, ten epochs: about 9 minutes on 2 cores.
 """
 
 from dataclasses import dataclass, replace
