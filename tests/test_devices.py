@@ -105,7 +105,8 @@ def test_two_processes_resume_what_one_began_and_write_once_what_one_does(tmp_pa
     first, second = two_processes("--epochs", "3", "--resume", "--out", shared)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "C13" in first.stdout
-    assert all(line.startswith("[Gloo]") for line in second.stdout.splitlines())
+    # Its transport may print; threads of it, into each other's lines.
+    assert not [word for word in ("C13", "wrote", "recon scale") if word in second.stdout]
     run(recon_scale, *STUDY, "--epochs", "3", "--out", alone)
     one_epoch, three_epochs = figures(shared)[:6], figures(shared)[6:]
     assert [row[0] for row in one_epoch] == [22] * 6
