@@ -7,7 +7,7 @@ all lanes. `program`: time relative to the first count, within each round; `mode
 lane. `start`: first epoch, which compiles, less a median one. Medians, with the range below.
 
 Command: python -m benchmarks.lanes [--lanes 1 64]
-Expect: on 2 cores, one model of 32 costs 0.8 (large) and 1.0 (small) of one alone; 2 minutes.
+Expect: on 2 cores, one model of 32 costs 0.9 of one alone, large or small; some minutes.
 """
 
 import sys
