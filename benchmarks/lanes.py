@@ -10,7 +10,6 @@ Command: python -m benchmarks.lanes [--lanes 1 64]
 Expect: on 2 cores, one model of 32 costs 0.9 of one alone, large or small; some minutes.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -22,8 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.throughput import BATCH, compiled_epochs, spread
-from experiments.flags import parse
+from benchmarks.throughput import BATCH, command, compiled_epochs, spread
 from vaejax.config import Config
 from vaejax.data import load
 from vaejax.errors import LabError
@@ -102,12 +100,7 @@ def benchmark(flags: LanesFlags) -> None:
 
 
 def main() -> None:
-    try:
-        benchmark(parse(LanesFlags, __doc__))
-    except LabError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command(LanesFlags, __doc__, benchmark)
 
 
 if __name__ == "__main__":

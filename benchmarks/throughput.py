@@ -13,7 +13,7 @@ Expect: on 2 cores, time relative to the first row: call per step 1.0, torch 1.4
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.flags import parse
+from experiments.flags import F, parse
 from vaejax import train
 from vaejax.config import Config, knobs, stack
 from vaejax.data import load
@@ -182,13 +182,18 @@ def benchmark(flags: ThroughputFlags) -> None:
     print("Absolute times are not stable: they change with the machine and with what else it does.")
 
 
-def main() -> None:
+def command(flags: type[F], description: str | None, benchmark: Callable[[F], None]) -> None:
+    """Run a benchmark from the command line; what the user can mend is one message."""
     try:
-        benchmark(parse(ThroughputFlags, __doc__))
+        benchmark(parse(flags, description))
     except LabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def main() -> None:
+    command(ThroughputFlags, __doc__, benchmark)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
     from experiments import study, views
 
     mean_image = views.mean_image(data)
-    in_range = 4 if run.config.pixel_range == "signed" else 1
+    in_range = run.config.pixel_width**2
     known = {
         "depth": len(run.config.decoder_widths),
         "mean_image_mse": views.error_of(mean_image, data.test),

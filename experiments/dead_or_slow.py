@@ -86,7 +86,7 @@ class DeadOrSlowFlags(Flags):
 
 def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"]:
     from experiments import training
-    from vaejax import theory, train
+    from vaejax import theory
 
     made = []
     for net, depth in NETS.items():
@@ -100,8 +100,7 @@ def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"
         )
         first = flags.kl_weight * float(theory.thresholds_of(config, moments, 1)[0])
         rate = training.gentle_rate(flags, config.pixels) * (1 if depth else LINEAR_RATE)
-        per_epoch = train.steps_per_epoch(config, len(data.train))
-        steps = float(flags.run_epochs(per_epoch) * per_epoch)
+        steps = training.run_steps(flags, config, len(data.train))
         decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
         start = replace(flags, learning_rate=rate, decay_steps=decay, kl_warmup=warmup)
         later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)

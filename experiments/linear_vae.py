@@ -97,13 +97,11 @@ class Oracle(NamedTuple):
 
 def runs(flags: LinearVaeFlags, config: "Config", data: "Data", oracle: Oracle) -> list["Run"]:
     from experiments import training
-    from vaejax import train
 
     first = flags.kl_weight * float(oracle.thresholds[0])
     scales = flags.recon_scale or (*(times * first for times in TIMES), *SCALES)
-    steps = train.steps_per_epoch(config, len(data.train))
     rate = training.gentle_rate(flags, config.pixels)
-    decay = flags.decay_steps or float(flags.run_epochs(steps) * steps)
+    decay = flags.decay_steps or training.run_steps(flags, config, len(data.train))
     whole = replace(flags, learning_rate=rate, decay_steps=decay)
     return [whole.run("linear", data.split, config, scales)]
 
@@ -142,6 +140,7 @@ def measure(data: "Data", oracle: Oracle, run: "Run", saved: "Saved") -> list["R
     import jax
     import numpy as np
 
+    from experiments import thresholds
     from experiments.study import EVALUATION_SEED
     from vaejax import diagnostics, ppca, theory
 
@@ -152,16 +151,17 @@ def measure(data: "Data", oracle: Oracle, run: "Run", saved: "Saved") -> list["R
     active = np.asarray(diagnostics.active_units(mean))
     kl, error = (np.asarray(values, float).mean(-1) for values in (kl, error))
     kernel = params["decoder"]["params"]["Dense_0"]["kernel"]
+    times = np.asarray(run.knobs.recon_scale, float) / np.asarray(run.knobs.kl_weight, float)
+    own = oracle.thresholds[: config.latent_size]
+    off = thresholds.units_off(own, times, active.sum(-1), MARGIN)
     rows = []
     for lane, knobs in enumerate(map(run.lane, range(len(run.seeds)))):
-        scale, weight, units = knobs["recon_scale"], knobs["kl_weight"], int(active[lane].sum())
-        variance = ppca.decoder_variance(scale, config.pixels, weight)
+        variance = ppca.decoder_variance(knobs["recon_scale"], config.pixels, knobs["kl_weight"])
         best = ppca.linear_optimum(config, oracle.space, oracle.total, variance)
         constant = config.pixels * np.log(2 * np.pi * variance)
         neg_elbo = (constant + error[lane] / variance) / 2 + kl[lane]
-        margins = scale * np.array([1 / MARGIN, 1, MARGIN])
-        fewest, likely, most = theory.predicted_units(
-            oracle.thresholds, margins, weight, config.latent_size
+        fewest, likely = theory.predicted_units(
+            own, times[lane] * np.array([1 / MARGIN, 1]), 1.0, len(own)
         ).tolist()
         left_out = min(oracle.thresholds[likely:], default=np.inf)
         clear = oracle.thresholds[:fewest] * MARGIN < left_out
@@ -169,8 +169,8 @@ def measure(data: "Data", oracle: Oracle, run: "Run", saved: "Saved") -> list["R
         rows.append(
             {
                 "predicted_units": likely,
-                "active_units": units,
-                "units_off": max(fewest - units, units - most, 0),
+                "active_units": active[lane].sum(),
+                "units_off": off[lane],
                 "predicted_kl_nats": best.kl,
                 "kl_nats": kl[lane],
                 "predicted_neg_elbo_nats": best.neg_elbo,

@@ -16,6 +16,7 @@ give or take one and those of a threshold within 10% of the scale: at every scal
 VAE with squared error, else up to 1.5 times the threshold. "B2, KL" HELD if in a linear VAE with
 squared error the KL is within 5% or 0.05 nats of the predicted at every scale. FAILED if a run is
 out of bounds for all seeds; else UNDECIDED.
+
 Command: python -m experiments.phase_diagram; for CIFAR10 with --pixel-range signed and
 --learning-rate 1e-3. Cost, 32 hidden and 16 latent units, three seeds, 3,500 steps of 64 images,
 on 2 cores: digits 2 minutes, MNIST 7 to 14, CIFAR10 20 to 37.
@@ -93,7 +94,7 @@ class PhaseDiagramFlags(Flags):
 
 def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Run"]:
     from experiments import training
-    from vaejax import theory, train
+    from vaejax import theory
 
     made = []
     for likelihood, (output, _) in LIKELIHOODS.items():
@@ -109,8 +110,7 @@ def runs(flags: PhaseDiagramFlags, data: "Data", moments: "Moments") -> list["Ru
                 encoder_activation=flags.activation,
                 decoder_activation=flags.activation,
             )
-            per_epoch = train.steps_per_epoch(config, len(data.train))
-            steps = float(flags.run_epochs(per_epoch) * per_epoch)
+            steps = training.run_steps(flags, config, len(data.train))
             linear = LINEAR_RATE * training.gentle_rate(flags, config.pixels)
             whole = replace(
                 flags,
@@ -147,7 +147,7 @@ def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> lis
     directions = np.asarray(diagnostics.active_directions(found.mean))
     unit = found.recon / run.config.pixels if run.config.likelihood == "bernoulli" else found.mse
     kl = found.kl.sum(-1).mean(-1)
-    in_range = 4 if run.config.pixel_range == "signed" else 1  # both errors are for [0, 1]
+    in_range = run.config.pixel_width**2  # both errors are for [0, 1]
     less = in_range * (theory.constant_error(run.config, moments) - unit.mean(-1))
     expected = thresholds.predicted(relative, times)
     kl_allowed = np.maximum(0.05 * expected["predicted_kl_nats"], 0.05)

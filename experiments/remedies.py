@@ -101,11 +101,10 @@ def choices(flags: RemediesFlags, steps: int) -> list[dict[str, Any]]:
 
 
 def runs(flags: RemediesFlags, data: "Data") -> list[Run]:
-    from vaejax import train
+    from experiments import training
 
     fixed = flags.config(data.shape, latent_size=flags.latent_size)
-    each = train.steps_per_epoch(fixed, len(data.train))
-    of_fixed = choices(flags, each * flags.run_epochs(each))
+    of_fixed = choices(flags, int(training.run_steps(flags, fixed, len(data.train))))
     common = {name: getattr(flags, name) for name in ("learning_rate", "decay_steps", "kl_weight")}
 
     def run(name: str, config: Config, chosen: list[dict[str, Any]]) -> Run:
@@ -125,8 +124,8 @@ def best_log_sigma(config: Config, params: Any, images: Any, key: Any) -> Any:
     from vaejax import diagnostics
 
     evaluation = diagnostics.over_lanes(diagnostics.evaluate, config)(params, images, key)
-    pixel_range = 2 if config.pixel_range == "signed" else 1  # mse is for pixels in [0, 1]
-    return jnp.log(pixel_range * jnp.sqrt(evaluation.mse.mean(-1)))
+    # mse is for pixels in [0, 1]
+    return jnp.log(config.pixel_width * jnp.sqrt(evaluation.mse.mean(-1)))
 
 
 def measure(

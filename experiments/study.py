@@ -134,12 +134,19 @@ def execute(
         for run in runs
     }
     hosts.once(partial(_refuse, flags, folder, runs, plans))
-    replicas = {split: sweep.replicate(mesh, of_split) for split, of_split in images.items()}
-    firsts = hosts.once(partial(thresholds.first_thresholds, runs, images))
 
     def recorded(run: Run) -> list[records.Row]:
         wanted = {"run": run.name, "epochs": plans[run.name].epochs, **settings}
         return [row for row in records.read(results) if wanted.items() <= row.items()]
+
+    def lanes_done() -> dict[str, set[int]]:
+        return {run.name: {row["lane"] for row in recorded(run)} for run in runs}
+
+    finished = hosts.once(lanes_done)
+    left = [run for run in runs if len(finished[run.name]) < len(run.seeds)]
+    splits = {run.split for run in left}
+    replicas = {split: sweep.replicate(mesh, images[split]) for split in splits}
+    firsts = hosts.once(partial(thresholds.first_thresholds, left, images))
 
     console = Console(stderr=True, quiet=not hosts.first())
     diverged: list[str] = []
@@ -152,10 +159,8 @@ def execute(
         TextColumn("{task.fields[objective]}"),
     )
     with Progress(*columns, console=console) as progress:
-        for run in runs:
-            done = {row["lane"] for row in hosts.once(partial(recorded, run))}
-            if len(done) == len(run.seeds):
-                continue
+        for run in left:
+            done = finished[run.name]
             hosts.once(partial(checkpoint.create, folder / run.name, run))
             console.print(describe(run), highlight=False)
             for line in thresholds.collapse_warnings(run, firsts[run.name]):

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from experiments.flags import Flags
 from vaejax import checkpoint, hosts, train
-from vaejax.config import Run
+from vaejax.config import Config, Run
 
 Converged = Callable[[Run, train.Trace], np.ndarray]
 """Which lanes of a run have converged, from the trace of all its steps: it ends with the last."""
@@ -29,6 +29,16 @@ def gentle_rate(flags: Flags, pixels: int) -> float:
     a step of Adam moves every weight alike, and what a unit sees of an image by as much as that has
     pixels."""
     return flags.learning_rate * min(1, RATE_PIXELS / pixels)
+
+
+def run_steps(flags: Flags, config: Config, images: int) -> float:
+    """Steps of a run of so many images, as a number that a knob may be.
+
+    Raises:
+        LabError: fewer images than one batch.
+    """
+    steps = train.steps_per_epoch(config, images)
+    return float(flags.run_epochs(steps) * steps)
 
 
 def settled(error: np.ndarray, unit: float) -> np.ndarray:

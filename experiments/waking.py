@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import theilslopes
 
-from experiments import report, views
+from experiments import report, thresholds, views
 from vaejax import figures, records
 
 BLOCK = 5
@@ -97,6 +97,7 @@ def panels(
         "raised": views.against(raised, "times", "kl_nats"),
         "lowered": views.against(lowered, "times", "kl_nats"),
     }
-    predicted = grid.tolist(), (np.log(np.maximum(grid, 1)) / 2).tolist()
+    best = thresholds.predicted(np.ones(1), grid)  # of one unit
+    predicted = grid.tolist(), best["predicted_kl_nats"].tolist()
     loop = figures.Panel(f"{net}: KL, nats", "", both, mark=mark, predicted=predicted)
     return waking, rates, loop

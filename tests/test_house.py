@@ -43,7 +43,7 @@ PAGES = {
     "experiments.thresholds": "",
     "experiments.study": "flags provenance thresholds training",
     "experiments.views": "report study",
-    "experiments.waking": "report views",
+    "experiments.waking": "report thresholds views",
     "experiments.advise": "flags",
     "experiments.autoencoder": "flags report study views",
     "experiments.blur": "flags report study views",
@@ -51,10 +51,10 @@ PAGES = {
     "experiments.few_images": "flags report study training views",
     "experiments.dead_or_slow": "flags report study training waking",
     "experiments.latent_size": "flags report study views",
-    "experiments.linear_vae": "flags report study training views",
+    "experiments.linear_vae": "flags report study thresholds training views",
     "experiments.phase_diagram": "flags report study thresholds training views",
     "experiments.recon_scale": "flags report study views",
-    "experiments.remedies": "flags report study views",
+    "experiments.remedies": "flags report study training views",
     "experiments.inspect_checkpoint": "flags provenance study",
 }
 """The modules of experiments that each of them may import, beside all of vaejax."""

@@ -113,9 +113,13 @@ class Config:
 
     @property
     def elbo_scale(self) -> float:
-        """The recon_scale at which the objective is the negative ELBO: `D`, or `D / 2` for a
-        unit-variance Gaussian."""
+        """The recon_scale of the negative ELBO: `D`, or `D / 2` for a unit-variance Gaussian."""
         return float(self.pixels) if self.likelihood == "bernoulli" else self.pixels / 2
+
+    @property
+    def pixel_width(self) -> int:
+        """Of the pixel range: 2 from -1 to 1, 1 from 0 to 1."""
+        return 2 if self.pixel_range == "signed" else 1
 
 
 class Knobs(NamedTuple):

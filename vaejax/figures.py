@@ -184,7 +184,7 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
         more = (2.0 * bool(beside and labels[0]), 0.3)
         figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), more)
         figure.suptitle(title, x=0.01, ha="left")
-        for panel, axes in zip(panels, all_axes, strict=True):
+        for panel, named, axes in zip(panels, labels, all_axes, strict=True):
             ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
             _draw(axes, panel, len(ticks) <= MOST_TICKS)
             axes.set_xscale("log" if log_x else "linear")
@@ -195,7 +195,7 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
             if panel.log_y:
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
-            if _labels(panel) and not beside:
+            if named and not beside:
                 # A vertical line runs behind the legend wherever that lies in the axes.
                 axes.legend(frameon=bool(panel.mark), edgecolor="none")
         if beside and labels[0]:

@@ -42,7 +42,7 @@ def linear_optimum(config: Config, space: PCA, total: float, variance: float) ->
     """Probabilistic PCA at a fixed variance (Tipping and Bishop 1999), in squared units of the
     config's pixel range. `space` has at least `latent_size` components (or all), and `total` is
     the trace of the pixel covariance, for pixels in [0, 1]."""
-    in_range = 4 if config.pixel_range == "signed" else 1
+    in_range = config.pixel_width**2
     kept = in_range * space.eigenvalues[: config.latent_size]
     kept = kept[kept > variance]
     left = max(in_range * total - kept.sum(), 0)

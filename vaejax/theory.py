@@ -141,8 +141,8 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
         matrix, price = _standardized(moments, config.binarize), float(config.pixels)
     elif config.decoder_variance == "learned":
         price = np.trace(matrix) / 2
-    elif config.pixel_range == "signed":
-        price /= 4  # the covariance of 2 x - 1 is 4 C
+    else:
+        price /= config.pixel_width**2  # the covariance of 2 x - 1 is 4 C
     eigenvalues = np.zeros(count)
     if known := min(count, len(matrix)):
         eigenvalues[:known] = _leading(matrix, known)[0]
