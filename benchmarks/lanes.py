@@ -1,13 +1,24 @@
-"""What a model costs as one of many lanes of a program, against a program of its own.
+"""What a model costs as one of many that train side by side in a program.
 
-What: Bernoulli VAEs of a large and a small net, batches of 128, Adam at 1e-3: N models (--lanes)
-side by side in one `train.fit`, an epoch of --steps batches a measurement. After a first epoch
-each, the counts of a net take turns, so that a busy machine slows them alike. `ms`: of one step of
-all lanes. `program`: time relative to the first count, within each round; `model`: the same, of one
-lane. `start`: first epoch, which compiles, less a median one. Medians, with the range below.
+Bernoulli VAEs of two sizes (--large, --small) train in batches of 128 with Adam at 1e-3, each
+number of models (--lanes) in a `train.fit` of its own.
+
+First each of these trains one epoch, of up to --steps steps, which compiles. Then come --repeats
+rounds. In each round they take turns and train one epoch each, so a busy machine slows all of them
+alike.
+
+The columns, with a median over rounds above and the range below:
+
+- lanes: the number of models.
+- ms: milliseconds of one step of all models.
+- program: this time relative to the first row, in each round.
+- model: this time per model, relative to the first row, in each round.
+- start: how many seconds longer the first epoch took.
 
 Command: python -m benchmarks.lanes [--lanes 1 64]
-Expect: on 2 cores, one model of 32 costs 0.9 of one alone, large or small; some minutes.
+
+Cost: some minutes on 2 cores. There each of 32 models takes 0.9 times as long as one that trains
+alone, at either size.
 """
 
 from collections.abc import Sequence
@@ -16,15 +27,15 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import jax
+import lazy_loader
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.throughput import BATCH, command, compiled_epochs, spread
-from vaejax.config import Config
-from vaejax.data import load
-from vaejax.errors import LabError
+import vaejax as vj
+from benchmarks.throughput import BATCH, compiled_epochs, spread
+
+jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +45,26 @@ class LanesFlags:
     dataset: str = "mnist"
     """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     lanes: tuple[int, ...] = (1, 8, 32)
-    """Models side by side; the first count is what the others are held against."""
+    """Numbers of models that train side by side. The others are compared with the first one."""
     large: tuple[int, int] = (400, 20)
     """Width of the one hidden layer of encoder and decoder, and latent size."""
     small: tuple[int, int] = (32, 4)
+    """Another width and latent size."""
     steps: int = 100
     """Steps in an epoch, at most."""
     repeats: int = 5
-    """Rounds, in each of which every count is measured once."""
+    """Rounds, in each of which every number of models is measured once."""
 
     def __post_init__(self) -> None:
         sizes = (*self.lanes, *self.large, *self.small, self.steps, self.repeats)
         if not self.lanes or min(sizes) < 1:
-            raise LabError("--lanes, --large, --small, --steps, --repeats: use numbers above 0.")
+            raise vj.LabError("--lanes, --large, --small, --steps, --repeats: use numbers above 0.")
 
 
 def measure(
-    config: Config, images: np.ndarray, counts: Sequence[int], repeats: int
+    config: vj.Config, images: np.ndarray, counts: Sequence[int], repeats: int
 ) -> list[list[float]]:
-    """Seconds per epoch of each count of lanes, the first time and then in each round."""
+    """Seconds per epoch of each number of models: of its first epoch, then of each round."""
     loops = [compiled_epochs(config, images, count) for count in counts]
     seconds: list[list[float]] = [[] for _ in loops]
     for _ in range(1 + repeats):
@@ -66,7 +78,7 @@ def measure(
 def tabulate(
     title: str, counts: Sequence[int], seconds: Sequence[list[float]], steps: int
 ) -> Table:
-    """A row for each count of lanes."""
+    """A row for each number of models, see the columns above."""
     table = Table("lanes", "ms", "program", "model", "start, s", title=title)
     for count, (first, *rounds) in zip(counts, seconds, strict=True):
         slower = [time / alone for time, alone in zip(rounds, seconds[0][1:], strict=True)]
@@ -82,7 +94,7 @@ def tabulate(
 
 def benchmark(flags: LanesFlags) -> None:
     """Load, measure, print."""
-    images = load(flags.dataset).images
+    images = vj.data.load(flags.dataset).images
     count = min(flags.steps, len(images) // BATCH) * BATCH
     flat = images[:count].reshape(count, -1)
     console = Console()
@@ -91,7 +103,7 @@ def benchmark(flags: LanesFlags) -> None:
     for width, latent in (flags.large, flags.small):
         widths: dict[str, Any] = {"encoder_widths": (width,), "decoder_widths": (width,)}
         shape = images.shape[1:]
-        config = Config(image_shape=shape, latent_size=latent, batch_size=BATCH, **widths)
+        config = vj.Config(image_shape=shape, latent_size=latent, batch_size=BATCH, **widths)
         title = f"{flags.dataset}, {config.pixels}-{width}-{latent}-{width}-{config.pixels}"
         title += f": {flags.repeats} epochs of {count // BATCH} steps"
         with console.status(title):
@@ -100,7 +112,8 @@ def benchmark(flags: LanesFlags) -> None:
 
 
 def main() -> None:
-    command(LanesFlags, __doc__, benchmark)
+    with vj.lab.failing_clearly():
+        benchmark(vj.lab.parse(LanesFlags, __doc__))
 
 
 if __name__ == "__main__":

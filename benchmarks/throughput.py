@@ -1,35 +1,46 @@
 """Training speed of one VAE: the lab's compiled epoch beside three common ways to write the loop.
 
-What: a D-400-20-400-D Bernoulli VAE, batches of 128, Adam at 1e-3, on the whole training split.
-- compiled epoch: `train.fit`.
+Four loops train a Bernoulli VAE, D-400-20-400-D, on the whole training split, in batches of 128
+with Adam at 1e-3:
+
+- compiled epoch: `train.fit`, one call per epoch.
 - call per step: `train.step`, called from Python with each batch of a shuffled NumPy array.
-- torch loader, torch tensor: an `nn.Module` fed by a `DataLoader`, or by `randperm` over a tensor.
-After a first epoch each, the loops take turns, so that a busy machine slows them alike. `time` is
-per example, relative to the first row: of medians, of the fastest measurements, and of the two of a
-round. `start`: first epoch less a median one. `loss`: nats per image, last epoch.
+- torch loader: PyTorch, with batches from a `DataLoader`.
+- torch tensor: PyTorch, with batches that `randperm` takes from one tensor.
+
+First every loop trains one epoch, which compiles. Then come --repeats rounds. In each round the
+loops take turns and train --epochs epochs each, so a busy machine slows all of them alike.
+
+The columns, with a median over rounds above and the range below:
+
+- thousand per s: training images.
+- time: of an epoch, relative to the first row; the ratio of medians.
+- fastest: the same, the ratio of the fastest rounds.
+- within rounds: the same, the ratio in each round.
+- start: how many seconds longer the first epoch took.
+- loss: in nats per image, in the last epoch.
 
 Command: python -m benchmarks.throughput     (needs pip install -e '.[bench]')
-Expect: on 2 cores, time relative to the first row: call per step 1.0, torch 1.4-1.5; 2 minutes.
+
+Cost: 2 minutes on 2 cores. There a call per step takes 1.0 times as long as a compiled epoch, and
+PyTorch 1.4 to 1.5 times.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import jax
+import lazy_loader
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.flags import F, parse
-from vaejax import train
-from vaejax.config import Config, knobs, stack
-from vaejax.data import load
-from vaejax.errors import LabError
+import vaejax as vj
 
+jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 BATCH, WIDTH, LATENT, LEARNING_RATE = 128, 400, 20, 1e-3
 
 
@@ -46,7 +57,7 @@ class ThroughputFlags:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.repeats) < 1:
-            raise LabError("--epochs and --repeats: use whole numbers above 0.")
+            raise vj.LabError("--epochs and --repeats: use whole numbers above 0.")
 
 
 class Loop(NamedTuple):
@@ -54,26 +65,26 @@ class Loop(NamedTuple):
 
     name: str
     epochs: Iterator[float]
-    """Trains an epoch for each item taken, which is its mean loss; the first also sets up."""
+    """Each `next` trains one epoch and gives its mean loss; the first one also compiles."""
 
 
-def compiled_epochs(config: Config, images: np.ndarray, models: int) -> Iterator[float]:
-    """The lab's own loop, for so many models at once."""
-    lanes = stack([knobs(config, learning_rate=LEARNING_RATE)] * models)
-    state = train.init_lanes(config, np.arange(models, dtype=np.uint32))
-    for _, trace in train.fit(config, lanes, state, images, sys.maxsize):
+def compiled_epochs(config: vj.Config, images: np.ndarray, models: int) -> Iterator[float]:
+    """The lab's loop, for some number of models at once."""
+    lanes = vj.stack([vj.knobs(config, learning_rate=LEARNING_RATE)] * models)
+    state = vj.train.init_lanes(config, np.arange(models, dtype=np.uint32))
+    for _, trace in vj.train.fit(config, lanes, state, images, sys.maxsize):
         yield float(trace.objective.mean())
 
 
-def calls_per_step(config: Config, images: np.ndarray) -> Iterator[float]:
-    """The same step, called from Python for each batch; the images stay on the host."""
-    lane = jax.device_put(knobs(config, learning_rate=LEARNING_RATE))
-    state = train.init(config, jax.numpy.uint32(0))
+def calls_per_step(config: vj.Config, images: np.ndarray) -> Iterator[float]:
+    """The lab's step, called from Python for each batch; the images stay on the host."""
+    lane = jax.device_put(vj.knobs(config, learning_rate=LEARNING_RATE))
+    state = vj.train.init(config, jax.numpy.uint32(0))
     generator = np.random.default_rng(0)
     while True:
         losses = []
         for batch in generator.permutation(len(images)).reshape(-1, BATCH):
-            state, trace = train.step(config, lane, state, images[batch])
+            state, trace = vj.train.step(config, lane, state, images[batch])
             losses.append(trace.objective)
         yield float(np.mean(jax.device_get(losses)))
 
@@ -121,7 +132,7 @@ def torch_epochs(images: np.ndarray, device: str, in_memory: bool) -> Iterator[f
 
 
 def measure(loops: Sequence[Loop], flags: ThroughputFlags) -> list[list[tuple[float, float]]]:
-    """Seconds per epoch and last loss of each loop, in its first epoch and then in each round."""
+    """Seconds per epoch and last loss of each loop: of its first epoch, then of each round."""
     timings: list[list[tuple[float, float]]] = [[] for _ in loops]
     with Console(stderr=True).status("") as status:
         for turn, epochs in enumerate([1] + [flags.epochs] * flags.repeats):
@@ -134,7 +145,7 @@ def measure(loops: Sequence[Loop], flags: ThroughputFlags) -> list[list[tuple[fl
 
 
 def tabulate(title: str, loops: Sequence[Loop], timings: Sequence[Any], images: int) -> Table:
-    """A row per loop: its rate, and its time per example next to that of the first row."""
+    """A row for each loop, see the columns above."""
     headers = ("thousand\nper s", "time", "fastest", "within\nrounds", "start, s", "loss")
     table = Table("", *headers, title=title)
     base = [seconds for seconds, _ in timings[0][1:]]
@@ -162,14 +173,16 @@ def benchmark(flags: ThroughputFlags) -> None:
     try:
         import torch  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
-        raise LabError("PyTorch, to compare with, is missing: pip install -e '.[bench]'") from None
+        raise vj.LabError(
+            "PyTorch, to compare with, is missing: pip install -e '.[bench]'"
+        ) from None
     backend = jax.default_backend()
     device = "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
-    data = load(flags.dataset).images
+    data = vj.data.load(flags.dataset).images
     count = len(data) // BATCH * BATCH  # whole batches only, so that every loop sees every image
     images = np.array(data[:count]).reshape(count, -1)
     widths: dict[str, Any] = {"encoder_widths": (WIDTH,), "decoder_widths": (WIDTH,)}
-    config = Config(image_shape=data.shape[1:], latent_size=LATENT, batch_size=BATCH, **widths)
+    config = vj.Config(image_shape=data.shape[1:], latent_size=LATENT, batch_size=BATCH, **widths)
     loops = [
         Loop("compiled epoch", compiled_epochs(config, images, 1)),
         Loop("call per step", calls_per_step(config, images)),
@@ -182,18 +195,9 @@ def benchmark(flags: ThroughputFlags) -> None:
     print("Absolute times are not stable: they change with the machine and with what else it does.")
 
 
-def command(flags: type[F], description: str | None, benchmark: Callable[[F], None]) -> None:
-    """Run a benchmark from the command line; what the user can mend is one message."""
-    try:
-        benchmark(parse(flags, description))
-    except LabError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
 def main() -> None:
-    command(ThroughputFlags, __doc__, benchmark)
+    with vj.lab.failing_clearly():
+        benchmark(vj.lab.parse(ThroughputFlags, __doc__))
 
 
 if __name__ == "__main__":

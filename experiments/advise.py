@@ -1,30 +1,27 @@
 """What a data set says before any training (B5): the recon_scale below which a VAE on it collapses,
 the scales that keep so many units, and what a given scale amounts to.
 
-For each likelihood: the threshold, and on which side of it the ELBO is; how many units pay for
-their KL at some scales, and the KL in nats that they then have; between which scales k units pay.
-This is exact for a linear VAE with squared error, and for all others near the threshold: below it
-the collapsed solution is stable whatever the encoder and decoder (vaejax.theory). Prints only.
+For each likelihood: the threshold, and on which side of it the scale of the ELBO is; how many units
+pay for their KL at some scales, and the KL in nats that they then have; between which scales k
+units pay. This is exact for a linear VAE with squared error, and for all others near the threshold:
+below it the collapsed solution is stable whatever the encoder and decoder (see
+vaejax.theory.threshold). Prints only.
 
 Command: python -m experiments.advise --dataset mnist
+
 Cost: seconds; a minute for images of 3072 pixels.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
 
-from experiments.flags import failing_clearly, parse
-from vaejax.config import Likelihood, PixelRange
-from vaejax.errors import LabError
+import numpy as np
+from rich.table import Table
 
-if TYPE_CHECKING:
-    import numpy as np
-    from rich.table import Table
+import vaejax as vj
 
-    from vaejax.config import Config
-    from vaejax.theory import Moments
-
-SCALES = (1.0, "elbo", 6000.0)
+SCALES: tuple[vj.Scale, ...] = (1.0, "elbo", 6000.0)
 UNITS = (1, 2, 4, 10, 20, 32, 64)
 
 
@@ -36,102 +33,86 @@ class AdviseFlags:
     """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     split: str = "train"
     """The images to train on, in TFDS syntax."""
-    likelihood: Likelihood | None = None
+    likelihood: vj.config.Likelihood | None = None
     """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
-    pixel_range: PixelRange = "unit"
+    pixel_range: vj.config.PixelRange = "unit"
     """unit: [0, 1]; signed: [-1, 1], for squared error only."""
     kl_weight: float = 1.0
     """Weight of the KL in nats."""
     latent_size: int | None = None
     """No more units than these. None: any number."""
-    recon_scale: tuple[float | Literal["elbo"], ...] = ()
+    recon_scale: tuple[vj.Scale, ...] = ()
     """Weights of the error averaged over pixels, beside 1, elbo and 6000."""
     units: tuple[int, ...] | None = None
     """Numbers of units to keep. None: 1 to 64."""
 
     def __post_init__(self) -> None:
         if not self.kl_weight > 0:
-            raise LabError(f"--kl-weight {self.kl_weight:g}: without a price nothing collapses.")
+            raise vj.LabError(f"--kl-weight {self.kl_weight:g}: without a price nothing collapses.")
 
 
-def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, "Config"]:
+def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
     """The likelihoods asked for, by name."""
-    from vaejax.config import Config
-
-    common = {"image_shape": image_shape, "latent_size": flags.latent_size or 1}
+    shape = {"image_shape": image_shape, "latent_size": flags.latent_size or 1}
     found = {}
     if flags.likelihood != "bernoulli":
-        found["squared error"] = Config(
-            likelihood="gaussian", output="linear", pixel_range=flags.pixel_range, **common
+        found["squared error"] = vj.Config(
+            likelihood="gaussian", output="linear", pixel_range=flags.pixel_range, **shape
         )
     if flags.likelihood == "bernoulli" or (not flags.likelihood and flags.pixel_range == "unit"):
-        bernoulli = Config(pixel_range=flags.pixel_range, **common)
+        bernoulli = vj.Config(pixel_range=flags.pixel_range, **shape)
         found["Bernoulli"] = bernoulli
         found["Bernoulli, binarized"] = replace(bernoulli, binarize=True)
     return found
 
 
-def scale_of(config: "Config", flags: AdviseFlags, scale: float | Literal["elbo"]) -> float:
+def scale_of(config: vj.Config, flags: AdviseFlags, scale: vj.Scale) -> float:
     """A recon_scale as a number.
 
     Raises:
-        LabError: one that is not positive.
+        LabError: it is not positive.
     """
-    from vaejax.config import knobs
-
-    return float(knobs(config, recon_scale=scale, kl_weight=flags.kl_weight).recon_scale)
+    return float(vj.knobs(config, recon_scale=scale, kl_weight=flags.kl_weight).recon_scale)
 
 
-def units_to_keep(flags: AdviseFlags, thresholds: "np.ndarray") -> list[int]:
-    """Raises:
-    LabError: fewer than one, or more than can be kept.
+def units_to_keep(flags: AdviseFlags, thresholds: np.ndarray) -> list[int]:
+    """The numbers of units that the table is about.
+
+    Raises:
+        LabError: one of `--units` is below one, or more than can be kept.
     """
-    import numpy as np
-
     most = min(int(np.isfinite(thresholds).sum()), flags.latent_size or len(thresholds))
     for units in flags.units or ():
         if not 1 <= units <= most:
-            raise LabError(f"--units {units}: 1 to {most} units can be kept of these images.")
+            raise vj.LabError(f"--units {units}: 1 to {most} units can be kept of these images.")
     return [units for units in flags.units or UNITS if units <= most]
 
 
-def sigma(config: "Config", scale: float, kl_weight: float) -> str:
+def sigma(config: vj.Config, scale: float, kl_weight: float) -> str:
     """The standard deviation of a Gaussian decoder that a scale amounts to."""
-    from vaejax import ppca
-
     if config.likelihood == "bernoulli":
         return "-"
-    return f"{ppca.decoder_variance(scale, config.pixels, kl_weight) ** 0.5:.4g}"
+    return f"{vj.theory.decoder_variance(scale, config.pixels, kl_weight) ** 0.5:.4g}"
 
 
-def scales_table(
-    flags: AdviseFlags, name: str, config: "Config", thresholds: "np.ndarray"
-) -> "Table":
+def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """What some scales lead to, those asked for among them."""
-    from rich.table import Table
-
-    from vaejax import theory
-
     table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=name)
-    asked = {scale_of(config, flags, scale): scale for scale in (*SCALES, *flags.recon_scale)}
     most = flags.latent_size or len(thresholds)
-    for scale in sorted(asked):
+    for scale in sorted({scale_of(config, flags, s) for s in (*SCALES, *flags.recon_scale)}):
         where = thresholds, scale, flags.kl_weight, most
+        elbo = " (elbo)" if scale == config.elbo_scale else ""
         table.add_row(
-            f"{scale:.6g}" + " (elbo)" * (scale == config.elbo_scale),
+            f"{scale:.6g}{elbo}",
             sigma(config, scale, flags.kl_weight),
-            f"{int(theory.predicted_units(*where))}",
-            f"{float(theory.predicted_kl(*where)):.4g}",
+            f"{int(vj.theory.predicted_units(*where))}",
+            f"{float(vj.theory.predicted_kl(*where)):.4g}",
         )
     return table
 
 
-def units_table(
-    flags: AdviseFlags, name: str, config: "Config", thresholds: "np.ndarray"
-) -> "Table":
+def units_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """Between which scales so many units pay."""
-    from rich.table import Table
-
     table = Table("units", "recon_scale above", "up to", "sigma below", title=name)
     for units in units_to_keep(flags, thresholds):
         above, *beyond = flags.kl_weight * thresholds[units - 1 : units + 1]
@@ -146,11 +127,9 @@ def units_table(
 
 
 def summary(
-    flags: AdviseFlags, config: "Config", thresholds: "np.ndarray", moments: "Moments"
+    flags: AdviseFlags, config: vj.Config, thresholds: np.ndarray, moments: vj.theory.Moments
 ) -> list[str]:
-    """The threshold, and where the ELBO stands."""
-    from vaejax import theory
-
+    """The threshold, and on which side of it the scale of the ELBO is."""
     first = flags.kl_weight * thresholds[0]
     amounts = ""
     if config.likelihood == "gaussian":
@@ -165,7 +144,7 @@ def summary(
     ]
     if config.likelihood == "gaussian":
         learned = replace(config, decoder_variance="learned")
-        own = flags.kl_weight * float(theory.thresholds_of(learned, moments, 1)[0])
+        own = flags.kl_weight * float(vj.theory.thresholds_of(learned, moments, 1)[0])
         lines.append(
             f"with a learned variance: threshold {own:.4g}, elbo is {side(own)} it; each unit that "
             "wakes lowers the variance and helps the next"
@@ -173,34 +152,33 @@ def summary(
     return lines
 
 
+def advise(flags: AdviseFlags) -> None:
+    """Print what the images say."""
+    images = vj.data.load(flags.dataset, flags.split).images
+    asked = configs(flags, images.shape[1:])
+    scales = {  # checked before what takes time
+        name: [scale_of(config, flags, scale) for scale in flags.recon_scale]
+        for name, config in asked.items()
+    }
+    flat = images.reshape(len(images), -1)
+    moments = vj.theory.moments(flat)
+    out = vj.lab.report.console()
+    out.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
+    for name, config in asked.items():
+        thresholds = vj.theory.thresholds_of(config, moments, config.pixels)
+        out.print(f"\n[bold]{name}[/bold]")
+        for line in summary(flags, config, thresholds, moments):
+            out.print(line)
+        out.print(scales_table(flags, f"{name}: what a scale does", config, thresholds))
+        out.print(units_table(flags, f"{name}: scales for units", config, thresholds))
+        first = flags.kl_weight * float(thresholds[0])
+        if warning := vj.theory.collapse_warning(config, scales[name], first):
+            out.print(f"warning: {warning}", soft_wrap=True)
+
+
 def main() -> None:
-    with failing_clearly():
-        flags = parse(AdviseFlags, __doc__)
-        from rich.console import Console
-
-        from vaejax import theory
-        from vaejax.data import load
-
-        images = load(flags.dataset, flags.split).images
-        shape, flat = images.shape[1:], images.reshape(len(images), -1)
-        asked = configs(flags, shape)
-        for config in asked.values():
-            for scale in flags.recon_scale:
-                scale_of(config, flags, scale)  # before what takes time
-        console = Console(highlight=False)
-        moments = theory.moments(flat)
-        console.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
-        for name, config in asked.items():
-            thresholds = theory.thresholds_of(config, moments, config.pixels)
-            console.print(f"\n[bold]{name}[/bold]")
-            for line in summary(flags, config, thresholds, moments):
-                console.print(line)
-            console.print(scales_table(flags, f"{name}: what a scale does", config, thresholds))
-            console.print(units_table(flags, f"{name}: scales for units", config, thresholds))
-            scales = [scale_of(config, flags, scale) for scale in flags.recon_scale]
-            first = flags.kl_weight * float(thresholds[0])
-            if warning := theory.collapse_warning(config, scales, first):
-                console.print(f"warning: {warning}", soft_wrap=True)
+    with vj.lab.failing_clearly():
+        advise(vj.lab.parse(AdviseFlags, __doc__))
 
 
 if __name__ == "__main__":

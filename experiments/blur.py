@@ -2,171 +2,128 @@
 
 Runs: the VAE of experiments.latent_size (Bernoulli likelihood at the scale of the true ELBO), all
 seeds side by side in one program; --dataset mnist is the same recipe at home.
-Measurement, on the test set: MSE beside that of the mean image; MSE of decoded posterior means
-beside that of as many principal components; power of these outputs over power of the images at
-each spatial frequency, averaged over directions, the mean image taken out of both; from it, as
-numbers, what is left above half of Nyquist (high_frequency_share) and the frequency at which half
-is lost (half_power_cycles).
+
+Measurement, on the test set: MSE beside the MSE of the mean image; MSE of decoded posterior means
+beside the MSE of as many principal components; power of these outputs over power of the images at
+each spatial frequency, averaged over directions, the mean image subtracted from both. Two numbers
+summarize the power: the share left above half of Nyquist (high_frequency_share), and the frequency
+at which half is lost (half_power_cycles).
+
 Figures: spectrum.png, reconstructions.png.
-Verdict: C6 HELD if every seed reconstructs something (its MSE is below that of the mean image) but
-only blur (under a tenth of the power above half of Nyquist is left); FAILED if either is reversed
-for all seeds; else UNDECIDED.
+
+Verdict: C6 HELD if every seed reconstructs something (its MSE is below the MSE of the mean image)
+but only blur (under a tenth of the power above half of Nyquist is left); FAILED if either is
+reversed for all seeds; else UNDECIDED.
 
 Command: python -m experiments.blur
+
 Cost: full CIFAR10, three seeds, 3072-400-10-400-3072, twelve epochs: about 5 minutes on 2 cores.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
-from experiments.flags import Flags, failing_clearly, parse
-from vaejax.errors import LabError
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+import vaejax as vj
 
-    from experiments.report import Verdict
-    from experiments.study import Data
-    from vaejax.checkpoint import Saved
-    from vaejax.config import Run
-    from vaejax.records import Row
-    from vaejax.theory import PCA
-
-COLUMNS = {
-    "mse": ".4f",
-    "mean_image_mse": ".4f",
-    "decoded_mean_mse": ".4f",
-    "pca_decoded_mean_mse": ".4f",
-    "high_frequency_share": ".4f",
-    "pca_high_frequency_share": ".4f",
-    "half_power_cycles": ".2f",
-    "kl_nats": ".2f",
-    "neg_elbo_nats": ".1f",
-    "collapse": "",
-}
+COLUMNS = (
+    "mse", "mean_image_mse", "decoded_mean_mse", "pca_decoded_mean_mse", "high_frequency_share",
+    "pca_high_frequency_share", "half_power_cycles", "kl_nats", "neg_elbo_nats", "collapse",
+)  # fmt: skip
 SPECTRUM_IMAGES = 2000
 SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlurFlags(Flags):
+class BlurFlags(vj.lab.Flags):
     """The shared flags, and this study's own."""
 
     dataset: str = "cifar10"
     latent_sizes: tuple[int, ...] = (10,)
-    recon_scale: float | Literal["elbo"] = "elbo"
-    """Weight of the error averaged over pixels; elbo: that of the true ELBO."""
+    """Numbers of latent units."""
+    recon_scale: vj.Scale = "elbo"
+    """Weight of the error averaged over pixels; elbo: the weight of the true ELBO."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.latent_sizes or len(set(self.latent_sizes)) < len(self.latent_sizes):
-            raise LabError(f"--latent-sizes {self.latent_sizes}: give one or more, each once.")
+        vj.lab.each_once("--latent-sizes", self.latent_sizes)
 
 
-def runs(flags: BlurFlags, data: "Data") -> list["Run"]:
+def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     return [
-        flags.run(
-            f"z{size}", data.split, flags.config(data.shape, latent_size=size), (flags.recon_scale,)
-        )
-        for size in flags.latent_sizes
+        lab.flags.run(f"z{size}", lab.split, lab.config(latent_size=size), [lab.flags.recon_scale])
+        for size in lab.flags.latent_sizes
     ]
 
 
-def components(data: "Data", space: "PCA", images: "np.ndarray", size: int) -> "np.ndarray":
-    """Flat images, compressed to `size` principal components: what the best linear code keeps."""
-    from experiments import views
-    from vaejax import theory
-
-    pixels = views.unit_pixels(data, images).reshape(len(images), -1)
-    return theory.compress(space, pixels, size).reshape(-1, *data.shape)
+def compressed(lab: vj.lab.Lab, images: np.ndarray, size: int) -> np.ndarray:
+    """Flat images, as `size` principal components keep them: the best that a linear code can."""
+    space = lab.pca(max(lab.flags.latent_sizes))
+    pixels = lab.pictures(images).reshape(len(images), -1)
+    return vj.theory.compress(space, pixels, size).reshape(-1, *lab.shape)
 
 
-def measure(data: "Data", space: "PCA", run: "Run", saved: "Saved") -> list["Row"]:
-    from experiments import study, views
-
-    size, few = run.config.latent_size, data.test[:SPECTRUM_IMAGES]
-    inputs, mean_image = views.unit_pixels(data, few), views.mean_image(data)
-    linear = views.sharpness(components(data, space, few, size), inputs, mean_image)
-    reference = {f"pca_{name}": value for name, value in linear.items()} | {
-        "mean_image_mse": views.error_of(mean_image, data.test),
-    }
+def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    images = lab.test[:SPECTRUM_IMAGES]
+    inputs = lab.pictures(images)
+    linear = compressed(lab, images, trained.run.config.latent_size)
+    of_pca = vj.measure.sharpness(linear, inputs, lab.mean_image)
+    known = {f"pca_{name}": value for name, value in of_pca.items()}
+    known["mean_image_mse"] = vj.measure.constant_mse(lab.mean_image, lab.test)
     return [
         row
-        | reference
-        | views.sharpness(views.outputs(data, run, saved, lane, few), inputs, mean_image)
-        for lane, row in enumerate(study.collapse_rows(run, saved, data.test))
+        | known
+        | vj.measure.sharpness(vj.lab.outputs(trained, lane, images), inputs, lab.mean_image)
+        for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
     ]
 
 
-def figure(rows: list["Row"], folder: Path, data: "Data", space: "PCA") -> list[Path]:
-    import numpy as np
-
-    from experiments import report, views
-    from vaejax import checkpoint, figures
-
-    sizes = sorted({row["latent_size"] for row in rows})
-
-    def ratios(name: str, size: int) -> list:
-        return report.values(rows, name, latent_size=size)
-
-    lines = {f"VAE, {size} units": ratios("power_ratio", size) for size in sizes}
-    lines |= {f"PCA, {size} components": ratios("pca_power_ratio", size) for size in sizes}
-    panel = views.spectrum_panel("", lines, rows[0]["cycles_per_image"])
-    about = f"{rows[0]['dataset']}, {rows[0]['config']['likelihood']} likelihood"
-    curve = figures.curves([panel], "cycles per image", f"{about}: power that is left")
-
-    images = data.test[:SHOWN]
-    strips = {"input": views.unit_pixels(data, images)}
+def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    sizes = vj.lab.distinct(rows, "latent_size")
+    lines = {}
     for size in sizes:
-        run, saved = checkpoint.restore(folder / f"z{size}")
-        strips[f"VAE, {size} units"] = views.outputs(data, run, saved, 0, images)
-        strips[f"PCA, {size} comp."] = components(data, space, images, size)
-    strips["mean image"] = np.broadcast_to(views.mean_image(data), (SHOWN, *data.shape))
-    title = f"{about}: reconstructions, seed {rows[0]['seed']}"
-    return [
-        figures.save(curve, folder / "spectrum.png"),
-        figures.save(figures.strips(strips, title), folder / "reconstructions.png"),
-    ]
+        for label, name in (
+            (f"VAE, {size} units", "power_ratio"),
+            (f"PCA, {size} components", "pca_power_ratio"),
+        ):
+            lines[label] = vj.lab.values(rows, name, latent_size=size)
+    panel = vj.lab.spectrum_panel("", lines, vj.lab.fact(rows, "cycles_per_image"))
+    images = lab.test[:SHOWN]
+    strips = {"input": lab.pictures(images)}
+    for size in sizes:
+        strips[f"VAE, {size} units"] = vj.lab.outputs(lab.trained(f"z{size}"), 0, images)
+        strips[f"PCA, {size} comp."] = compressed(lab, images, size)
+    strips["mean image"] = np.broadcast_to(lab.mean_image, strips["input"].shape)
+    about = f"{lab.flags.dataset}, {lab.flags.likelihood} likelihood"
+    title = f"{about}: reconstructions, seed {lab.flags.seeds[0]}"
+    return {
+        "spectrum": vj.show.curves([panel], "cycles per image", f"{about}: power that is left"),
+        "reconstructions": vj.show.strips(strips, title),
+    }
 
 
-def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import report
-    from vaejax.spectrum import BLURRED
-
-    comparisons = {}
-    for size in sorted({row["latent_size"] for row in rows}):
-
-        def of(name: str, size: int = size) -> list[float]:
-            return report.values(rows, name, latent_size=size)
-
-        comparisons[f"{size} units: mse below the mean image's"] = (of("mse"), of("mean_image_mse"))
-        share = of("high_frequency_share")
-        comparisons[f"{size} units: high_frequency_share under {BLURRED}"] = (share, [BLURRED])
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    limit, comparisons = vj.measure.BLURRED, {}
+    for size in vj.lab.distinct(rows, "latent_size"):
+        mse, constant, share = (
+            vj.lab.values(rows, name, latent_size=size)
+            for name in ("mse", "mean_image_mse", "high_frequency_share")
+        )
+        comparisons[f"{size} units: mse below the mean image's"] = (mse, constant)
+        comparisons[f"{size} units: high_frequency_share under {limit}"] = vj.lab.below(
+            share, limit
+        )
     rule = (
-        "every seed has a lower MSE than the mean image, and under a tenth of the images' power "
+        f"every seed has a lower MSE than the mean image, and under {limit} of the images' power "
         "above half of Nyquist"
     )
-    return {"C6": report.judge(rule, comparisons)}
+    return {"C6": vj.lab.judge(rule, comparisons)}
 
 
-def main() -> None:
-    with failing_clearly():
-        flags = parse(BlurFlags, __doc__)
-        from experiments import report, study
-        from vaejax import theory
-
-        study.set_up(flags)
-        data = study.load_data(flags)
-        folder = flags.folder / "blur"
-        space = theory.pca(data.train, max(flags.latent_sizes))
-        measured = partial(measure, data, space)
-        rows, diverged = study.execute(flags, folder, runs(flags, data), measured)
-        if rows:
-            report.show(folder, rows, COLUMNS, verdict(rows), figure(rows, folder, data, space))
-        study.refuse_divergence(diverged)
-
+STUDY = vj.lab.Study("blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS)
 
 if __name__ == "__main__":
-    main()
+    vj.lab.run_study(STUDY)

@@ -2,249 +2,244 @@
 
 Runs, squared error: one net at the two scales of --recon-scale, the collapsing one first; at the
 first scale 1 to 6 hidden layers in the decoder, and pixels in [-1, 1] (tanh output).
+
 Measurement, on the whole test set: how much outputs vary with the input, and between a real and a
 random code; the change of the negative ELBO when codes are shuffled between images; distances of
-sampled codes beside distances of posterior means; KL, active units, MSE beside that of the mean
+sampled codes beside distances of posterior means; KL, active units, MSE beside the MSE of the mean
 image; both loss terms at every training step from the first on.
+
 Figures: strip.png (input, output, input, output, output of a random code), codes.png (C10 in one
 picture), depth.png, terms.png, kl_per_unit.png.
-Verdicts, at the first scale, for every seed (none for an MSE above 1.05 of the mean image's: it has
-not learned even the best constant image yet):
+
+Verdicts, at the first scale, for every seed. A model whose MSE is above 1.05 times the MSE of the
+mean image has not learned even the best constant image yet, and decides nothing.
+
 C9 (inputs and random codes give nearly one output) HELD if outputs and random outputs vary by under
 0.01 of the images' variance, and shuffling codes costs under 0.01 of what it costs at the second.
+
 C10 (sampled codes differ, so the encoder is fine) HELD if the posterior means of two images are at
 least half as far apart as their sampled codes.
+
 C11 (more layers in the decoder do not help) HELD if at every depth no unit is active and the MSE
-stays above 0.99 of the mean image's.
+stays above 0.99 of the MSE of the mean image.
+
 C12 (loss balance is the cause) HELD if in [-1, 1] the reconstruction term ends within a tenth of
-that of a constant image ("near 0.2") while KL ends under 2 nats, and the same net at the second
-scale halves that term; from where the KL falls, kl_first_nats and kl_peak_nats tell.
+the term of a constant image ("near 0.2") while KL ends under 2 nats, and the same net at the second
+scale halves that term. From where the KL falls, kl_first_nats and kl_peak_nats tell.
+
 FAILED if any part is reversed for all seeds; else UNDECIDED.
 
 Command: python -m experiments.collapse
+
 Cost: full CIFAR10, three seeds, 3072-128-10-128-3072, four epochs: about 7 minutes on 2 cores.
 """
 
+from __future__ import annotations
+
+import math
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any
 
-from experiments.flags import Flags, failing_clearly, parse
-from vaejax.config import Likelihood
-from vaejax.errors import LabError
+import numpy as np
 
-if TYPE_CHECKING:
-    from experiments.report import Verdict
-    from experiments.study import Data
-    from vaejax.checkpoint import Saved
-    from vaejax.config import Run
-    from vaejax.records import Row
+import vaejax as vj
 
-DEPTHS = (1, 2, 3, 4, 5, 6)
-SCALES = (1.0, 6000.0)
 FAINT = 0.01
-COLUMNS = {
-    "kl_nats": ".1e",
-    "active_units": ".1f",
-    "mse": ".4f",
-    "output_variance_ratio": ".1e",
-    "random_output_ratio": ".1e",
-    "shuffled_gap_nats": ".2f",
-    "code_distance": ".2f",
-    "mean_distance": ".3f",
-    "recon_last": ".4f",
-    "kl_first_nats": ".1f",
-    "kl_peak_nats": ".1f",
-    "collapse": "",
-}
-PAIR = [0, 1]  # the two test images of the strip and of the clouds
+"""Variation below this share counts as none."""
+LEARNED = 1.05
+"""A model has learned the best constant image if its MSE is below this multiple of its MSE."""
+NO_BETTER = 0.99
+"""A model is no better than the mean image if its MSE is above this share of its MSE."""
+NEAR = 0.1
+"""Within a tenth of the term of a constant image is near it."""
+LITTLE_KL = 2.0
+"""Nats."""
+COLUMNS = (
+    "kl_nats", "active_units", "mse", "output_variance_ratio", "random_output_ratio",
+    "shuffled_gap_nats", "code_distance", "mean_distance", "recon_last", "kl_first_nats",
+    "kl_peak_nats", "collapse",
+)  # fmt: skip
+DEPTH_PANELS = {"mse": "mean squared error", "kl_nats": "KL, nats", "active_units": "active units"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollapseFlags(Flags):
+class CollapseFlags(vj.lab.Flags):
     """The shared flags, and this study's own."""
 
-    steps: ClassVar[int] = 1560  # four epochs of CIFAR10
     dataset: str = "cifar10"
-    likelihood: Likelihood = "gaussian"
+    steps: int = 1560  # four epochs of CIFAR10
+    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.lab.Fixed[vj.config.Output] = "sigmoid"
+    pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
     widths: tuple[int, ...] = (128,)
+    """One width, for every hidden layer of the encoder and the decoders."""
     latent_size: int = 10
-    recon_scale: tuple[float, float] = SCALES
-    """The collapsing scale, and one that is not."""
-    depths: tuple[int, ...] | None = None
-    """Hidden layers of the decoder. None: 1 to 6, or 1 with --quick."""
+    """Number of latent units."""
+    recon_scale: tuple[float, float] = (1.0, 6000.0)
+    """The collapsing scale, and a larger one that does not collapse."""
+    depths: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Numbers of hidden layers of the decoder, 1 among them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.likelihood != "gaussian" or (self.output, self.pixel_range) != ("sigmoid", "unit"):
-            raise LabError(
-                "This study trains with squared error on both pixel ranges itself: leave "
-                "--likelihood, --output and --pixel-range as they are."
-            )
         if not 0 < self.recon_scale[0] < self.recon_scale[1]:
-            raise LabError(f"--recon-scale {self.recon_scale}: give a small and a larger scale.")
+            raise vj.LabError(f"--recon-scale {self.recon_scale}: give a small and a larger scale.")
         if self.latent_size < 2 or len(self.widths) != 1:
-            raise LabError(
+            raise vj.LabError(
                 f"--latent-size {self.latent_size}, --widths {self.widths}: use 2 latent units or "
-                "more, to draw two, and one width, that of every layer of the decoders."
+                "more, to draw two, and one width, that of every hidden layer."
             )
-        if 1 not in self.chosen_depths or min(self.chosen_depths) < 1:
-            raise LabError(f"--depths {self.chosen_depths}: give 1 and other numbers above it.")
-
-    @property
-    def chosen_depths(self) -> tuple[int, ...]:
-        return ((1,) if self.quick else DEPTHS) if self.depths is None else self.depths
+        if 1 not in self.depths or min(self.depths) < 1:
+            raise vj.LabError(f"--depths {self.depths}: give 1 and other numbers above it.")
 
 
-def runs(flags: CollapseFlags, data: "Data") -> list["Run"]:
-    config = partial(flags.config, data.shape, latent_size=flags.latent_size)
-    low, width = flags.recon_scale[:1], flags.widths[0]
-    found = []
-    for depth in sorted(set(flags.chosen_depths)):
-        deep = config(decoder_widths=(width,) * depth)
-        scales = flags.recon_scale if depth == 1 else low
-        found.append(flags.run(f"depth{depth}", data.split, deep, scales))
-    signed = config(decoder_widths=(width,), pixel_range="signed", output="tanh")
-    return [*found, flags.run("signed", data.split, signed, flags.recon_scale)]
+def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+    flags, width = lab.flags, lab.flags.widths[0]
+    common = {"latent_size": flags.latent_size}
+    planned = []
+    for depth in sorted(set(flags.depths)):
+        deep = lab.config(decoder_widths=(width,) * depth, **common)
+        scales = flags.recon_scale if depth == 1 else flags.recon_scale[:1]
+        planned.append(flags.run(f"depth{depth}", lab.split, deep, scales))
+    signed = lab.config(decoder_widths=(width,), pixel_range="signed", output="tanh", **common)
+    return [*planned, flags.run("signed", lab.split, signed, flags.recon_scale)]
 
 
-def measure(data: "Data", run: "Run", saved: "Saved") -> list["Row"]:
-    from experiments import study, views
-
-    mean_image = views.mean_image(data)
-    in_range = run.config.pixel_width**2
+def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    config = trained.run.config
+    in_range = config.pixel_width**2
     known = {
-        "depth": len(run.config.decoder_widths),
-        "mean_image_mse": views.error_of(mean_image, data.test),
-        "constant_recon": in_range * views.error_of(mean_image, data.train),  # as trained
+        "depth": len(config.decoder_widths),
+        "mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test),
+        # In the units of training, on the training images: what the loss term can be held against.
+        "constant_recon": in_range * vj.measure.constant_mse(lab.mean_image, lab.train),
     }
     return [
-        row | known | views.ends_of_training(saved, lane)
-        for lane, row in enumerate(study.collapse_rows(run, saved, data.test))
+        row | known | vj.measure.ends_of_training(vj.measure.lane_of(trained.trace, lane))
+        for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
     ]
 
 
-def figure(rows: list["Row"], folder: Path, data: "Data") -> list[Path]:
-    import numpy as np
-
-    from experiments import report, views
-    from vaejax import charts, checkpoint, figures
-
-    dataset, scales = rows[0]["dataset"], sorted({row["recon_scale"] for row in rows})
-    depths = sorted({row["depth"] for row in rows})
-    run, saved = checkpoint.restore(folder / "depth1")
-    seed = f"seed {run.seeds[0]}"
-    lanes = {f"scale {scale:g}": views.lane_at(run, scale) for scale in scales}
-
-    two = data.test[PAIR]
-    strips = {name: views.strip(data, run, saved, lane, two) for name, lane in lanes.items()}
-    clouds = {name: views.cloud(run, saved, lane, two) for name, lane in lanes.items()}
-    heat = {name: np.asarray(saved.trace.kl)[lane] for name, lane in lanes.items()}
-
-    def depth_panel(name: str, label: str) -> figures.Panel:
-        lines = {}
-        for scale in scales:
-            of_depth = partial(report.values, rows, name, recon_scale=scale)
-            found = {depth: of_depth(run=f"depth{depth}") for depth in depths}
-            trained = [depth for depth in depths if found[depth]]
-            lines[f"scale {scale:g}"] = figures.Line(trained, [found[d] for d in trained])
-        level = ("mean image", rows[0]["mean_image_mse"]) if name == "mse" else None
-        return figures.Panel(label, "", lines, level, log_y=name == "kl_nats")
-
-    labels = {"mse": "mean squared error", "kl_nats": "KL, nats", "active_units": "active units"}
-    panels = [depth_panel(*pair) for pair in labels.items()]
+def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    dataset, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
+    trained, two = lab.trained("depth1"), lab.test[:2]
+    scales = vj.lab.distinct(rows, "recon_scale")
+    lanes = {f"scale {scale:g}": vj.lab.lane_at(trained.run, scale) for scale in scales}
+    strips = {name: vj.lab.strip(trained, lane, two) for name, lane in lanes.items()}
+    clouds = {name: vj.lab.cloud(trained, lane, two) for name, lane in lanes.items()}
+    heat = {name: np.asarray(trained.trace.kl[lane]) for name, lane in lanes.items()}
     terms = []
     for name, pixels in (("depth1", "pixels in [0, 1]"), ("signed", "pixels in [-1, 1]")):
-        if constant := report.values(rows, "constant_recon", run=name):
-            terms += views.term_panels(*checkpoint.restore(folder / name), pixels, constant[0])
-    drawn = {
-        "strip": figures.strips(
+        if constant := vj.lab.values(rows, "constant_recon", run=name):
+            terms += vj.lab.term_panels(lab.trained(name), pixels, constant[0])
+    return {
+        "strip": vj.show.strips(
             strips, f"{dataset}, {seed}: two inputs with outputs, output of a random code", 1.1
         ),
-        "codes": charts.clouds(
+        "codes": vj.show.clouds(
             clouds, f"{dataset}, {seed}: codes of two images. Are they different, or only noisy?"
         ),
-        "depth": figures.curves(
-            panels, "hidden layers of the decoder", f"{dataset}: deeper decoders", log_x=False
+        "depth": vj.show.curves(
+            depth_panels(rows, scales),
+            "hidden layers of the decoder",
+            f"{dataset}: deeper decoders",
+            log_x=False,
         ),
-        "terms": figures.curves(terms, "training step", f"{dataset}: both terms of the loss"),
-        "kl_per_unit": charts.heatmaps(
+        "terms": vj.show.curves(terms, "training step", f"{dataset}: both terms of the loss"),
+        "kl_per_unit": vj.show.heatmaps(
             heat, "KL, nats", f"{dataset}, {seed}: KL of each latent unit", lowest=1e-6
         ),
     }
-    return [figures.save(drawing, folder / f"{name}.png") for name, drawing in drawn.items()]
 
 
-def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import report
+def depth_panels(rows: list[vj.store.Row], scales: list[float]) -> list[Any]:
+    """Figures against the depth of the decoder, of the models with pixels in [0, 1]."""
+    unit = [row for row in rows if row["config"]["pixel_range"] == "unit"]
+    floor = ("mean image", vj.lab.fact(rows, "mean_image_mse"))
+    return [
+        vj.show.Panel(
+            label,
+            "",
+            {
+                f"scale {scale:g}": vj.lab.against(unit, "depth", name, recon_scale=scale)
+                for scale in scales
+            },
+            floor if name == "mse" else None,
+            log_y=name == "kl_nats",
+        )
+        for name, label in DEPTH_PANELS.items()
+    ]
 
-    low_scale, high_scale = min(r["recon_scale"] for r in rows), max(r["recon_scale"] for r in rows)
-    learned = [row for row in rows if row["mse"] <= 1.05 * row["mean_image_mse"]]
-    low_rows = [row for row in learned if row["recon_scale"] == low_scale]
-    high_rows = [row for row in rows if row["recon_scale"] > low_scale]
+
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    scales = vj.lab.distinct(rows, "recon_scale")
 
     def low(name: str, run: str = "depth1", times: float = 1) -> list[float]:
-        return [times * value for value in report.values(low_rows, name, run=run)]
+        """At the first scale; NaN, which decides nothing, for a model that has not learned."""
+        chosen = [row for row in rows if row["recon_scale"] == scales[0]]
+        errors = vj.lab.values(chosen, "mse", run=run)
+        constants = vj.lab.values(chosen, "mean_image_mse", run=run)
+        found = zip(vj.lab.values(chosen, name, run=run), errors, constants, strict=True)
+        return [
+            times * value if error <= LEARNED * constant else math.nan
+            for value, error, constant in found
+        ]
 
     def high(name: str, run: str = "depth1", times: float = 1) -> list[float]:
-        return [times * value for value in report.values(high_rows, name, run=run)]
+        """At the second scale."""
+        chosen = [row for row in rows if row["recon_scale"] > scales[0]]
+        return [times * value for value in vj.lab.values(chosen, name, run=run)]
 
     deeper = {}
     for run in sorted({row["run"] for row in rows} - {"signed"}):
-        deeper[f"{run}: active units"] = (low("active_units", run), [0.5])
-        deeper[f"{run}: MSE"] = (low("mean_image_mse", run, 0.99), low("mse", run))
+        deeper[f"{run}: active units"] = vj.lab.below(low("active_units", run), 0.5)
+        deeper[f"{run}: MSE"] = (low("mean_image_mse", run, NO_BETTER), low("mse", run))
     gaps = [abs(gap) for gap in low("shuffled_gap_nats")]
     independent = {
-        "output_variance_ratio": (low("output_variance_ratio"), [FAINT]),
-        "random_output_ratio": (low("random_output_ratio"), [FAINT]),
+        "output_variance_ratio": vj.lab.below(low("output_variance_ratio"), FAINT),
+        "random_output_ratio": vj.lab.below(low("random_output_ratio"), FAINT),
         "shuffled_gap_nats": (gaps, high("shuffled_gap_nats", times=FAINT)),
     }
-    means = {"distances": (low("code_distance", times=0.5), low("mean_distance"))}
-    ends, constant = low("recon_last", "signed"), partial(low, "constant_recon", "signed")
-    halved = (high("recon_last", "signed"), high("constant_recon", "signed", 0.5))
+    ends = low("recon_last", "signed")
+    second = f"{scales[-1]:g}"
     balance = {
-        "reconstruction ends near a constant image's, from above": (ends, constant(1.1)),
-        "from below": (constant(0.9), ends),
-        "KL ends under 2 nats": (low("kl_last_nats", "signed"), [2.0]),
-        f"scale {high_scale:g} halves it": halved,
-    }
-    at = f"at scale {low_scale:g} every seed: "
+        "reconstruction ends near a constant image's, from above": (
+            ends, low("constant_recon", "signed", 1 + NEAR)
+        ),
+        "from below": (low("constant_recon", "signed", 1 - NEAR), ends),
+        "KL ends under 2 nats": vj.lab.below(low("kl_last_nats", "signed"), LITTLE_KL),
+        f"scale {second} halves it": (
+            high("recon_last", "signed"), high("constant_recon", "signed", 0.5)
+        ),
+    }  # fmt: skip
+    at = f"at scale {scales[0]:g} every seed: "
     return {
-        "C9": report.judge(
+        "C9": vj.lab.judge(
             f"{at}outputs, also of random codes, vary by under {FAINT} of the images' variance, "
-            f"and shuffling codes costs under {FAINT} of what it costs at {high_scale:g}",
+            f"and shuffling codes costs under {FAINT} of what it costs at {second}",
             independent,
         ),
-        "C10": report.judge(
-            f"{at}posterior means of two images are over half as far apart as sampled codes", means
+        "C10": vj.lab.judge(
+            f"{at}posterior means of two images are over half as far apart as sampled codes",
+            {"distances": (low("code_distance", times=0.5), low("mean_distance"))},
         ),
-        "C11": report.judge(
-            f"{at}at every depth no unit is active and the MSE is over 0.99 of the mean image's",
+        "C11": vj.lab.judge(
+            f"{at}at every depth no unit is active and the MSE is over {NO_BETTER} of the mean "
+            "image's",
             deeper,
         ),
-        "C12": report.judge(
-            f"{at}in [-1, 1] the reconstruction term ends within a tenth of a constant image's, KL "
-            f"under 2 nats; the same net at {high_scale:g} halves that term",
+        "C12": vj.lab.judge(
+            f"{at}in [-1, 1] the reconstruction term ends within {NEAR} of a constant image's, KL "
+            f"under {LITTLE_KL:g} nats; the same net at {second} halves that term",
             balance,
         ),
     }
 
 
-def main() -> None:
-    with failing_clearly():
-        flags = parse(CollapseFlags, __doc__)
-        from experiments import report, study
-
-        study.set_up(flags)
-        data = study.load_data(flags)
-        folder = flags.folder / "collapse"
-        rows, diverged = study.execute(flags, folder, runs(flags, data), partial(measure, data))
-        if rows:
-            written = figure(rows, folder, data)
-            report.show(folder, rows, COLUMNS, verdict(rows), written, ("run", "recon_scale"))
-        study.refuse_divergence(diverged)
-
+STUDY = vj.lab.Study(
+    "collapse", __doc__, CollapseFlags, runs, measure, verdict, figures, COLUMNS,
+    by=["run", "recon_scale"], quick={"depths": (1,)},
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    vj.lab.run_study(STUDY)

@@ -1,247 +1,274 @@
 """Dead or only slow: how fast a latent unit wakes, and how it falls asleep again (B3).
 
-Runs: a linear VAE and an MLP of one latent unit, which sleeps at half the predicted threshold, and
-another that is awake at twice it (start). From there copies go on at scales around the threshold:
-the sleeping ones are raised to them, the waking ones lowered. Scales and seeds are lanes.
-The learning rate falls to 0, so that in the end nothing is awake by its noise alone.
-Measurement: the growth rate of a raised unit, per 1,000 steps of the first learning rate, and where
-a line through the rates is 0 (experiments.waking). At the end, on the images that are trained on:
-KL, and active units; one that is not active is slow where the line is above 0, or dead.
+Runs: a linear VAE and an MLP of one latent unit, trained at half the predicted threshold, where the
+unit sleeps, and at twice the threshold, where it is awake (start). Copies of both go on at scales
+around the threshold: the sleeping ones are raised to them, the waking ones lowered. Scales and
+seeds are lanes. The learning rate falls to 0, so that in the end nothing is awake by its noise.
+
+Measurement: the growth rate of a raised unit, per 1,000 steps of the first learning rate, and the
+scale at which a line through the rates is 0. At the end, on the images that are trained on: KL, and
+active units. A unit that is not active is slow where the line is above 0, else dead.
+
 Figures: waking.png (KL at every scale against the step), rates.png (growth rate against the scale,
-and KL at the end of the raised and of the lowered).
+and KL at the end of the raised and of the lowered units).
+
 Verdicts, for each net: "B3, NET" HELD if the line is 0 within 10% of the predicted threshold,
 whichever seed is left out, and no unit raised to a scale further below is active. "B3, NET has a
 loop" (hysteresis) HELD if for every seed there is a scale at which, after as many steps, the
 lowered unit is active and the raised one is not. FAILED if for none; else UNDECIDED.
 
 Command: python -m experiments.dead_or_slow
+
 Cost, 32 hidden units, three seeds, 6,000 steps twice, on 2 cores: digits 2 minutes, MNIST 16.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import math
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any
 
-from experiments.flags import Flags, failing_clearly, parse
-from vaejax.config import Activation, Likelihood, Output
-from vaejax.errors import LabError
+import numpy as np
 
-if TYPE_CHECKING:
-    from experiments.report import Verdict
-    from experiments.study import Data
-    from vaejax.checkpoint import Saved
-    from vaejax.config import Run
-    from vaejax.records import Row
-    from vaejax.theory import Moments
-    from vaejax.train import State
+import vaejax as vj
 
-TIMES = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
-"""Scales, as multiples of the threshold."""
-QUICK_TIMES = (0.9, 1.4)
-STARTS = (0.5, 2.0)
-"""Where units fall asleep, and where they are awake."""
-NETS = {"linear": 0, "mlp1": 1}
-"""Hidden layers of the encoder, and of the decoder."""
+START_TIMES = {"raised": 0.5, "lowered": 2.0}
+"""Multiples of the threshold where the units come from that are raised, asleep, and lowered."""
+DEPTHS = {"linear": 0, "mlp1": 1}
+"""Hidden layers of the encoder, and as many of the decoder."""
 LINEAR_RATE = 5.0
 """Linear nets bear, and need, a learning rate so many times as high."""
 LATER_RATE = 0.1
-"""So much lower is that of the raised and the lowered, which noise would wake, too."""
+"""After the start the learning rate is lower by this factor: the noise of a higher one wakes units
+below the threshold."""
 MARGIN = 0.1
-"""Of the threshold."""
-COLUMNS = {
-    "growth_per_1000_steps": ".2f",
-    "kl_first_nats": ".1e",
-    "kl_nats": ".4f",
-    "predicted_kl_nats": ".4f",
-    "active_units": ".1f",
-    "state": "",
-}
+"""The share of the threshold by which the prediction may be off."""
+CURVE = 60
+"""Points of a curve of KL over training."""
+DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
+"""Multiples of the threshold whose curves are drawn."""
+COLUMNS = (
+    "growth_per_1000_steps", "kl_first_nats", "kl_nats", "predicted_kl_nats", "active_units",
+    "state",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadOrSlowFlags(Flags):
+class DeadOrSlowFlags(vj.lab.Flags):
     """The shared flags, and this study's own."""
 
-    steps: ClassVar[int] = 6000
-    likelihood: Likelihood = "gaussian"
-    output: Output = "linear"
+    train_images: int | None = 10_000
+    """Use only the first so many training images; the threshold is predicted from them, too. None:
+    all."""
+    steps: int = 6000
+    kl_cycle: vj.lab.Fixed[float] = 0.0
+    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.config.Likelihood = "gaussian"
+    output: vj.config.Output = "linear"
     learning_rate: float = 1e-3
-    """Of Adam at the start, for up to 784 pixels; with more it is lower in proportion."""
+    """The learning rate of Adam at the start, for up to 784 pixels; with more it is lower in
+    proportion."""
     widths: tuple[int, ...] = (32,)
-    activation: Activation = "elu"
+    activation: vj.config.Activation = "elu"
     """Of both nets. A ReLU may die while its latent unit sleeps, which then never wakes."""
-    images: int = 10_000
-    """The first so many training images: the threshold is predicted from the same."""
+    times: tuple[float, ...] = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
+    """Scales, as multiples of the predicted threshold."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.free_bits or self.kl_cycle or not self.kl_weight:
-            raise LabError(
-                "Where the KL costs nothing there is no threshold: leave out --free-bits and "
-                "--kl-cycle, and use a positive --kl-weight."
+        vj.lab.each_once("--times", self.times)
+        if not self.kl_weight:
+            raise vj.LabError(
+                "--kl-weight 0: a KL that costs nothing has no threshold, use a positive weight."
             )
 
 
-def runs(flags: DeadOrSlowFlags, data: "Data", moments: "Moments") -> list["Run"]:
-    from experiments import training
-    from vaejax import theory
-
-    made = []
-    for net, depth in NETS.items():
-        config = flags.config(
-            data.shape,
-            latent_size=1,
-            encoder_widths=flags.widths * depth,
-            decoder_widths=flags.widths * depth,
-            encoder_activation=flags.activation,
-            decoder_activation=flags.activation,
-        )
-        first = flags.kl_weight * float(theory.thresholds_of(config, moments, 1)[0])
-        rate = training.gentle_rate(flags, config.pixels) * (1 if depth else LINEAR_RATE)
-        steps = training.run_steps(flags, config, len(data.train))
-        decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
-        start = replace(flags, learning_rate=rate, decay_steps=decay, kl_warmup=warmup)
-        later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
-        around = QUICK_TIMES if flags.quick else TIMES
-        plans = {"start": (start, STARTS), "raised": (later, around), "lowered": (later, around)}
-        for name, (schedule, times) in plans.items():
-            scales = [float(f"{first * time:.4g}") for time in times]
-            made.append(schedule.run(f"{net}-{name}", data.split, config, scales))
-    return made
+def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+    return [run for net in DEPTHS for run in runs_of(lab, net)]
 
 
-def begin(folder: Path, run: "Run") -> "State | None":
-    """Fresh weights for a start; for the others that of their seed, asleep or awake, with a fresh
-    count of steps, and noise and orders of their own."""
-    import jax
-    import numpy as np
+def runs_of(lab: vj.lab.Lab, net: str) -> list[vj.Run]:
+    """The start of a net, and its raised and lowered copies."""
+    flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
+    config = lab.config(
+        latent_size=1,
+        encoder_widths=hidden,
+        decoder_widths=hidden,
+        encoder_activation=flags.activation,
+        decoder_activation=flags.activation,
+    )
+    first = flags.kl_weight * float(vj.theory.thresholds_of(config, lab.moments, 1)[0])
+    rate = flags.gentle_rate(config.pixels) * (1 if hidden else LINEAR_RATE)
+    steps = lab.steps(config)
+    decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
+    start = replace(flags, learning_rate=rate, decay_steps=decay, kl_warmup=warmup)
+    later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
+    parts = {"start": (start, START_TIMES.values())}
+    parts |= {part: (later, flags.times) for part in START_TIMES}
+    planned = []
+    for part, (schedule, times) in parts.items():
+        scales = [float(f"{first * time:.4g}") for time in times]
+        labels = {"net": net, "from": part}
+        planned.append(schedule.run(f"{net}-{part}", lab.split, config, scales, **labels))
+    return planned
 
-    from vaejax import checkpoint
 
-    net, name = run.name.split("-")
-    if name == "start":
+def initial_state(lab: vj.lab.Lab, run: vj.Run) -> vj.train.State | None:
+    """A start has fresh weights. The others go on from the start of their seed, asleep or awake,
+    with noise and orders of their own."""
+    net, part = run.labels["net"][0], run.labels["from"][0]
+    if part == "start":
         return None
-    start, saved = checkpoint.restore(folder / f"{net}-start")
-    per_scale = len(start.seeds) // len(STARTS)
-    lanes = np.resize(np.arange(per_scale), len(run.seeds)) + per_scale * (name == "lowered")
-    state = jax.tree.map(lambda leaf: leaf[lanes], saved.state)
-    keys = jax.vmap(jax.random.fold_in, (0, None))(jax.random.wrap_key_data(state.key), 1)
-    key = np.asarray(jax.random.key_data(keys))
-    return state._replace(key=key, step=np.zeros_like(state.step))
+    start = lab.trained(f"{net}-start")
+    scale = list(START_TIMES).index(part)
+    per_scale = len(start.run.seeds) // len(START_TIMES)
+    lanes = [per_scale * scale + index % per_scale for index in range(len(run.seeds))]
+    return vj.train.branch(start.state, lanes)
 
 
-def measure(data: "Data", moments: "Moments", run: "Run", saved: "Saved") -> list["Row"]:
-    import jax
-    import numpy as np
-
-    from experiments import study, waking
-    from vaejax import diagnostics, theory, train
-
-    evaluate = diagnostics.over_lanes(diagnostics.evaluate, run.config)
-    key = jax.random.key(study.EVALUATION_SEED)
-    found = evaluate(saved.state.params, data.train, key)
-    first = theory.thresholds_of(run.config, moments, 1)
+def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    run, config = trained.run, trained.run.config
+    key = vj.lab.evaluation_key()
+    found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key)
+    first = vj.theory.thresholds_of(config, lab.moments, 1)
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
-    predicted = theory.predicted_kl(first, scale, weight, 1)
-    kl = np.asarray(saved.trace.kl)[..., 0]
-    rate_at = jax.vmap(jax.vmap(train.learning_rate, (0, None)), (None, 0), 1)
-    rates = np.asarray(rate_at(run.knobs, np.arange(kl.shape[1])), float)
+    predicted = vj.theory.predicted_kl(first, scale, weight, 1)
+    kl = np.ascontiguousarray(trained.trace.kl[..., 0])
+    rates = vj.train.learning_rates(run.knobs, kl.shape[1])
     clock = np.cumsum(rates / rates[:, :1], 1) / 1000
-    net, name = run.name.split("-")
-    expected = predicted if name == "raised" else np.zeros(len(kl))
+    raised = run.labels["from"][0] == "raised"
+    growth = [
+        vj.measure.growth_rate(of_lane, times, expected if raised else 0.0)
+        for of_lane, times, expected in zip(kl, clock, predicted.tolist(), strict=True)
+    ]
     figures = {
-        "net": [net] * len(kl),
-        "from": [name] * len(kl),
         "times": np.round(scale / weight / first, 3),
-        "growth_per_1000_steps": list(map(waking.growth, kl, clock, expected.tolist())),
-        "kl_first_nats": kl[:, : waking.BLOCK].mean(-1),
+        "growth_per_1000_steps": growth,
+        "kl_first_nats": kl[:, : vj.measure.trace.WAKING_BLOCK].mean(-1),
         "kl_nats": found.kl.sum(-1).mean(-1),
         "predicted_kl_nats": predicted,
-        "active_units": np.asarray(diagnostics.active_units(found.mean)).sum(-1),
-        "kl_curve_nats": waking.curve(kl),
+        "active_units": np.asarray(vj.measure.active_units(found.mean)).sum(-1),
+        "kl_curve_nats": curve(kl),
     }
-    return study.rows_of(run, figures)
+    return vj.lab.rows_of(trained, figures)
 
 
-def of(rows: Sequence["Row"], net: str, name: str) -> list["Row"]:
-    return [row for row in rows if (row["net"], row["from"]) == (net, name)]
+def curve(kl: np.ndarray) -> np.ndarray:
+    """KL [lanes, steps], averaged to `CURVE` points, or as many as there are steps."""
+    parts = np.array_split(kl, min(CURVE, kl.shape[1]), 1)
+    return np.stack([part.mean(-1) for part in parts], 1)
 
 
-def figure(rows: list["Row"], folder: Path) -> list[Path]:
-    from experiments import waking
-    from vaejax import figures
-
-    pairs = [(net, of(rows, net, "raised"), of(rows, net, "lowered")) for net in NETS]
-    panels = [waking.panels(*pair) for pair in pairs if all(pair)]
-    if not panels:  # all have diverged
-        return []
-    curves, rates, loops = zip(*panels, strict=True)
-    title = f"{rows[0]['dataset']}, {rows[0]['split']}: mean and range over seeds"
-    first = figures.curves(
-        curves, "training step", f"{title}, raised to multiples of the threshold", log_x=False
-    )
-    second = figures.curves(rates + loops, "recon_scale / threshold", title, log_x=False)
-    return [
-        figures.save(first, folder / "waking.png"),
-        figures.save(second, folder / "rates.png"),
-    ]
+def raised_and_lowered(rows: list[vj.store.Row], net: str) -> list[list[vj.store.Row]]:
+    return [vj.lab.matching(rows, **{"net": net, "from": part}) for part in START_TIMES]
 
 
-def verdict(rows: list["Row"]) -> dict[str, "Verdict"]:
-    from experiments import report, waking
+def line_through(rows: list[vj.store.Row]) -> vj.measure.GrowthLine:
+    """The line through the growth rates of raised units against the scale."""
+    times, rates = (vj.lab.values(rows, name) for name in ("times", "growth_per_1000_steps"))
+    return vj.measure.growth_line(times, rates)
 
+
+def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
+    """The rows, with the state of each unit: awake; or not active, and then slow if the line
+    through the growth rates of its net is above 0, else dead."""
+    lines = {net: line_through(vj.lab.matching(rows, net=net)) for net in DEPTHS}
+
+    def state(row: vj.store.Row) -> str:
+        rate = lines[row["net"]].at(row["times"])
+        asleep = "asleep" if math.isnan(rate) else "slow" if rate > 0 else "dead"
+        return "awake" if row["active_units"] else asleep
+
+    return [row | {"state": state(row)} for row in rows]
+
+
+def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    pairs = {net: raised_and_lowered(rows, net) for net in DEPTHS}
+    pairs = {net: pair for net, pair in pairs.items() if all(pair)}  # not if all have diverged
+    if not pairs:
+        return {}
+    waking = [waking_panel(net, raised) for net, (raised, _) in pairs.items()]
+    rates = [rate_panel(net, raised) for net, (raised, _) in pairs.items()]
+    loops = [loop_panel(net, *pair) for net, pair in pairs.items()]
+    title = f"{lab.flags.dataset}, {lab.split}: mean and range over seeds"
+    raised = f"{title}, raised to multiples of the threshold"
+    axis = "recon_scale / threshold"
+    return {
+        "waking": vj.show.curves(waking, "training step", raised, log_x=False),
+        "rates": vj.show.curves(rates + loops, axis, title, log_x=False),
+    }
+
+
+def waking_panel(net: str, raised: list[vj.store.Row]) -> Any:
+    """KL of the raised units against the step, a curve for each scale."""
+    points, times = len(raised[0]["kl_curve_nats"]), vj.lab.distinct(raised, "times")
+    steps = (np.arange(points) + 0.5) * vj.lab.fact(raised, "steps") / points
+    lines = {}
+    for time in [time for time in times if time in DRAWN] or times:
+        of_seeds = vj.lab.values(raised, "kl_curve_nats", times=time)
+        lines[f"{time:g}"] = vj.show.Line(steps.tolist(), np.transpose(of_seeds).tolist())
+    return vj.show.Panel(f"{net}: KL, nats", "", lines, log_y=True)
+
+
+def scale_grid(rows: list[vj.store.Row]) -> list[float]:
+    times = vj.lab.distinct(rows, "times")
+    return np.linspace(min(times[0], 1.0), times[-1], 50).tolist()
+
+
+def rate_panel(net: str, raised: list[vj.store.Row]) -> Any:
+    """Growth rates against the scale, and the line through them."""
+    line, grid = line_through(raised), scale_grid(raised)
+    lines = {
+        "line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
+        "measured": vj.lab.against(raised, "times", "growth_per_1000_steps"),
+    }
+    return vj.show.Panel(f"{net}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
+
+
+def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]) -> Any:
+    """KL at the end against the scale, of units that were asleep and of units that were awake."""
+    grid = scale_grid(raised)
+    predicted = vj.theory.predicted_kl(np.ones(1), np.asarray(grid), 1.0, 1).tolist()
+    lines = {
+        "raised": vj.lab.against(raised, "times", "kl_nats"),
+        "lowered": vj.lab.against(lowered, "times", "kl_nats"),
+    }
+    mark, title = ("threshold", 1.0), f"{net}: KL, nats"
+    return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
+
+
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     verdicts = {}
-    for net in NETS:
-        raised, lowered = of(rows, net, "raised"), of(rows, net, "lowered")
-        seeds = sorted({row["seed"] for row in raised})
-        fits = [waking.line([row for row in raised if row["seed"] != seed]) for seed in seeds]
-        zeros = [-offset / slope for slope, offset in fits]
-        below = [row["active_units"] for row in raised if row["times"] <= 1 - MARGIN]
-        verdicts[f"B3, {net}"] = report.judge(
-            "growth is extrapolated to 0 within 10% of the threshold, whichever seed is left out, "
-            "and no unit raised to a scale further below is active",
+    for net in DEPTHS:
+        raised, lowered = raised_and_lowered(rows, net)
+        seeds = vj.lab.distinct(raised, "seed")
+        without = ([row for row in raised if row["seed"] != seed] for seed in seeds)
+        zeros = [line_through(rest).zero for rest in without]
+        active_below = [row["active_units"] for row in raised if row["times"] <= 1 - MARGIN]
+        verdicts[f"B3, {net}"] = vj.lab.judge(
+            f"growth is extrapolated to 0 within {MARGIN:.0%} of the threshold, whichever seed is "
+            "left out, and no unit raised to a scale further below is active",
             {
-                "zero, from above": (zeros, [1 + MARGIN]),
-                "zero, from below": ([1 - MARGIN] * len(zeros), zeros),
-                "active below": (below, [0.5]),
+                "zero, from above": vj.lab.below(zeros, 1 + MARGIN),
+                "zero, from below": vj.lab.above(zeros, 1 - MARGIN),
+                "active below": vj.lab.below(active_below, 0.5),
             },
         )
-        awake, asleep = (
-            {(row["seed"], row["times"]) for row in found if bool(row["active_units"]) == active}
-            for found, active in ((lowered, True), (raised, False))
-        )
-        both = [seed for seed, _ in awake & asleep]
-        wide = [both.count(seed) for seed in seeds]
-        verdicts[f"B3, {net} has a loop"] = report.judge(
+        awake = {(row["seed"], row["times"]) for row in lowered if row["active_units"]}
+        asleep = {(row["seed"], row["times"]) for row in raised if not row["active_units"]}
+        loops = [seed for seed, _ in awake & asleep]
+        verdicts[f"B3, {net} has a loop"] = vj.lab.judge(
             "for every seed there is a scale at which only the lowered unit is active",
-            {"scales": ([0.5] * len(wide), wide)},
+            {"scales": vj.lab.above([loops.count(seed) for seed in seeds], 0.5)},
         )
     return verdicts
 
 
-def main() -> None:
-    with failing_clearly():
-        flags = parse(DeadOrSlowFlags, __doc__)
-        from experiments import report, study, waking
-        from vaejax import theory
-
-        study.set_up(flags)
-        data = study.first_images(study.load_data(flags), flags.images)
-        moments = theory.moments(data.train)
-        folder, planned = flags.folder / "dead_or_slow", runs(flags, data, moments)
-        measured = partial(measure, data, moments)
-        rows, diverged = study.execute(
-            flags, folder, planned, measured, begin=partial(begin, folder)
-        )
-        if rows:
-            written = figure(rows, folder)
-            told = [waking.told_apart([row for row in rows if row["net"] == net]) for net in NETS]
-            shown = [row for of_net in told for row in of_net]
-            report.show(folder, shown, COLUMNS, verdict(rows), written, by=("run", "times"))
-        study.refuse_divergence(diverged)
-
+STUDY = vj.lab.Study(
+    "dead_or_slow", __doc__, DeadOrSlowFlags, runs, measure, verdict, figures, COLUMNS,
+    by=["run", "times"], quick={"times": (0.9, 1.4)}, initial_state=initial_state,
+    shown=with_state,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    vj.lab.run_study(STUDY)

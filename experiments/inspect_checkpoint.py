@@ -7,25 +7,24 @@ Command: python -m experiments.inspect_checkpoint checkpoints/mnist/latent_size/
 Needs the folder of the run and the data set that it was trained on, nothing else.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from statistics import NormalDist
+from typing import Annotated, Any
 
+import numpy as np
 import tyro
+from rich.table import Table
 
-from experiments.flags import failing_clearly, parse
-from vaejax.errors import LabError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from vaejax.config import Config
-    from vaejax.data import Dataset
-    from vaejax.model import Params
+import vaejax as vj
 
 SHOWN = 16
 TRAVERSED = 10
-"""Units of a traversal at most: those of the largest KL."""
+"""The most units of a traversal: those of the largest KL."""
+ACROSS = 20
+"""Images in a row of the manifold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,127 +34,129 @@ class InspectFlags:
     folder: Annotated[Path, tyro.conf.Positional]
     """The folder of a run: the one that holds config.json."""
     lane: int = 0
-    """Which of the models trained side by side: 0 is that of the first seed."""
+    """Which of the models trained side by side: 0 is the one of the first seed."""
     nll_samples: int = 100
     """Importance samples per test image."""
     out: Path | None = None
     """Where to draw. None: the folder itself."""
 
+    def __post_init__(self) -> None:
+        vj.lab.at_least("--nll-samples", 1, self.nll_samples)
 
-def metrics(flags: InspectFlags, config: "Config", params: "Params", images: "np.ndarray") -> dict:
-    """Figures on the test set, by name and unit."""
-    import jax
 
-    from experiments.study import EVALUATION_SEED
-    from vaejax import collapse, diagnostics
-
-    # As the studies split it, so that a model has the same figures here and there.
-    keys = jax.random.split(jax.random.key(EVALUATION_SEED), 3)
-    stacked = jax.tree.map(lambda leaf: leaf[None], params)
-    figures = collapse.measure(config, stacked, images, jax.random.key(EVALUATION_SEED))
+def metrics(trained: vj.store.Trained, images: np.ndarray, samples: int) -> dict[str, np.ndarray]:
+    """Figures of one lane on the test set, by name and unit; the same as in the studies."""
+    config, params = trained.run.config, trained.state.params
+    figures = vj.measure.collapse_figures(config, params, images, vj.lab.evaluation_key())
     if config.model == "vae":
-        estimate = diagnostics.over_lanes(diagnostics.importance_nll, config, flags.nll_samples)(
-            stacked, images, keys[1]
-        )
+        nll = vj.measure.over_lanes(vj.measure.importance_nll, config, samples)
+        estimate = nll(params, images, vj.lab.evaluation_keys(2)[1])
         figures["nll_nats"] = estimate.nll.mean(-1)
         figures["nll_ess"] = estimate.effective_samples.mean(-1)
-    return {name: figure[0] for name, figure in figures.items()}
+    return {name: np.asarray(figure)[0] for name, figure in figures.items()}
 
 
-def draw(
-    folder: Path, config: "Config", params: "Params", order: list[int], test: "Dataset"
-) -> list[Path]:
-    """Write the pictures; `order` are the latent units, the most informative first."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    from scipy.stats import norm
-
-    from experiments.study import FIGURE_SEED
-    from vaejax import figures, model
-
-    def show(z: jax.Array) -> np.ndarray:
-        return np.asarray(model.images_of(config, params, z)).reshape(-1, *config.image_shape)
-
-    keys = jax.random.split(jax.random.key(FIGURE_SEED))
-    flat = jnp.asarray(test.images.reshape(len(test.images), -1))
-    posterior = model.encode(config, params, model.to_pixels(config, flat, keys[0]))
-    inputs = test.images[:SHOWN] / np.float32(255)
-    rows = {"input": inputs, "output": show(posterior.mean[:SHOWN])}
-    prior = jax.random.normal(keys[1], (64, config.latent_size))
+def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset) -> dict[str, Any]:
+    """The figures by name; `order` are the latent units, the most informative first."""
+    show = vj.show
+    flat = test.images.reshape(len(test.images), -1)
+    means = vj.lab.posterior_means(trained, 0, flat)
+    rows = {
+        "input": vj.lab.unit_pixels(flat[:SHOWN], trained.run.config.image_shape),
+        "output": vj.lab.decoded(trained, 0, means[:SHOWN]),
+    }
+    samples = vj.lab.samples(trained, 0, 64)
     drawn = {
-        "reconstructions": figures.strips(rows, "Test images, decoded posterior means"),
-        "samples": figures.grids([{"": show(prior)}], 8, "Images of codes drawn from N(0, I)"),
+        "reconstructions": show.strips(rows, "Test images, decoded posterior means"),
+        "samples": show.grids([{"": samples}], 8, "Images of codes drawn from N(0, I)"),
+        "traversal": show.strips(
+            {
+                f"unit {unit}": vj.lab.decoded(trained, 0, traversal(means[0], unit))
+                for unit in order[:TRAVERSED]
+            },
+            "One unit from -3 to 3, the others as encoded from the first test image",
+        ),
     }
-    # From the code of the first test image, one unit at a time runs over the prior's range.
-    reach = jnp.linspace(-3, 3, 11)
-    sweeps = {
-        f"unit {unit}": show(jnp.tile(posterior.mean[:1], (11, 1)).at[:, unit].set(reach))
-        for unit in order[:TRAVERSED]
-    }
-    title = "One unit from -3 to 3, the others as encoded from the first test image"
-    drawn["traversal"] = figures.strips(sweeps, title)
-    if config.latent_size == 2:
-        quantiles = jnp.asarray(norm.ppf((np.arange(20) + 0.5) / 20), jnp.float32)
-        across, down = jnp.meshgrid(quantiles, quantiles[::-1])
-        grid = show(jnp.stack([across.ravel(), down.ravel()], -1))
-        title = "Decoded manifold: unit 0 across, unit 1 up, at quantiles of N(0, 1)"
-        drawn["manifold"] = figures.grids([{"": grid}], 20, title)
+    if len(order) == 2:
+        drawn["manifold"] = show.grids(
+            [{"": vj.lab.decoded(trained, 0, manifold())}],
+            ACROSS,
+            "Decoded manifold: unit 0 across, unit 1 up, at quantiles of N(0, 1)",
+        )
         title = "Posterior means of the test images; circles: 1, 2, 3 standard deviations"
-        drawn["codes"] = figures.codes({"": np.asarray(posterior.mean)}, test.labels, title)
-    return [figures.save(figure, folder / f"{name}.png") for name, figure in drawn.items()]
+        drawn["codes"] = show.codes({"": means}, test.labels, title)
+    return drawn
+
+
+def traversal(code: np.ndarray, unit: int) -> np.ndarray:
+    """Codes [11, latent] in which one unit runs over the range of the prior."""
+    codes = np.tile(code, (11, 1))
+    codes[:, unit] = np.linspace(-3, 3, 11)
+    return codes
+
+
+def manifold() -> np.ndarray:
+    """Codes of two units on a grid of quantiles of N(0, 1), from the top left in reading order."""
+    quantiles = [NormalDist().inv_cdf((index + 0.5) / ACROSS) for index in range(ACROSS)]
+    across, down = np.meshgrid(quantiles, quantiles[::-1])
+    return np.stack([across.ravel(), down.ravel()], -1).astype(np.float32)
+
+
+def table(
+    flags: InspectFlags, trained: vj.store.Trained, figures: dict[str, Any], order: np.ndarray
+) -> Table:
+    """Configuration, settings and figures, and the KL of each unit."""
+    run = trained.run
+    (sigma,), (beta,) = vj.lab.provenance.effective(run)
+    known = {"steps": trained.step, "lane": flags.lane, **run.lanes[0]}
+    known |= {"effective_sigma": sigma, "effective_beta": beta}
+    per_unit = ("kl_per_unit_nats", "mean_variance_per_unit")
+    known |= {name: figure for name, figure in figures.items() if name not in per_unit}
+    shown = Table("", "value", title=f"{flags.folder}: {run.dataset}, whole test set")
+    for name, value in run.to_json()["config"].items():
+        shown.add_row(name, str(value))
+    shown.add_section()
+    for name, value in known.items():
+        shown.add_row(name, "none" if np.isnan(value) else f"{float(value):.6g}")
+    if run.config.model == "vae":
+        shown.add_section()
+        for unit in order:
+            shown.add_row(f"KL of unit {unit}, nats", f"{figures['kl_per_unit_nats'][unit]:.4f}")
+    return shown
+
+
+def inspect(flags: InspectFlags) -> None:
+    """Print and draw what there is to say about one model."""
+    vj.lab.laboratory.keep_compiled_programs()
+    whole = vj.store.restore(flags.folder)
+    if not 0 <= flags.lane < len(whole.run.seeds):
+        raise vj.LabError(
+            f"--lane {flags.lane}: this run has lanes 0 to {len(whole.run.seeds) - 1}."
+        )
+    trained = vj.store.checkpoint.one_lane(whole, flags.lane)
+    test = vj.data.load(trained.run.dataset, "test")
+    images = test.images.reshape(len(test.images), -1)
+    figures = metrics(trained, images, flags.nll_samples)
+    order = np.argsort(-figures["kl_per_unit_nats"], kind="stable")
+
+    out = vj.lab.report.console()
+    out.print(vj.lab.provenance.describe(whole.run))
+    out.print(table(flags, trained, figures, order))
+    if trained.run.config.model == "vae":
+        found = vj.measure.judge_collapse(figures)
+        out.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
+        for line in found.evidence:
+            out.print(f"  {line}")
+    if trained.state.diverged[0]:
+        out.print("This lane diverged: shown is the last epoch that it ended with finite numbers.")
+    folder = flags.out or flags.folder
+    for name, figure in pictures(trained, order, test).items():
+        vj.lab.report.show_paths(out, vj.show.save(figure, folder / f"{name}.png"))
 
 
 def main() -> None:
-    with failing_clearly():
-        flags = parse(InspectFlags, __doc__)
-        import numpy as np
-        from rich.console import Console
-        from rich.table import Table
-
-        from experiments import provenance, study
-        from vaejax import checkpoint, collapse, diagnostics
-        from vaejax.data import load
-
-        study.keep_compiled_programs()
-        run, saved = checkpoint.restore(flags.folder)
-        if not 0 <= flags.lane < len(run.seeds):
-            raise LabError(f"--lane {flags.lane}: this run has lanes 0 to {len(run.seeds) - 1}.")
-        if flags.nll_samples < 1:
-            raise LabError(f"--nll-samples {flags.nll_samples}: use 1 or more.")
-        params = diagnostics.lane_of(saved.state.params, flags.lane)
-        test = load(run.dataset, "test")
-        figures = metrics(flags, run.config, params, test.images.reshape(len(test.images), -1))
-        found = collapse.judge(figures) if run.config.model == "vae" else None
-        per_unit, _ = (
-            np.asarray(figures.pop(name)) for name in ("kl_per_unit_nats", "mean_variance_per_unit")
-        )
-        order = [int(unit) for unit in np.argsort(-per_unit, kind="stable")]
-
-        console = Console(highlight=False)
-        console.print(provenance.describe(run))
-        sigma, beta = provenance.effective(run, flags.lane)
-        about = {"steps": saved.step, "lane": flags.lane, **run.lane(flags.lane)}
-        about |= {"effective_sigma": sigma, "effective_beta": beta}
-        table = Table("", "value", title=f"{flags.folder}: {run.dataset}, whole test set")
-        for name, value in run.to_json()["config"].items():
-            table.add_row(name, str(value))
-        table.add_section()
-        for name, value in (about | figures).items():
-            table.add_row(name, "none" if np.isnan(value) else f"{float(value):.6g}")
-        table.add_section()
-        if run.config.model == "vae":
-            for unit in order:
-                table.add_row(f"KL of unit {unit}, nats", f"{per_unit[unit]:.4f}")
-        console.print(table)
-        if found:
-            console.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
-            for line in found.evidence:
-                console.print(f"  {line}")
-        if saved.state.diverged[flags.lane]:
-            console.print("This lane diverged: shown is the last epoch that it ended with numbers.")
-        for path in draw(flags.out or flags.folder, run.config, params, order, test):
-            console.print(f"wrote {path}", soft_wrap=True)
+    with vj.lab.failing_clearly():
+        inspect(vj.lab.parse(InspectFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,26 @@
-"""Shapes and types of public functions are checked over the whole package, real data is asked for
-by a marker, and the tests share a cache of their own, apart from the user's."""
+"""What all tests share: checked shapes and types, quick compilation, a cache apart from the user's,
+and studies that are trained once."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+
+# Before jax is imported, here or in a subprocess. Tests compile much and compute little: XLA does
+# not optimize, does without its slowest emitters of code, and keeps what it compiles for next time.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jaxtyping
 import pytest
+from beartype import BeartypeConf, beartype
 
-jaxtyping.install_import_hook("vaejax", "beartype.beartype")
+typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
+jaxtyping.install_import_hook("vaejax", "tests.conftest.typechecked")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -15,6 +28,35 @@ def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEJAX_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
         yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a tiny study, which is trained once. Tests that change it change a copy."""
+    from tests import tiny
+
+    @cache
+    def folder(name: str) -> Path:
+        return tiny.run(name, tmp_path_factory.mktemp(name))
+
+    return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadgroup`, the tests of a group run in one process: see `tiny.group_of`. (The
+    groups of xdist itself are lost with pytest 9.2.)"""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    from tests import tiny
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return tiny.group_of(nodeid)
+
+    return ByGroup(config, log)
 
 
 def pytest_collection_modifyitems(config, items):

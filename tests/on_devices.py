@@ -1,32 +1,38 @@
-"""Trains a grid on meshes of the devices of this process; prints, as JSON, what it became.
-Run by tests/test_devices.py, which gives it several."""
+"""What tests/test_devices.py runs in processes of its own, each with several devices.
 
+python -m tests.on_devices eight                           prints, as JSON, what a grid became
+python -m tests.on_devices two PORT PROCESS REFUSED SHARED  runs a study in two processes
+"""
+
+import functools
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from vaejax import sweep, train
-from vaejax.config import Config
+from vaejax import hosts, sweep, train
+from vaejax.config import Config, grid
+from vaejax.errors import LabError
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), np.uint8)
-GRID, SEEDS = sweep.grid(
-    CONFIG, (0,), learning_rate=(1e-3, 1e38, 1e-2), recon_scale=(1.0, 9.0, 40.0)
-)
+GRID, SEEDS = grid(CONFIG, (0,), learning_rate=(1e-3, 1e38, 1e-2), recon_scale=(1.0, 9.0, 40.0))
 EPOCHS = 2
+KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
 
 def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
     """Of nine lanes: their weights, which of them diverged, and the trace of their error."""
-    mesh = sweep.mesh(batch_devices)
-    images = sweep.replicate(mesh, IMAGES)
-    steps = sweep.fit(mesh, CONFIG, GRID, sweep.init(CONFIG, SEEDS), images, EPOCHS, EPOCHS, chunk)
-    ((collect, trace),) = steps
-    state = collect()
+    images = sweep.replicate(sweep.mesh(batch_devices), IMAGES)
+    state = sweep.init(CONFIG, SEEDS)
+    ((lanes, trace),) = sweep.fit(CONFIG, GRID, state, images, EPOCHS, EPOCHS, chunk)
+    state = sweep.collect(lanes)
     weights = [leaf.reshape(len(SEEDS), -1) for leaf in jax.tree.leaves(state.params)]
     return {
         "weights": np.concatenate(weights, 1).tolist(),
@@ -35,24 +41,56 @@ def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
     }
 
 
-def collectives(batch_devices: int) -> dict[str, int]:
-    """How often the program of an epoch has devices speak to each other, by kind."""
+def collectives(batch_devices: int, lanes: int) -> dict[str, int]:
+    """How often the program of the epochs of so many lanes has devices speak to each other, by
+    kind. It is a program that `trained` has compiled before."""
     mesh = sweep.mesh(batch_devices)
-    lanes = jax.sharding.NamedSharding(mesh, sweep.LANES)
-    seeds = np.arange(8, dtype=np.uint32)
-    knobs, _ = sweep.grid(CONFIG, seeds.tolist(), recon_scale=(1.0,))
-    knobs, state = jax.device_put((knobs, train.init_lanes(CONFIG, seeds)), lanes)
+    rows = np.arange(lanes) % len(SEEDS)
+    many = jax.tree.map(lambda leaf: leaf[rows], (GRID, sweep.init(CONFIG, SEEDS)))
+    sharding = jax.sharding.NamedSharding(mesh, sweep.LANES)
+    knobs, state = jax.device_put(many, sharding)
+    state = state._replace(key=jax.random.wrap_key_data(state.key))
     images = sweep.replicate(mesh, IMAGES)
-    program = train.epoch_lanes.lower(CONFIG, knobs, state, images, 1, mesh).compile().as_text()
-    assert program is not None
-    kinds = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
-    return {kind: program.count(f" {kind}(") + program.count(f" {kind}-start(") for kind in kinds}
+    program = train.epoch_lanes.lower(CONFIG, knobs, state, images, EPOCHS, mesh).compile()
+    text = program.as_text()
+    assert text is not None
+    return {kind: text.count(f" {kind}(") + text.count(f" {kind}-start(") for kind in KINDS}
 
 
-if __name__ == "__main__":
+def refused() -> str:
+    """What is said of a batch that its devices cannot share."""
+    images = sweep.replicate(sweep.mesh(8), IMAGES)
+    try:
+        next(sweep.fit(replace(CONFIG, batch_size=12), GRID, sweep.init(CONFIG, SEEDS), images, 1))
+    except LabError as error:
+        return str(error)
+    return "nothing"
+
+
+def eight() -> None:
     found = {
         "devices": jax.device_count(),
         "trained": {"lanes": trained(1, 5), "both": trained(2, None), "batch": trained(8, None)},
-        "collectives": {"lanes": collectives(1), "both": collectives(2)},
+        "collectives": {"lanes": collectives(1, 8), "both": collectives(2, 12)},
+        "refused": refused(),
     }
     print(json.dumps(found))
+
+
+def two(port: str, process: str, refused: str, shared: str) -> None:
+    """A study whose folder holds results already, and one that continues what another began; of
+    the first the exit status is said on stderr."""
+    from tests import tiny
+
+    hosts.connect = functools.cache(hosts.connect)  # a process can join the others only once
+    cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
+    cluster += ["--process-id", process]
+    try:
+        tiny.run("recon_scale", Path(refused), *cluster)
+    except SystemExit as end:
+        print(f"refused: {end.code}", file=sys.stderr)
+    tiny.run("recon_scale", Path(shared), "--epochs", "3", "--resume", *cluster)
+
+
+if __name__ == "__main__":
+    {"eight": eight, "two": two}[sys.argv[1]](*sys.argv[2:])

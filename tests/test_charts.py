@@ -1,26 +1,16 @@
-"""vaejax.charts: what is drawn is what was given, thinned as it says."""
-
-from pathlib import Path
+"""vaejax.show.charts: heat maps are thinned as they say, dots lie in the row of their name."""
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection, QuadMesh
-from matplotlib.colors import to_rgba
-from PIL import Image
+from matplotlib.collections import QuadMesh
 
-from vaejax import charts, figures
-from vaejax.charts import Cloud
+from vaejax import show
+from vaejax.show import Dots, charts
 
 RNG = np.random.default_rng(0)
 SHORT = RNG.random((20, 3))
 LONG = RNG.random((4000, 32)).astype(np.float32)
-CLOUDS = {
-    "collapsed": Cloud(RNG.normal(size=(4, 50, 2)), np.zeros((4, 2))),
-    "healthy": Cloud(
-        np.eye(4)[:, None, :2] + 0.1 * RNG.normal(size=(4, 50, 2)), np.eye(4)[:, :2].copy()
-    ),
-}
 
 
 def mesh_of(axes: Axes) -> QuadMesh:
@@ -31,10 +21,6 @@ def mesh_of(axes: Axes) -> QuadMesh:
 
 def colours_of(mesh: QuadMesh) -> np.ma.MaskedArray:
     return np.ma.masked_invalid(np.ma.asarray(mesh.get_array()))
-
-
-def points_of(axes: Axes) -> list[PathCollection]:
-    return [part for part in axes.collections if isinstance(part, PathCollection)]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 20, 40])
@@ -61,7 +47,7 @@ def test_many_steps_are_means_over_columns_that_leave_none_out(steps: int) -> No
 
 def test_heat_maps_have_a_row_for_each_unit_and_one_scale_of_colours() -> None:
     long = 5 * LONG[:, :7]
-    figure = charts.heatmaps({"a": SHORT, "b": long}, "KL, nats", "title", 0.01)
+    figure = show.heatmaps({"a": SHORT, "b": long}, "KL, nats", "title", 0.01)
     *panels, bar = figure.axes
     assert [axes.get_title(loc="left") for axes in panels] == ["a", "b"]
     largest = max(charts.thin(values).values.max() for values in (SHORT, long))
@@ -82,63 +68,24 @@ def test_heat_maps_have_a_row_for_each_unit_and_one_scale_of_colours() -> None:
 @pytest.mark.parametrize("value", [0.0, 1e-9, np.nan])
 def test_values_below_the_lowest_have_its_colour_and_nan_has_none(value: float) -> None:
     values = np.full((5, 2), value)
-    mesh = mesh_of(charts.heatmaps({"a": values}, "KL, nats", "title", 1e-4).axes[0])
+    mesh = mesh_of(show.heatmaps({"a": values}, "KL, nats", "title", 1e-4).axes[0])
     assert mesh.get_clim() == (1e-4, 1e-3)
     np.testing.assert_array_equal(colours_of(mesh).filled(-1), -1 if np.isnan(value) else 1e-4)
 
 
-def test_clouds_show_every_code_one_of_each_image_and_the_means() -> None:
-    figure = charts.clouds(CLOUDS, "title")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(CLOUDS)
-    want = np.array([to_rgba(colour) for colour in figures.COLOURS[:4]])
-    for axes, cloud in zip(figure.axes, CLOUDS.values(), strict=True):
-        dots, once, means = points_of(axes)
-        colours = np.asarray(dots.get_facecolor())[:, :3]
-        for image in range(4):
-            own = np.all(colours == want[image, :3], axis=1)
-            np.testing.assert_array_equal(np.asarray(dots.get_offsets())[own], cloud.codes[image])
-        np.testing.assert_array_equal(colours[-4:], want[:, :3])  # no image's dots on top
-        np.testing.assert_array_equal(once.get_offsets(), cloud.codes[:, 0])
-        np.testing.assert_array_equal(means.get_offsets(), cloud.means)
-        for part in (once, means):
-            np.testing.assert_array_equal(part.get_facecolor(), want)
-            np.testing.assert_array_equal(part.get_edgecolor(), [to_rgba("black")])
-        assert means.get_zorder() > once.get_zorder() > axes.lines[-1].get_zorder()
-        *rings, joined = axes.lines
-        radii = [np.linalg.norm(line.get_xydata(), axis=1) for line in rings]
-        np.testing.assert_allclose(radii, np.repeat([[1], [2], [3]], 200, 1))
-        np.testing.assert_array_equal(joined.get_xydata(), cloud.codes[:, 0])
-
-
-def test_crosses_on_one_spot_all_show() -> None:
-    crosses = points_of(charts.clouds(CLOUDS, "title").axes[0])[2]
-    assert (np.diff(crosses.get_sizes()) < 0).all()  # the later ones lie on top
-
-
-def test_clouds_are_on_one_scale_that_holds_every_code() -> None:
-    wide = CLOUDS["healthy"]._replace(means=5 * np.eye(4)[:, :2])
-    figure = charts.clouds(CLOUDS | {"wide": wide}, "title")
-    limits = {(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}
-    assert limits == {((-5.25, 5.25), (-5.25, 5.25))}
-    assert {axes.get_aspect() for axes in figure.axes} == {1.0}
-    narrow = charts.clouds({"healthy": CLOUDS["healthy"]}, "title").axes[0]
-    np.testing.assert_allclose(narrow.get_xlim(), (-3.15, 3.15))  # the circles, at least
-
-
-def test_the_legend_of_clouds_is_said_once() -> None:
-    figure = charts.clouds(CLOUDS, "title")
-    assert [axes.get_legend() for axes in figure.axes] == [None, None]
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == list(charts.LEGEND)
-
-
-@pytest.mark.parametrize("panels", [1, 2, 4])
-def test_every_chart_becomes_a_png_of_the_given_title(tmp_path: Path, panels: int) -> None:
-    names = "abcd"[:panels]
-    for figure in (
-        charts.heatmaps(dict.fromkeys(names, LONG), "KL, nats", "title", 1e-3),
-        charts.clouds(dict.fromkeys(names, CLOUDS["healthy"]), "title"),
-    ):
-        assert figure.get_suptitle() == "title"
-        with Image.open(figures.save(figure, tmp_path / "figure.png")) as image:
-            assert np.ptp(np.asarray(image.convert("L"))) > 200  # ink on paper
+def test_dots_are_the_values_from_top_to_bottom() -> None:
+    values = {"one": [3.0, 1.0], "two": [2.0], "none": []}
+    panels = [Dots("first", values, ("floor", 0.5)), Dots("second", values)]
+    figure = show.dots(panels, "title")
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["first", "second"]
+    assert [text.get_text() for text in first.get_yticklabels()] == list(values)
+    assert {text.get_text() for text in second.get_yticklabels()} == {""}
+    for axes, lines in ((first, 4), (second, 3)):
+        low, high = axes.get_ylim()
+        assert low > high  # the first name is on top
+        assert len(axes.lines) == lines
+        for row, (line, of_name) in enumerate(zip(axes.lines, values.values(), strict=False)):
+            np.testing.assert_array_equal(line.get_xdata(), of_name)
+            np.testing.assert_array_equal(line.get_ydata(), [row] * len(of_name))
+    np.testing.assert_array_equal(first.lines[3].get_xdata(), 0.5)

@@ -1,106 +1,221 @@
+"""vaejax.store.checkpoint: a run comes back bit for bit, and a save that fails harms nothing."""
+
 import json
+import os
 import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from vaejax import checkpoint, sweep, train
-from vaejax.config import Config, Run, knobs, stack
+from vaejax import sweep, train
+from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
+from vaejax.run import Run
+from vaejax.store import checkpoint
+from vaejax.store.checkpoint import Trained
 
-CONFIG = Config(image_shape=(2, 3, 1), latent_size=2, batch_size=16)
-IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), dtype=np.uint8)
+CONFIG = Config(
+    image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
+)
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), dtype=np.uint8)  # 4 steps an epoch
+FILES = {"objective": 4 * 2, "error": 4 * 2, "kl": 4 * 2 * 2}
+"""The bytes that a step of two lanes takes in each file of the trace."""
 
 
-def make_run(**changes):
+def make_run(**changes) -> Run:
     fields = {
         "name": "z2", "dataset": "digits", "split": "train", "config": CONFIG,
         "knobs": stack([knobs(CONFIG), knobs(CONFIG, recon_scale=3.0)]), "seeds": (0, 1),
+        "labels": {"depth": (1, 2)},
     }  # fmt: skip
     return Run(**(fields | changes))
 
 
-def advance(run, saved, epochs):
-    mesh = sweep.mesh()
-    images = sweep.replicate(mesh, IMAGES)
-    for collect, trace in sweep.fit(mesh, run.config, run.knobs, saved.state, images, epochs):
-        saved = saved.extended(collect(), trace)
-    return saved
+def joined(*traces: train.Trace) -> train.Trace:
+    return jax.tree.map(lambda *parts: np.concatenate(parts, 1), *traces)
 
 
-def bits(saved):
-    leaves = jax.tree.leaves(saved)
-    assert all(isinstance(leaf, np.ndarray) for leaf in leaves)
-    return leaves
+class Advanced(NamedTuple):
+    """A run after some more epochs."""
+
+    whole: Trained
+    new: train.Trace
+    """The terms of these epochs alone."""
+
+    def save(self, folder: Path) -> None:
+        checkpoint.save(folder, self.whole.state, self.new, self.whole.step)
+
+
+def advance(trained: Trained, epochs: int) -> Advanced:
+    run, images = trained.run, sweep.replicate(sweep.mesh(), IMAGES)
+    results = list(sweep.fit(run.config, run.knobs, trained.state, images, epochs))
+    new = joined(*(trace for _, trace in results))
+    state = sweep.collect(results[-1][0])
+    return Advanced(Trained(run, state, joined(trained.trace, new)), new)
+
+
+@pytest.fixture(scope="module")
+def two() -> Advanced:
+    """A run after two epochs."""
+    return advance(checkpoint.start(make_run()), 2)
+
+
+@pytest.fixture(scope="module")
+def five() -> Advanced:
+    """The same run after five epochs without a stop."""
+    return advance(checkpoint.start(make_run()), 5)
 
 
 @pytest.fixture
-def stored(tmp_path):
-    run = make_run()
-    checkpoint.create(tmp_path, run)
-    saved = advance(run, checkpoint.start(run), 2)
-    checkpoint.save(tmp_path, saved)
-    return tmp_path, run, saved
+def folder(two: Advanced, tmp_path: Path) -> Path:
+    """The folder of the run, saved after two epochs."""
+    checkpoint.create(tmp_path, two.whole.run)
+    two.save(tmp_path)
+    return tmp_path
 
 
-def test_what_is_restored_is_what_was_saved(stored):
-    folder, run, saved = stored
-    restored_run, restored = checkpoint.restore(folder)
-    assert restored_run.to_json() == run.to_json()
-    assert restored.step == 8
-    for got, want in zip(bits(restored), bits(saved), strict=True):
-        assert got.dtype == want.dtype
-        np.testing.assert_array_equal(got, want)
+def assert_same(got: Trained, want: Trained) -> None:
+    assert got.run.to_json() == want.run.to_json()
+    assert got.step == want.step
+    for left, right in zip(jax.tree.leaves(got[1:]), jax.tree.leaves(want[1:]), strict=True):
+        assert isinstance(left, np.ndarray)
+        np.testing.assert_array_equal(left, right, strict=True)
 
 
-def test_two_epochs_restore_and_three_are_five_bit_for_bit(stored):
-    folder, run, _ = stored
-    resumed = advance(run, checkpoint.restore(folder)[1], 3)
-    whole = advance(run, checkpoint.start(run), 5)
-    for got, want in zip(bits(resumed), bits(whole), strict=True):
-        np.testing.assert_array_equal(got, want)
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_only_the_newest_checkpoint_is_kept(stored):
-    folder, run, saved = stored
-    checkpoint.save(folder, advance(run, saved, 1))
-    assert checkpoint.latest(folder) == 12
-    assert sorted(path.name for path in folder.iterdir()) == ["12", "config.json"]
+def sizes(folder: Path) -> dict[str, int]:
+    return {path.stem: path.stat().st_size for path in (folder / "trace").iterdir()}
 
 
-def test_a_save_that_fails_leaves_the_checkpoint_before(stored, monkeypatch):
-    folder, run, saved = stored
+def rows(steps: int) -> dict[str, int]:
+    """The sizes of files that hold so many steps."""
+    return {term: steps * row for term, row in FILES.items()}
 
-    def full(*_, **__):
+
+def fail_to_save_the_state(patch: pytest.MonkeyPatch) -> None:
+    def full(*_, **__) -> None:
         raise OSError(28, "No space left on device")
 
+    patch.setattr(ocp.CheckpointManager, "save", full)
+
+
+def test_what_is_restored_is_what_was_saved(two: Advanced, folder: Path) -> None:
+    restored = checkpoint.restore(folder)
+    assert restored.step == 8
+    assert restored.run.labels == {"depth": (1, 2)}
+    assert_same(restored, two.whole)
+
+
+def test_two_epochs_restore_and_three_are_five_bit_for_bit(five: Advanced, folder: Path) -> None:
+    resumed = advance(checkpoint.restore(folder), 3)
+    assert_same(resumed.whole, five.whole)
+    resumed.save(folder)
+    assert_same(checkpoint.restore(folder), five.whole)
+
+
+def test_only_the_newest_checkpoint_is_kept(two: Advanced, folder: Path) -> None:
+    advance(two.whole, 1).save(folder)
+    assert checkpoint.latest(folder) == 12
+    assert names(folder) == ["12", "config.json", "trace"]
+
+
+def test_a_restored_trace_stays_on_disk_until_it_is_asked_for(folder: Path) -> None:
+    trace = checkpoint.restore(folder).trace
+    assert all(isinstance(values, np.memmap) for values in trace)
+    assert not any(np.asarray(values).flags.writeable for values in trace)
+
+
+def test_a_save_writes_what_is_new_and_no_step_of_before(two: Advanced, folder: Path) -> None:
+    assert sizes(folder) == rows(8)
+    path = folder / "trace" / "objective.f32"
+    written = path.read_bytes()
+    mark = b"\xff" * 8
+    with path.open("r+b") as file:
+        file.write(mark)  # would be gone if the first step were written again
+    later = advance(two.whole, 1)
+    later.save(folder)
+    assert sizes(folder) == rows(12)
+    new = np.ascontiguousarray(later.new.objective.T).tobytes()
+    assert path.read_bytes() == mark + written[8:] + new
+
+
+def test_the_checkpoint_of_a_state_does_not_grow_with_the_trace(
+    two: Advanced, folder: Path
+) -> None:
+    def size(step: int) -> int:
+        return sum(path.stat().st_size for path in (folder / str(step)).rglob("*"))
+
+    before = size(8)
+    long = jax.tree.map(lambda terms: np.repeat(terms, 10_000, 1), two.new)
+    checkpoint.save(folder, two.whole.state, long, 80_008)
+    assert sizes(folder) == rows(80_008)
+    assert size(80_008) < before + 2000
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before(
+    two: Advanced, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(ocp.CheckpointManager, "save", full)
+        fail_to_save_the_state(patch)
         with pytest.raises(LabError, match=r"Cannot write a checkpoint.*No space left.*--resume"):
-            checkpoint.save(folder, advance(run, saved, 1))
-    assert checkpoint.restore(folder)[1].step == 8
+            advance(two.whole, 1).save(folder)
+    assert_same(checkpoint.restore(folder), two.whole)
 
 
-def test_a_disk_too_full_is_told_before_anything_is_written(stored, monkeypatch):
-    folder, run, saved = stored
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_steps_of_a_killed_save_are_written_over_by_the_next_one(
+    two: Advanced, folder: Path, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the trace and the state: the files hold steps beyond the checkpoint."""
+    with monkeypatch.context() as patch:
+        fail_to_save_the_state(patch)
+        killed = advance(two.whole, 2)
+        stale = killed.new._replace(objective=np.full_like(killed.new.objective, 7.0))
+        with pytest.raises(LabError):
+            checkpoint.save(folder, killed.whole.state, stale, 16)
+    assert sizes(folder) == rows(16)
+    resumed = advance(checkpoint.restore(folder), epochs)
+    resumed.save(folder)
+    assert sizes(folder) == rows(8 + 4 * epochs)
+    assert_same(checkpoint.restore(folder), advance(two.whole, epochs).whole)
+
+
+def test_a_disk_too_full_is_told_before_anything_is_written(
+    two: Advanced, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(folder)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(LabError, match=r"it takes 1\.\d MiB, 0\.0 MiB are free\. Free some space"):
-        checkpoint.save(folder, advance(run, saved, 1))
-    assert sorted(path.name for path in folder.iterdir()) == ["8", "config.json"]
+        advance(two.whole, 1).save(folder)
+    assert names(folder) == ["8", "config.json", "trace"]
+    assert sizes(folder) == rows(8)
 
 
-def test_another_run_in_the_folder_is_refused_with_what_differs(stored):
-    folder, _, _ = stored
+def test_another_run_in_the_folder_is_refused_with_what_differs(folder: Path) -> None:
     other = make_run(config=Config(image_shape=(2, 3, 1), latent_size=3, batch_size=16))
     with pytest.raises(LabError, match=r"config\.latent_size is 2, asked is 3"):
         checkpoint.create(folder, other)
 
 
-def test_a_damaged_checkpoint_is_one_clear_error(stored):
-    folder, _, _ = stored
+def test_labels_do_not_make_another_run_of_it(folder: Path) -> None:
+    checkpoint.create(folder, make_run(labels={"start": ("random", "trained")}))
+    assert checkpoint.read_run(folder).labels == {"depth": (1, 2)}
+
+
+def test_a_run_that_never_reached_a_checkpoint_gives_way(tmp_path: Path) -> None:
+    checkpoint.create(tmp_path, make_run())
+    checkpoint.create(tmp_path, make_run(seeds=(2, 3)))
+    assert checkpoint.read_run(tmp_path).seeds == (2, 3)
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(folder: Path) -> None:
     for path in (folder / "8").rglob("*"):
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(b"damaged" * 20)
@@ -108,7 +223,31 @@ def test_a_damaged_checkpoint_is_one_clear_error(stored):
         checkpoint.restore(folder)
 
 
-def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path):
+@pytest.mark.parametrize("term", FILES)
+@pytest.mark.parametrize("lost", [1, None])
+def test_a_trace_that_lacks_steps_is_one_clear_error(
+    folder: Path, term: str, lost: int | None
+) -> None:
+    path = folder / "trace" / f"{term}.f32"
+    if lost is None:
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size - lost)
+    with pytest.raises(LabError, match=r"The checkpoint in .*8 is damaged.*train again"):
+        checkpoint.restore(folder)
+
+
+@pytest.mark.parametrize("term", FILES)
+def test_a_trace_that_lacks_steps_is_never_continued(
+    two: Advanced, folder: Path, term: str
+) -> None:
+    os.truncate(folder / "trace" / f"{term}.f32", 1)
+    with pytest.raises(LabError, match=r"The checkpoint in .*8 is damaged.*train again"):
+        advance(two.whole, 1).save(folder)
+    assert names(folder) == ["8", "config.json", "trace"]
+
+
+def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"holds no config\.json"):
         checkpoint.restore(tmp_path)
     checkpoint.create(tmp_path, make_run())
@@ -120,14 +259,83 @@ def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path):
         checkpoint.restore(tmp_path)
 
 
-def test_the_trace_holds_the_terms_of_every_step_from_the_first(stored):
-    _, run, saved = stored
-    assert saved.trace.objective.shape == (2, 8)
+def test_the_trace_holds_the_terms_of_every_step_from_the_first(two: Advanced) -> None:
+    run, _, trace = two.whole
+    assert trace.objective.shape == (2, 8)
     scale = np.asarray(run.knobs.recon_scale)[:, None]
-    total = scale * saved.trace.error + saved.trace.kl.sum(-1)
-    np.testing.assert_allclose(saved.trace.objective, total, rtol=1e-5)
-    first = train.init(CONFIG, jax.numpy.uint32(0))
-    order = train.epoch_order(CONFIG, first, len(IMAGES))
+    total = scale * trace.error + trace.kl.sum(-1)
+    np.testing.assert_allclose(trace.objective, total, rtol=1e-5)
+    fresh = sweep.init(CONFIG, run.seeds)
+    first = jax.tree.map(lambda leaf: leaf[0], fresh)
+    first = first._replace(key=jax.random.wrap_key_data(first.key))
+    order = jax.jit(train.epoch_order, static_argnums=(0, 2))(CONFIG, first, len(IMAGES))
     one = jax.tree.map(lambda knob: knob[0], run.knobs)
-    _, alone = train.step(CONFIG, one, first, IMAGES[order[0]])
-    np.testing.assert_allclose(saved.trace.objective[0, 0], alone.objective, rtol=1e-5)
+    batch = jax.numpy.asarray(IMAGES[np.asarray(order)[0]])
+    _, alone = train.step(CONFIG, one, first, batch)
+    np.testing.assert_allclose(trace.objective[0, 0], alone.objective, rtol=1e-5)
+
+
+def test_one_lane_is_a_run_of_its_own(two: Advanced) -> None:
+    alone = checkpoint.one_lane(two.whole, 1)
+    assert alone.run.lanes == two.whole.run.lanes[1:]
+    assert alone.run.labels == {"depth": (2,)}
+    assert alone.step == 8
+    for got, want in zip(jax.tree.leaves(alone[1:]), jax.tree.leaves(two.whole[1:]), strict=True):
+        np.testing.assert_array_equal(got, want[1:], strict=True)
+
+
+class Saved(NamedTuple):
+    """What older versions saved as one item of orbax."""
+
+    state: Any
+    trace: Any
+
+
+@pytest.fixture
+def older(two: Advanced, tmp_path: Path) -> Path:
+    """The folder of the run as an older version left it: the trace is in the checkpoint, and there
+    are no labels."""
+    fields = two.whole.run.to_json()
+    del fields["labels"]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with ocp.CheckpointManager(tmp_path.resolve()) as manager:
+        saved = Saved(two.whole.state, two.whole.trace)
+        manager.save(8, args=ocp.args.StandardSave(saved))
+    assert names(tmp_path) == ["8", "config.json"]
+    return tmp_path
+
+
+def without_labels(trained: Trained) -> Trained:
+    return trained._replace(run=make_run(labels={}))
+
+
+def test_a_checkpoint_of_an_older_version_is_restored_to_the_same_bits(
+    two: Advanced, older: Path
+) -> None:
+    assert_same(checkpoint.restore(older), without_labels(two.whole))
+
+
+def test_a_run_of_an_older_version_is_continued_with_its_trace_in_files(
+    two: Advanced, five: Advanced, older: Path
+) -> None:
+    checkpoint.create(older, two.whole.run)  # the labels that it has now do not matter
+    advance(checkpoint.restore(older), 3).save(older)
+    assert names(older) == ["20", "config.json", "trace"]
+    assert sizes(older) == rows(20)
+    assert_same(checkpoint.restore(older), without_labels(five.whole))
+
+
+@pytest.mark.parametrize("lost", [None, *FILES])
+def test_a_killed_save_leaves_the_checkpoint_of_an_older_version(
+    two: Advanced, five: Advanced, older: Path, lost: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when all files of the trace were there but one, or all of them."""
+    with monkeypatch.context() as patch:
+        fail_to_save_the_state(patch)
+        with pytest.raises(LabError):
+            advance(two.whole, 1).save(older)
+    if lost:
+        (older / "trace" / f"{lost}.f32").unlink()
+    assert_same(checkpoint.restore(older), without_labels(two.whole))
+    advance(checkpoint.restore(older), 3).save(older)
+    assert_same(checkpoint.restore(older), without_labels(five.whole))

@@ -1,4 +1,8 @@
-"""vaejax.collapse: channels of known information, linear models, and where the verdict turns."""
+"""measure.collapse: channels of known information, linear models, and where the verdict turns.
+
+What costs here is compiling: models are measured two at a time, on 300 images, so that tests share
+their programs.
+"""
 
 import json
 import math
@@ -12,12 +16,20 @@ import numpy as np
 import pytest
 import scipy.special
 
-from vaejax import collapse, diagnostics, loss, model, records
-from vaejax.collapse import judge, measure, mutual_information, pairs
+from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
+from vaejax.measure import activity, information
+from vaejax.measure.batched import lane_of, over_lanes
+from vaejax.measure.collapse import collapse_figures, judge_collapse
+from vaejax.measure.elbo import evaluate, summary
+from vaejax.measure.information import mutual_information
+from vaejax.measure.pairing import pairs, partners
+from vaejax.store import records
 
-CONFIG = Config(image_shape=(2, 2, 1), latent_size=3, encoder_widths=(5,), decoder_widths=(5,))
+CONFIG = Config(image_shape=(3, 2, 1), latent_size=4, encoder_widths=(5,), decoder_widths=(5,))
+AE = replace(CONFIG, model="ae")
+SIGNED_AE = replace(AE, likelihood="gaussian", output="tanh", pixel_range="signed")
 LINEAR = Config(
     image_shape=(2, 2, 1),
     latent_size=4,
@@ -26,16 +38,19 @@ LINEAR = Config(
     likelihood="gaussian",
     output="linear",
 )
+BITS = replace(LINEAR, likelihood="bernoulli", output="sigmoid", binarize=True)
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
-IMAGES = RNG.integers(0, 256, (300, 4), np.uint8)
+N = 300  # images
+IMAGES = RNG.integers(0, 256, (N, 6), np.uint8)
+FOUR = IMAGES[:, :4]  # pixels, of images for LINEAR and BITS
 IDENTITY, NOTHING = np.eye(4), np.zeros((4, 4))
 MANY = 18_000  # images, where pairs are drawn often
 SE = 5  # standard errors that a Monte Carlo estimate may be off: 6e-7 of all keys are further
 
 
 def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
-    layer = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}
+    layer = {"kernel": np.asarray(kernel, np.float32), "bias": np.asarray(bias, np.float32)}
     return {"params": {"Dense_0": layer}}
 
 
@@ -49,27 +64,30 @@ def linear(encode: np.ndarray, sigma: float, decode: np.ndarray) -> model.Params
 def random_params(config: Config, seed: int = 0) -> model.Params:
     leaves, tree = jax.tree.flatten(jax.eval_shape(partial(model.init, config), KEY))
     rng = np.random.default_rng(seed)
-    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
+    drawn = [rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
     return jax.tree.unflatten(tree, drawn)
 
 
-def stacked(*lanes: model.Params) -> model.Params:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *lanes)
+def stacked(*lanes: Any) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
 
 
-def measured(config: Config, params: model.Params, images: np.ndarray = IMAGES) -> dict[str, Any]:
-    """The figures of a single model."""
-    return diagnostics.lane_of(measure(config, stacked(params), images, KEY), 0)
+def measured(config: Config, images: np.ndarray, *models: model.Params) -> list[dict[str, Any]]:
+    """The figures of each model."""
+    figures = collapse_figures(config, stacked(*models), images, KEY)
+    return [lane_of(figures, lane) for lane in range(len(models))]
 
 
 @cache
-def jitted_pairs(config: Config) -> Any:
-    return jax.jit(partial(pairs, config))
+def compiled(function: Any, config: Config, **static: int) -> Any:
+    """The function of (params, images, key), for one model: compiled once for all tests."""
+    return jax.jit(partial(function, config, **static))
 
 
-def compiled_pairs(config: Config, params: model.Params, images: np.ndarray) -> Any:
-    """In float64, on the host."""
-    return jax.tree.map(np.float64, jitted_pairs(config)(params, images, KEY))
+def many_pairs(params: model.Params, images: np.ndarray) -> Any:
+    """Pairs of a linear model, of few images repeated; in float64, on the host."""
+    repeated = np.tile(images, (MANY // len(images), 1))
+    return jax.tree.map(np.float64, compiled(pairs, LINEAR)(params, repeated, KEY))
 
 
 def assert_mean(draws: np.ndarray, exact: float) -> None:
@@ -96,7 +114,7 @@ def direct(mean: Any, logvar: Any, code: Any) -> float:
 
 @pytest.mark.parametrize(
     ("n", "latent", "sigma"),
-    [(2, 1, 1.0), (5, 3, 0.3), (127, 2, 0.3), (128, 2, 0.3), (129, 10, 1.0), (300, 2, 1e-3)],
+    [(2, 1, 1.0), (5, 3, 0.3), (127, 2, 0.3), (128, 2, 0.3), (129, 10, 1.0), (N, 4, 1e-3)],
 )
 def test_information_is_that_of_a_direct_computation(n: int, latent: int, sigma: float) -> None:
     """Below, at and above one chunk of 128, with a remainder and without."""
@@ -117,25 +135,28 @@ def test_narrow_posteriors_are_not_rounded_away() -> None:
 
 
 def test_chunks_do_not_matter(monkeypatch) -> None:
-    channel = posterior(300, 2, 0.3)
+    channel = posterior(N, 4, 0.3)
     whole = mutual_information(*channel)
-    monkeypatch.setattr(collapse, "CHUNK", 7)
+    monkeypatch.setattr(information, "CHUNK", 7)
     function: Any = mutual_information
     chunked = function.__wrapped__(*channel)  # traced anew
     np.testing.assert_allclose(chunked, whole, rtol=1e-6)
 
 
 def test_lanes_have_the_information_of_single_models() -> None:
-    lanes = [posterior(140, 2, sigma) for sigma in (0.1, 0.5, 2.0)]
+    lanes = [posterior(N, 4, sigma) for sigma in (0.1, 0.5, 2.0)]
     alone = [mutual_information(*lane) for lane in lanes]
     together = mutual_information(*(jnp.stack(rows) for rows in zip(*lanes, strict=True)))
     np.testing.assert_allclose(together, alone, rtol=1e-5)
     assert together[0] > together[1] > together[2]
 
 
-@pytest.mark.parametrize("ratios", [[0.5], [3.0], [1.0, 3.0], [0.2, 1.0, 2.0]])
+@pytest.mark.parametrize(
+    "ratios", [[0.5, 0.0, 0.0], [3.0, 0.0, 0.0], [1.0, 3.0, 0.0], [0.2, 1.0, 2.0]]
+)
 def test_a_gaussian_channel_has_its_closed_form(ratios: list[float]) -> None:
-    """`1/2 log(1 + signal variance / noise variance)`, and units add up."""
+    """`1/2 log(1 + signal variance / noise variance)`, and units add up; one without a signal adds
+    nothing."""
     n, sigma = 5000, 0.5
     rng = np.random.default_rng(len(ratios))
     deviation = sigma * np.sqrt(ratios)
@@ -150,14 +171,15 @@ def test_a_gaussian_channel_has_its_closed_form(ratios: list[float]) -> None:
 
 
 def test_two_images_in_equal_parts_are_one_bit() -> None:
-    mean = jnp.where(jnp.arange(1000)[:, None] < 500, -5.0, 5.0) * jnp.ones(3)
-    code = mean + 0.1 * jax.random.normal(KEY, mean.shape)
-    got = mutual_information(mean, jnp.full_like(mean, 2 * math.log(0.1)), code)
+    mean = np.where(np.arange(N)[:, None] < N / 2, -5.0, 5.0) * np.ones(4)
+    code = mean + 0.1 * np.random.default_rng(0).normal(size=mean.shape)
+    channel = (mean, np.full_like(mean, 2 * math.log(0.1)), code)
+    got = mutual_information(*(jnp.asarray(rows, jnp.float32) for rows in channel))
     np.testing.assert_allclose(got, math.log(2), rtol=1e-5)
 
 
 def test_a_posterior_that_is_the_same_for_all_images_says_nothing() -> None:
-    mean, logvar, code = posterior(777, 5, 0.3)
+    mean, logvar, code = posterior(N, 4, 0.3)
     got = mutual_information(mean * 0 + 2, logvar * 0 - 1, code)
     np.testing.assert_allclose(got, 0, atol=1e-6)
 
@@ -165,91 +187,80 @@ def test_a_posterior_that_is_the_same_for_all_images_says_nothing() -> None:
 @pytest.mark.parametrize("sigma", [1e-12, 1e-4, 0.1, 1.0, 10.0])
 def test_information_lies_between_0_and_both_bounds(sigma: float) -> None:
     """`log n`, and the KL to any prior; from 0 up to the noise of the estimate."""
-    mean, logvar, code = posterior(300, 2, sigma)
+    mean, logvar, code = posterior(N, 4, sigma)
     got = mutual_information(mean, logvar, code)
-    assert -0.1 < got <= math.log(300) * (1 + 1e-6)
+    assert -0.1 < got <= math.log(N) * (1 + 1e-6)
     assert got < loss.kl_divergence(mean, logvar).sum(-1).mean() + 0.1
     if sigma < 1e-3:
-        np.testing.assert_allclose(got, math.log(300), rtol=1e-5)
+        np.testing.assert_allclose(got, math.log(N), rtol=1e-5)
+
+
+def circle(key: Any, n: int) -> np.ndarray:
+    return np.asarray(jax.jit(partners, static_argnums=1)(key, n))
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 1001])
 def test_partners_are_one_circle_through_all_images(n: int) -> None:
     """So nobody is its own partner, and each is the partner of one."""
-    got = np.asarray(collapse.partners(KEY, n))
+    got = circle(KEY, n)
     image, seen = 0, set()
     for _ in range(n):
         image = got[image]
         seen.add(int(image))
     assert seen == set(range(n))
     if n > 3:
-        assert not np.array_equal(got, collapse.partners(jax.random.key(1), n))
+        assert not np.array_equal(got, circle(jax.random.key(1), n))
 
 
-SIGNED = replace(CONFIG, likelihood="gaussian", output="tanh", pixel_range="signed")
-
-
-@pytest.mark.parametrize(
-    "config",
-    [replace(CONFIG, model="ae"), replace(SIGNED, model="ae"), CONFIG],
-    ids=["ae", "signed", "vae"],
-)
-def test_pairs_are_those_of_a_plain_loop(config: Config, monkeypatch) -> None:
-    """With a known partner, one pair at a time; codes are means: of an AE, or by a tiny noise."""
-    images, partner = IMAGES[:11], np.roll(np.arange(11), -4)
-    monkeypatch.setattr(collapse, "partners", lambda key, n: jnp.asarray(partner))
+@pytest.mark.parametrize("config", [AE, SIGNED_AE, CONFIG], ids=["ae", "signed", "vae"])
+def test_pairs_are_those_of_a_plain_loop(config: Config) -> None:
+    """One pair at a time, with the partner that the key gives an image; codes are means: of an AE,
+    or by a tiny noise."""
+    partner = circle(jax.random.split(KEY)[0], N)
     params = random_params(config)
     if config.model == "vae":
         last = params["encoder"]["params"]["Dense_1"]
-        last["kernel"] = last["kernel"].at[:, 3:].set(0)
-        last["bias"] = last["bias"].at[3:].set(-40)
-    got = pairs(config, params, images, KEY, batch_size=4)
-    unit = images / 255
-    x = jnp.asarray(unit * 2 - 1 if config.pixel_range == "signed" else unit, jnp.float32)
-    for index, other in enumerate(partner):
-        means = [model.encode(config, params, x[row]).mean for row in (index, other)]
+        last["kernel"][:, 4:] = 0
+        last["bias"][4:] = -40
+    got = lane_of(over_lanes(pairs, config)(stacked(params, params), IMAGES, KEY), 0)
+    unit = (IMAGES / 255).astype(np.float32)
+
+    @jax.jit
+    def changes(own: Any, other: Any) -> dict[str, Any]:
+        x, of_other = (2 * row - 1 if config is SIGNED_AE else row for row in (own, other))
+        means = [model.encode(config, params, row).mean for row in (x, of_other)]
         logits = [model.decode(config, params, mean) for mean in means]
-        outputs = [np.asarray(model.images_of(config, params, mean)) for mean in means]
-        recon = [loss.neg_log_likelihood(config, one, x[index], jnp.zeros(())) for one in logits]
-        want = {
+        outputs = [model.images_of(config, params, mean) for mean in means]
+        recon = [loss.neg_log_likelihood(config, one, x, jnp.zeros(())) for one in logits]
+        return {
             "shuffled_gap": recon[1] - recon[0],
-            "input_change": np.square(unit[index] - unit[other]).mean(),
-            "output_change": np.square(outputs[0] - outputs[1]).mean(),
-            "mean_change": np.square(means[0] - means[1]).sum(),
-            "code_change": np.square(means[0] - means[1]).sum(),
+            "input_change": jnp.square(own - other).mean(),
+            "output_change": jnp.square(outputs[0] - outputs[1]).mean(),
+            "mean_change": jnp.square(means[0] - means[1]).sum(),
+            "code_change": jnp.square(means[0] - means[1]).sum(),
         }
-        for name, value in want.items():
+
+    for index in range(11):
+        for name, value in changes(unit[index], unit[partner[index]]).items():
             one = getattr(got, name)[index]
             np.testing.assert_allclose(one, value, rtol=1e-3, atol=1e-5, err_msg=name)
     assert (got.random_change > 0).all()
-    assert {len(change) for change in got} == {11}
+    assert {len(change) for change in got} == {N}
 
 
 def test_no_pair_depends_on_the_batch_size() -> None:
-    config = replace(CONFIG, binarize=True)
-    whole, batched = (
-        pairs(config, random_params(config), IMAGES[:11], KEY, batch_size=size) for size in (99, 4)
-    )
+    """Binarized, so that all noise counts."""
+    params = random_params(BITS)
+    whole = compiled(pairs, BITS)(params, FOUR, KEY)
+    batched = compiled(pairs, BITS, batch_size=7)(params, FOUR, KEY)
     for got, want in zip(batched, whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
-def test_lanes_are_paired_and_measured_like_single_models() -> None:
-    lanes = [random_params(CONFIG, seed) for seed in range(2)]
-    together = measure(CONFIG, stacked(*lanes), IMAGES[:40], KEY)
-    for lane, params in enumerate(lanes):
-        alone = measured(CONFIG, params, IMAGES[:40])
-        assert alone.keys() == together.keys()
-        for name, value in alone.items():
-            got = together[name][lane]
-            np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-5, err_msg=name)
-
-
 def test_shuffled_codes_cost_what_a_linear_decoder_says() -> None:
     """The squared errors of the two means: drawn codes add the same noise to both, on average."""
-    unit, decode = IMAGES[:2] / 255, np.random.default_rng(2).normal(size=(4, 4))
-    images = np.tile(IMAGES[:2], (MANY // 2, 1))
-    got = compiled_pairs(LINEAR, linear(IDENTITY / 2, 0.4, decode), images)
+    unit, decode = FOUR[:2] / 255, np.random.default_rng(2).normal(size=(4, 4))
+    got = many_pairs(linear(IDENTITY / 2, 0.4, decode), FOUR[:2])
     error = np.square(unit[:, None] / 2 @ decode - unit).sum(-1) / 2  # of whose code, of image
     shuffled = got.input_change > 0  # or else the partner is the same picture, another draw
     assert 0.4 < shuffled.mean() < 0.6
@@ -262,129 +273,138 @@ def test_shuffled_codes_cost_what_a_linear_decoder_says() -> None:
 
 
 def test_drawn_codes_are_further_apart_than_means_by_both_their_noises() -> None:
-    images = np.tile(IMAGES, (MANY // 300, 1))
-    got = compiled_pairs(LINEAR, linear(IDENTITY, 0.4, IDENTITY), images)
+    got = many_pairs(linear(IDENTITY, 0.4, IDENTITY), FOUR)
     assert_mean(got.code_change - got.mean_change, 4 * 2 * 0.4**2)
 
 
 def test_binarized_pixels_are_drawn_once_for_code_and_error() -> None:
     """Code and output repeat x, so that only the partner's code costs anything, and always."""
-    config = replace(LINEAR, likelihood="bernoulli", output="sigmoid", binarize=True)
     params = linear(IDENTITY, 1e-6, 20 * IDENTITY)
-    params["decoder"]["params"]["Dense_0"]["bias"] = jnp.full(4, -10.0)
-    grey = np.full((500, 4), 128, np.uint8)
-    got = pairs(config, params, grey, KEY)
+    params["decoder"]["params"]["Dense_0"]["bias"] = np.full(4, -10, np.float32)
+    got = compiled(pairs, BITS)(params, np.full((N, 4), 128, np.uint8), KEY)
     np.testing.assert_allclose(got.shuffled_gap, 10 * got.mean_change, atol=1e-2)  # bits apart
-    assert abs(got.mean_change.mean() - 2) < SE / math.sqrt(500) * 1.5
+    assert abs(got.mean_change.mean() - 2) < SE / math.sqrt(N) * 1.5
     np.testing.assert_array_equal(got.input_change, 0)  # of the images, not of what is drawn
 
 
 def test_two_images_swap_the_codes_that_they_have() -> None:
     """Drawn once: whichever of the two is asked, the same two codes are compared."""
-    config = replace(CONFIG, binarize=True)
-    got = pairs(config, random_params(config), np.full((2, 4), 128, np.uint8), KEY)
+    got = compiled(pairs, BITS)(random_params(BITS), np.full((2, 4), 128, np.uint8), KEY)
     for change in (got.mean_change, got.code_change, got.output_change):
         np.testing.assert_allclose(change[0], change[1], rtol=1e-4)
         assert change[0] > 0
 
 
+IGNORES_INPUT = linear(NOTHING, 1.0, np.random.default_rng(4).normal(size=(4, 4)) / 9)
+IGNORES_CODE = linear(3 * IDENTITY, 0.1, NOTHING)
+REPEATS_INPUT = linear(2 * IDENTITY, 1e-4, IDENTITY / 2)
+SHOWS_CODE = linear(IDENTITY, 1.0, IDENTITY)
+
+
 def test_a_model_that_ignores_its_input_has_collapsed() -> None:
     """Its drawn codes differ all the same: they are noise."""
-    got = measured(
-        LINEAR, linear(NOTHING, 1.0, RNG.normal(size=(4, 4)) / 9), np.tile(IMAGES, (9, 1))
-    )
+    got, _ = measured(LINEAR, FOUR, IGNORES_INPUT, IGNORES_CODE)
     for name in ("mi_nats", "kl_nats", "marginal_kl_nats"):
         np.testing.assert_allclose(got[name], 0, atol=1e-6, err_msg=name)
     for name in ("output_variance_ratio", "mean_distance", "mean_variance_per_unit"):
         np.testing.assert_array_equal(got[name], 0, err_msg=name)
-    np.testing.assert_allclose(got["shuffled_gap_nats"], 0, atol=0.05)
-    np.testing.assert_allclose(got["code_distance"], math.sqrt(2 * 4), rtol=0.05)
-    assert judge(got).verdict == "total"
+    assert judge_collapse(got).verdict == "total"
+    drawn = many_pairs(IGNORES_INPUT, FOUR)
+    error = SE / math.sqrt(N)  # of an average over images, in standard deviations
+    assert abs(got["shuffled_gap_nats"]) < error * drawn.shuffled_gap.std()
+    assert abs(got["code_distance"] ** 2 - 2 * 4) < error * drawn.code_change.std()
+    assert_mean(drawn.shuffled_gap, 0)
+    assert_mean(drawn.code_change, 2 * 4)
+    np.testing.assert_array_equal(drawn.output_change, 0)
 
 
 def test_a_decoder_that_ignores_the_code_is_in_the_evidence_not_in_the_verdict() -> None:
-    got = measured(LINEAR, linear(3 * IDENTITY, 0.1, NOTHING))
+    _, got = measured(LINEAR, FOUR, IGNORES_INPUT, IGNORES_CODE)
     for name in ("output_variance_ratio", "random_output_ratio", "shuffled_gap_nats"):
         np.testing.assert_array_equal(got[name], 0, err_msg=name)
     assert got["mi_nats"] > 3
-    verdict = judge(got)
+    verdict = judge_collapse(got)
     assert verdict.verdict == "healthy"
     assert any("Outputs vary 0 times" in line for line in verdict.evidence)
 
 
 def test_a_model_that_repeats_its_input_says_all_there_is_to_say() -> None:
-    assert len(np.unique(IMAGES, axis=0)) == 300
-    got = measured(LINEAR, linear(2 * IDENTITY, 1e-4, IDENTITY / 2))
-    np.testing.assert_allclose(got["mi_nats"], math.log(300), rtol=1e-5)
-    np.testing.assert_allclose(got["mi_ceiling_nats"], math.log(300), rtol=1e-6)
+    assert len(np.unique(FOUR, axis=0)) == N
+    got, _ = measured(LINEAR, FOUR, REPEATS_INPUT, SHOWS_CODE)
+    np.testing.assert_allclose(got["mi_nats"], math.log(N), rtol=1e-5)
+    np.testing.assert_allclose(got["mi_ceiling_nats"], math.log(N), rtol=1e-6)
     np.testing.assert_allclose(got["output_variance_ratio"], 1, rtol=1e-5)
     np.testing.assert_allclose(got["code_distance"], got["mean_distance"], rtol=1e-3)
-    np.testing.assert_allclose(got["mean_variance_per_unit"], (IMAGES / 255 * 2).var(0), rtol=1e-4)
-    assert judge(got).verdict == "healthy"
+    np.testing.assert_allclose(got["mean_variance_per_unit"], (FOUR / 255 * 2).var(0), rtol=1e-4)
+    assert judge_collapse(got).verdict == "healthy"
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_outputs_of_random_codes_differ_as_a_linear_decoder_says(factor: float) -> None:
     """`(|W mu|^2 averaged over images + |W|^2) / D`, for codes drawn from N(0, I)."""
-    images = np.tile(IMAGES, (MANY // 300, 1))
     decode = factor * np.random.default_rng(1).normal(size=(4, 4))
-    got = compiled_pairs(LINEAR, linear(IDENTITY, 1.0, decode), images)
-    of_images = np.square(IMAGES / 255 @ decode).sum(1).mean()
+    got = many_pairs(linear(IDENTITY, 1.0, decode), FOUR)
+    of_images = np.square(FOUR / 255 @ decode).sum(1).mean()
     assert_mean(got.random_change, (of_images + np.square(decode).sum()) / 4)
 
 
 def test_half_the_change_of_pairs_is_the_variance() -> None:
     """Of the images, and of a decoder that shrinks their pixels unequally."""
-    images, shrink = np.tile(IMAGES, (MANY // 300, 1)), np.array([1.0, 0.5, 0.1, 0.0])
-    got = compiled_pairs(LINEAR, linear(IDENTITY, 1.0, np.diag(shrink)), images)
-    variances = (IMAGES / 255).var(0)
+    shrink = np.array([1.0, 0.5, 0.1, 0.0])
+    got = many_pairs(linear(IDENTITY, 1.0, np.diag(shrink)), FOUR)
+    variances = (FOUR / 255).var(0)
     assert_mean(got.input_change / 2, variances.mean())
     assert_mean(got.output_change / 2, (variances * shrink**2).mean())
 
 
-def test_the_figures_are_those_of_the_evaluation_and_more() -> None:
-    got = measured(CONFIG, random_params(CONFIG))
-    evaluate_key, pairs_key = jax.random.split(KEY)
-    evaluation = diagnostics.evaluate(CONFIG, random_params(CONFIG), IMAGES, evaluate_key)
-    for name, value in diagnostics.summary(evaluation).items():
+def test_the_figures_of_lanes_are_those_of_single_models_and_more() -> None:
+    """Of models that are evaluated and paired alone, with the two keys that the key splits into."""
+    models = [random_params(CONFIG, seed) for seed in range(2)]
+    got = collapse_figures(CONFIG, stacked(*models), IMAGES, KEY)
+    evaluations, all_pairs = (
+        stacked(*(compiled(function, CONFIG)(one, IMAGES, key) for one in models))
+        for function, key in zip((evaluate, pairs), jax.random.split(KEY), strict=True)
+    )
+    evaluation = jax.tree.map(jnp.asarray, evaluations)
+    averages = summary(evaluation)
+    for name, value in averages.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-    parts = got["mi_nats"] + got["marginal_kl_nats"]
-    np.testing.assert_allclose(parts, got["kl_nats"], rtol=1e-5)
-    exact = direct(evaluation.mean, evaluation.logvar, evaluation.code)
-    np.testing.assert_allclose(got["mi_nats"], exact, rtol=1e-3)
-    variances = np.var(evaluation.mean, axis=0)
-    np.testing.assert_allclose(got["mean_variance_per_unit"], variances, rtol=1e-4)
-    paired = jitted_pairs(CONFIG)(random_params(CONFIG), IMAGES, pairs_key)
-    average = jax.tree.map(np.mean, paired)
-    for name, value in {
+    average = jax.tree.map(lambda changes: changes.mean(-1), all_pairs)
+    channels = zip(evaluation.mean, evaluation.logvar, evaluation.code, strict=True)
+    wanted = {
+        "mi_nats": [direct(*channel) for channel in channels],
+        "mi_ceiling_nats": [math.log(N)] * 2,
         "output_variance_ratio": average.output_change / average.input_change,
         "random_output_ratio": average.random_change / average.input_change,
         "shuffled_gap_nats": average.shuffled_gap,
-        "code_distance": math.sqrt(average.code_change),
-        "mean_distance": math.sqrt(average.mean_change),
-    }.items():
+        "code_distance": np.sqrt(average.code_change),
+        "mean_distance": np.sqrt(average.mean_change),
+    }
+    for name, value in wanted.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-3, err_msg=name)
-    assert math.isnan(got["decoder_sigma"])  # a Bernoulli likelihood has none
+    parts = got["mi_nats"] + got["marginal_kl_nats"]
+    np.testing.assert_allclose(parts, got["kl_nats"], rtol=1e-5)
+    variances = evaluations.mean.var(-2)
+    np.testing.assert_allclose(got["mean_variance_per_unit"], variances, rtol=1e-4)
+    assert np.isnan(got["decoder_sigma"]).all()  # a Bernoulli likelihood has none
+    others = {"marginal_kl_nats", "mean_variance_per_unit", "decoder_sigma"}
+    assert got.keys() == averages.keys() | wanted.keys() | others
 
 
 def test_the_sigma_of_each_lane_is_its_own() -> None:
     config = replace(LINEAR, decoder_variance="learned")
-    lanes = [
-        linear(IDENTITY, 1.0, IDENTITY) | {"log_sigma": jnp.float32(log_sigma)}
-        for log_sigma in (-2, 0.5)
-    ]
-    got = measure(config, stacked(*lanes), IMAGES, KEY)
+    lanes = [SHOWS_CODE | {"log_sigma": np.float32(log_sigma)} for log_sigma in (-2, 0.5)]
+    got = collapse_figures(config, stacked(*lanes), FOUR, KEY)
     np.testing.assert_allclose(got["decoder_sigma"], np.exp([-2, 0.5]), rtol=1e-5)
     precision = np.exp([4, -1])
-    one = measured(LINEAR, lanes[0])
+    _, one = measured(LINEAR, FOUR, REPEATS_INPUT, SHOWS_CODE)
     want = one["shuffled_gap_nats"] * precision
     np.testing.assert_allclose(got["shuffled_gap_nats"], want, rtol=1e-3)
     assert one["decoder_sigma"] == 1
 
 
 def test_an_ae_has_distances_and_changes_but_no_information() -> None:
-    config = replace(CONFIG, model="ae")
-    got = measured(config, random_params(config))
+    got, _ = measured(AE, IMAGES, random_params(AE), random_params(AE, 1))
     for name in ("mi_nats", "kl_nats", "marginal_kl_nats"):
         assert np.isnan(got[name]).all()
     for name in ("output_variance_ratio", "shuffled_gap_nats", "mean_variance_per_unit"):
@@ -392,20 +412,21 @@ def test_an_ae_has_distances_and_changes_but_no_information() -> None:
     assert got["code_distance"] == got["mean_distance"] > 0
     for figures in (got, json.loads(json.dumps(records.plain(got)))):
         with pytest.raises(LabError, match="No KL"):
-            judge(figures)
+            judge_collapse(figures)
 
 
 def test_equal_images_have_no_ratio_and_one_image_no_partner() -> None:
-    params = random_params(CONFIG)
-    got = measured(CONFIG, params, np.tile(IMAGES[:1], (7, 1)))
+    lanes = [random_params(CONFIG, seed) for seed in range(2)]
+    got, _ = measured(CONFIG, np.tile(IMAGES[:1], (N, 1)), *lanes)
     assert math.isnan(got["output_variance_ratio"])
     assert math.isnan(got["random_output_ratio"])
     for figures in (got, json.loads(json.dumps(records.plain(got)))):
-        verdict = judge(figures)
+        verdict = judge_collapse(figures)
         assert verdict.verdict == "total"
         assert any("All images are equal" in line for line in verdict.evidence)
+    one_image = partial(collapse_figures, CONFIG, stacked(*lanes), IMAGES[:1])
     with pytest.raises(LabError, match="two or more"):
-        measured(CONFIG, params, IMAGES[:1])
+        jax.eval_shape(one_image, KEY)  # traced only, which is quicker
 
 
 HEALTHY = {
@@ -441,24 +462,24 @@ def test_the_verdict_turns_at_its_thresholds(variances, ratio, verdict, dead) ->
         "mean_variance_per_unit": variances,
         "output_variance_ratio": ratio,
     }
-    got = judge(figures)
+    got = judge_collapse(figures)
     assert (got.verdict, got.dead_units) == (verdict, dead)
     as_arrays = {name: np.asarray(value, np.float32) for name, value in figures.items()}
     if ratio != 0.01:  # which float32 holds as a little less
-        assert judge(as_arrays)[:2] == (verdict, dead)
+        assert judge_collapse(as_arrays)[:2] == (verdict, dead)
 
 
 def test_dead_units_are_those_that_are_not_active() -> None:
     variances = np.array([0, 0.0099, 0.01, ALIVE, 0.0101, 3], np.float32)
     mean = jnp.tile(jnp.asarray([[-1.0], [1.0]]), (8, 6)) * np.sqrt(variances)
     variances = jnp.var(mean, axis=0)
-    got = judge(HEALTHY | {"mean_variance_per_unit": np.asarray(variances)})
-    active = np.flatnonzero(diagnostics.active_units(mean))
+    got = judge_collapse(HEALTHY | {"mean_variance_per_unit": np.asarray(variances)})
+    active = np.flatnonzero(activity.active_units(mean))
     assert sorted([*active, *got.dead_units]) == list(range(6))
 
 
 def test_the_evidence_names_every_number_and_what_it_is_held_against() -> None:
-    units, kl, information, outputs, shuffled, distances = judge(
+    units, kl, information, outputs, shuffled, distances = judge_collapse(
         HEALTHY | {"mean_variance_per_unit": [0.5, 0.001, 0.002]}
     ).evidence
     for line, numbers in {
@@ -471,4 +492,4 @@ def test_the_evidence_names_every_number_and_what_it_is_held_against() -> None:
     }.items():
         for number in numbers:
             assert number in line
-    assert "dead" not in judge(HEALTHY).evidence[0]
+    assert "dead" not in judge_collapse(HEALTHY).evidence[0]

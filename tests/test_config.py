@@ -1,4 +1,4 @@
-"""vaejax.config: what a run is, and what is no run."""
+"""vaejax.config and vaejax.run: what a run is, and what is no run."""
 
 import dataclasses
 import json
@@ -12,8 +12,9 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from vaejax.config import Activation, Config, Knobs, Run, knobs, stack
+from vaejax.config import Activation, Config, Knobs, Nets, grid, knobs, stack
 from vaejax.errors import LabError
+from vaejax.run import Run
 
 SHAPE = (4, 3, 1)
 CONFIG = Config(image_shape=SHAPE)
@@ -144,9 +145,30 @@ def test_stack_makes_a_lane_of_each() -> None:
     assert [array.dtype for array in stacked] == [np.float32] * len(Knobs._fields)
 
 
-def run(config: Config, seeds: tuple[int, ...]) -> Run:
+RATES, SCALES = (1e-3, 1e38), (1.0, 40.0)
+
+
+def test_a_grid_is_every_combination_for_every_seed() -> None:
+    found, seeds = grid(CONFIG, (0, 1), learning_rate=RATES, recon_scale=SCALES)
+    lanes = list(zip(found.learning_rate, found.recon_scale, seeds, strict=True))
+    want = [(rate, scale, seed) for rate in RATES for scale in SCALES for seed in (0, 1)]
+    np.testing.assert_allclose(lanes, want)
+    assert set(found.kl_weight.tolist()) == {1.0}
+
+
+def test_a_value_of_a_grid_that_is_out_of_range_is_refused() -> None:
+    with pytest.raises(LabError, match="recon_scale=-1"):
+        grid(CONFIG, (0,), recon_scale=(1.0, -1.0))
+
+
+def run(config: Config, seeds: tuple[int, ...], **labels: Any) -> Run:
     lane = knobs(config, learning_rate=0.1, recon_scale=1 / 3)
-    return Run("study", "mnist", "train[:9]", config, stack([lane] * len(seeds)), seeds)
+    lanes = stack([lane] * len(seeds))
+    return Run("study", "mnist", "train[:9]", config, lanes, seeds, labels)
+
+
+def through_json(there: Run, nets: Nets | None = None) -> Run:
+    return Run.from_json(json.loads(json.dumps(there.to_json())), nets)
 
 
 @pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**31)])
@@ -156,28 +178,77 @@ def test_a_seed_out_of_range_is_named(seeds: tuple[int, ...]) -> None:
     assert f"seeds={seeds}" in str(caught.value)
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_run_needs_a_value_of_each_knob_and_each_label_for_every_seed(lanes: int) -> None:
+    with pytest.raises(LabError, match="2 seeds need as many of each knob"):
+        Run("study", "mnist", "train", CONFIG, stack([knobs(CONFIG)] * lanes), (0, 1))
+    with pytest.raises(LabError, match="2 seeds need as many of each label"):
+        run(CONFIG, (0, 1), depth=(1, 2), start=("random",) * lanes)
+
+
 @pytest.mark.parametrize(
     "config", [CONFIG, GAUSSIAN, Config(image_shape=SHAPE, encoder_widths=(), binarize=True)]
 )
 def test_a_run_survives_json(config: Config) -> None:
-    there = run(config, (0, 7, 2**31 - 1))
-    back = Run.from_json(json.loads(json.dumps(there.to_json())))
+    labels = {"start": ("random", "trained", None), "times": (0.5, 2.0, 1 / 3)}
+    there = run(config, (0, 7, 2**31 - 1), **labels)
+    back = through_json(there)
     assert (back.name, back.dataset, back.split) == (there.name, there.dataset, there.split)
-    assert (back.config, back.seeds) == (there.config, there.seeds)
+    assert (back.config, back.seeds, back.labels) == (there.config, there.seeds, labels)
     for read, written in zip(back.knobs, there.knobs, strict=True):
         np.testing.assert_array_equal(read, written, strict=True)
 
 
+def test_a_description_from_before_there_were_labels_is_read() -> None:
+    there = run(CONFIG, (0, 7))
+    fields = there.to_json()
+    assert fields.pop("labels") == {}
+    back = Run.from_json(json.loads(json.dumps(fields)))
+    assert back.to_json() == there.to_json()
+    assert back.labels == {}
+
+
+def unused(*_: Any) -> Any:
+    raise AssertionError("a description needs no parameters")
+
+
+MINE, OTHERS = (Nets(name, unused, unused, unused) for name in ("mine", "others"))
+
+
+def test_the_description_of_a_run_with_nets_of_ones_own_holds_their_name() -> None:
+    there = run(dataclasses.replace(CONFIG, nets=MINE), (0, 7))
+    assert there.to_json()["config"]["nets"] == "mine"
+    assert "nets" not in run(CONFIG, (0, 7)).to_json()["config"]
+    assert through_json(there, MINE).config == there.config
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "given", "message"),
+    [
+        (MINE, None, "trained with the nets mine: give them as nets="),
+        (MINE, OTHERS, "trained with the nets mine: give them as nets="),
+        (None, MINE, r"trained with the nets of vaejax\.model: give no nets"),
+    ],
+)
+def test_a_run_is_read_with_the_nets_that_it_was_trained_with_alone(
+    trained_with: Nets | None, given: Nets | None, message: str
+) -> None:
+    there = run(dataclasses.replace(CONFIG, nets=trained_with), (0, 7))
+    with pytest.raises(LabError, match=message):
+        through_json(there, given)
+
+
 def test_a_lane_is_its_seed_and_knobs_as_they_were_typed() -> None:
-    lane = run(CONFIG, (5, 6)).lane(1)
+    lane = run(CONFIG, (5, 6)).lanes[1]
     assert lane == {
         "seed": 6, "learning_rate": 0.1, "decay_steps": 0.0, "recon_scale": pytest.approx(1 / 3),
         "kl_weight": 1.0, "kl_warmup": 0.0, "kl_cycle": 0.0, "free_bits": 0.0,
     }  # fmt: skip
 
 
-def test_importing_config_loads_no_jax() -> None:
-    code = "import sys, vaejax.config; print('jax' in sys.modules)"
+@pytest.mark.parametrize("module", ["config", "run"])
+def test_importing_the_description_of_a_run_loads_no_jax(module: str) -> None:
+    code = f"import sys, vaejax.{module}; print('jax' in sys.modules)"
     root = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
 
 from tests.tfds_fixtures import (
     N_TEST,
@@ -81,8 +83,6 @@ def test_highest_version_is_read_unless_one_is_named(data_dir: Path) -> None:
 
 def test_any_image_set_that_is_prepared_can_be_read(data_dir: Path) -> None:
     """Another name, configs, oblong colour images stored as grey ones and palettes, labels -1."""
-    import tensorflow_datasets as tfds
-    from PIL import Image
 
     class OblongSigns(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.0.0")

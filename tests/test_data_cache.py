@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 
 from tests.tfds_fixtures import (
@@ -23,10 +24,10 @@ from tests.tfds_fixtures import (
     small_data_dir,
     truncate,
 )
-from vaejax.data import Dataset, cache, load
+from vaejax.data import Dataset, cache, load, reader
 from vaejax.errors import LabError
 
-HEAVY = ("tensorflow_datasets", "tensorflow", "sklearn", "jax")
+HEAVY = ("tensorflow_datasets", "tensorflow", "sklearn", "scipy", "PIL", "requests", "jax")
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +44,12 @@ def entries() -> list[Path]:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    code = f"import sys, vaejax.data; print(set({HEAVY}) & set(sys.modules))"
-    assert run_python(code).strip() == "set()"
+    code = f"""
+import sys
+from vaejax.data import Dataset, cache, load
+print(load.__name__, set({HEAVY}) & set(sys.modules))
+"""
+    assert run_python(code).strip() == "load set()"
 
 
 @pytest.mark.parametrize("split", ["train", "train[10:30]+test[:5]"])
@@ -63,8 +68,6 @@ print(images.tobytes().hex(), labels.tolist(), sep="|")
 
 
 def test_second_load_is_mapped_and_reads_no_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaejax.data import reader
-
     first = load("mnist")
     monkeypatch.setattr(reader, "batches", None)
     second = load("mnist")
@@ -217,7 +220,5 @@ def test_full_cache_is_reported_and_left_clean() -> None:
 
 
 def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    import platformdirs
-
     monkeypatch.delenv("VAEJAX_CACHE_DIR")
     assert cache.root() == Path(platformdirs.user_cache_dir("vaejax"))

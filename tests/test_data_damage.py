@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from tests.tfds_fixtures import crc32c, delete, flip, frame, prepare_small, small_data_dir, truncate
 from vaejax.data import cache, load, tfrecord
+from vaejax.data.reader import image_shape
 from vaejax.errors import LabError
 
 
@@ -64,10 +66,6 @@ def test_fewer_records_than_promised_are_reported(
 
 
 def test_sets_without_fixed_uint8_images_and_integer_labels_are_refused() -> None:
-    import tensorflow_datasets as tfds
-
-    from vaejax.data.reader import image_shape
-
     image = tfds.features.Image(shape=(4, 6, 3))
     label = tfds.features.ClassLabel(num_classes=2)
     good = tfds.features.FeaturesDict({"image": image, "label": label})

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from tests.tfds_fixtures import run_python
 from vaejax.data import load
@@ -12,9 +13,7 @@ from vaejax.data.embedded import PATCH
 
 
 def test_digits_are_those_of_sklearn() -> None:
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
+    bunch: Any = sklearn.datasets.load_digits()
     train, test = load("digits"), load("digits", "test")
     assert train.images.shape == (1438, 8, 8, 1)
     assert test.images.shape == (359, 8, 8, 1)
@@ -30,8 +29,6 @@ def test_no_test_patch_shares_a_pixel_with_a_training_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Photographs whose pixels spell their own place show where every patch was cut."""
-    import sklearn.datasets
-
     row, column = np.mgrid[:427, :640]
     places = [
         np.stack([row % 256, column % 256, row // 256 + 2 * (column // 256) + 10 * photo], axis=-1)
@@ -58,26 +55,24 @@ def test_no_test_patch_shares_a_pixel_with_a_training_patch(
 
 
 def test_patches_are_cut_from_the_photographs() -> None:
-    from sklearn.datasets import load_sample_image
-
     images, labels = load("patches", "train[:20]")
-    photographs = [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+    photographs = [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     for image, label in zip(images, labels, strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(photographs[label], (PATCH, PATCH, 3))
         assert (windows[::8, ::8, 0] == image).all(axis=(2, 3, 4)).any()
 
 
-@pytest.mark.parametrize("name", ["digits", "patches"])
 def test_embedded_sets_need_no_tfds_and_no_files(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("VAEJAX_CACHE_DIR", str(tmp_path / "cache"))
-    code = f"""
+    code = """
 import sys
 from vaejax.data import load
-print(load({name!r}, "test").images.mean())
-assert not {{"tensorflow_datasets", "jax"}} & set(sys.modules)
+print(*(load(name, "test").images.mean() for name in ("digits", "patches")))
+assert not {"tensorflow_datasets", "jax"} & set(sys.modules)
 """
-    assert float(run_python(code)) == pytest.approx(load(name, "test").images.mean())
+    want = [load(name, "test").images.mean() for name in ("digits", "patches")]
+    assert [float(mean) for mean in run_python(code).split()] == pytest.approx(want)
     assert not list(tmp_path.iterdir())

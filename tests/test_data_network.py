@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from tensorflow_datasets.core.download import downloader
 
 from tests.tfds_fixtures import NAMES, own_checksums, run_python, tfds_builder, write_archives
 from vaejax.data import load, network
 from vaejax.errors import LabError
+
+PATIENCE = HTTPAdapter.send, downloader.MAX_RETRIES  # before any download
 
 
 @pytest.fixture(autouse=True)
@@ -130,17 +134,13 @@ def test_silent_network_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    monkeypatch.setattr(network, "_REACH", 0.05)
+    monkeypatch.setattr(network, "REACH", 0.05)
     with pytest.raises(requests.exceptions.ConnectionError, match="no answer within"):
         network.require_reachable("https://example.org/file", None)
     over.set()
 
 
 def test_patience_of_requests_is_restored() -> None:
-    from requests.adapters import HTTPAdapter
-    from tensorflow_datasets.core.download import downloader
-
-    before = HTTPAdapter.send, downloader.MAX_RETRIES
     with pytest.raises(LabError):
         load("cifar10")
-    assert (HTTPAdapter.send, downloader.MAX_RETRIES) == before
+    assert (HTTPAdapter.send, downloader.MAX_RETRIES) == PATIENCE

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core.hashing import Hasher
 
 from vaejax.data import load
 
@@ -35,8 +36,6 @@ def test_mnist_is_the_official_one_to_the_bit(split: str, n: int) -> None:
 
 def tfds_order(split: str, n: int) -> np.ndarray:
     """The place in the archive of each prepared example: TFDS sorts by a hash of that place."""
-    from tensorflow_datasets.core.hashing import Hasher
-
     hasher = Hasher(split)
     return np.array(sorted(range(n), key=hasher.hash_key))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core.splits import AbstractSplit
 
 from tests.tfds_fixtures import N_TEST, N_TRAIN, assert_equal, small_data_dir, tfds_builder
 from vaejax.data import Dataset, load, splits
@@ -27,8 +28,6 @@ def slices(bounds: list[str]) -> list[str]:
 
 
 def test_slices_are_those_of_tfds(data_dir: Path) -> None:
-    from tensorflow_datasets.core.splits import AbstractSplit
-
     infos = tfds_builder("mnist", data_dir).info.splits
     sizes = {name: info.num_examples for name, info in infos.items()}
     assert sizes == {"train": N_TRAIN, "test": N_TEST}
@@ -52,8 +51,6 @@ def test_slices_are_those_of_tfds(data_dir: Path) -> None:
              "train[:5%%]", "train [:5]", "train[:1.2.3%]", "train[:5]test"],
 )  # fmt: skip
 def test_what_tfds_refuses_is_refused(spec: str, data_dir: Path) -> None:
-    from tensorflow_datasets.core.splits import AbstractSplit
-
     infos = tfds_builder("mnist", data_dir).info.splits
     with pytest.raises((ValueError, NotImplementedError)):
         AbstractSplit.from_spec(spec).to_absolute(infos)
@@ -80,6 +77,8 @@ def test_slices_and_limits_cut_the_whole_split(name: str) -> None:
     assert_equal(load(name, "train", limit=7), Dataset(*(array[:7] for array in train)))
     assert_equal(load(name, "train[:9]", limit=1000), Dataset(*(array[:9] for array in train)))
     assert_equal(load(name, "test+train"), both)
+    part = Dataset(*(np.concatenate([a[5:9], b[:2]]) for a, b in zip(train, test, strict=True)))
+    assert_equal(load(name, "train[5:9]+test", limit=6), part)
     cut = len(test.labels) + 3
     assert_equal(load(name, "test+train", cut), Dataset(*(array[:cut] for array in both)))
 

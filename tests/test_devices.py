@@ -2,52 +2,101 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from experiments import recon_scale
-from tests import on_devices
-from tests.test_experiments import run
-from vaejax import records
+from tests import on_devices, tiny
 
+pytestmark = pytest.mark.xdist_group(tiny.family_of("recon_scale"))  # trained once for both
 ROOT = Path(__file__).parents[1]
 assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)  # sums in another order
-STUDY = ["--dataset", "digits", "--widths", "8", "--latent-size", "2", "--seeds", "0", "1"]
-STUDY += ["--recon-scale", "1", "100", "6000", "--batch-size", "64"]
 
 
-def environment(devices: int) -> dict[str, str]:
+class Started(NamedTuple):
+    """Processes that run while the tests begin."""
+
+    eight: subprocess.Popen[str]
+    two: tuple[subprocess.Popen[str], ...]
+    shared: Path
+    """Where the two processes continue a study of two epochs, up to the third."""
+
+
+class Ended(NamedTuple):
+    status: int
+    stdout: str
+    stderr: str
+
+
+def start(devices: int, *arguments: Any) -> subprocess.Popen[str]:
     flags = f"--xla_force_host_platform_device_count={devices}"
-    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.on_devices", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> Ended:
+    stdout, stderr = process.communicate(timeout=300)
+    return Ended(process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
-def eight() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.on_devices"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(8), capture_output=True, text=True, check=True
-    )
+def started(
+    finished: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Started]:
+    """All processes, side by side. The two have three devices each: more than there are lanes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    eight = start(8, "eight")
+    refused, shared = (tmp_path_factory.mktemp(name) for name in ("refused", "shared"))
+    (refused / "recon_scale").mkdir()
+    (refused / "recon_scale/results.jsonl").write_text("")
+    shutil.copytree(finished("recon_scale"), shared / "recon_scale")
+    two = tuple(start(3, "two", port, process, refused, shared) for process in (0, 1))
+    yield Started(eight, two, shared)
+    for process in (eight, *two):
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def one() -> dict[str, Any]:
+    return on_devices.trained(1, None)
+
+
+@pytest.fixture(scope="module")
+def eight(started: Started, one: dict[str, Any]) -> dict[str, Any]:
+    done = end(started.eight)
+    assert done.status == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["devices"] == 8
     return found
+
+
+@pytest.fixture(scope="module")
+def two(started: Started) -> tuple[Ended, ...]:
+    return tuple(end(process) for process in started.two)
 
 
 def assert_same(got: dict[str, Any], want: dict[str, Any]) -> None:
     assert got["diverged"] == want["diverged"] == [False] * 3 + [True] * 3 + [False] * 3
     for name in ("weights", "error"):
         assert_close(got[name], want[name])
-
-
-@pytest.fixture(scope="module")
-def one() -> dict[str, Any]:
-    return on_devices.trained(1, None)
 
 
 @pytest.mark.parametrize("along", ["lanes", "both", "batch"])
@@ -68,49 +117,28 @@ def test_devices_of_different_lanes_never_speak_and_those_of_a_batch_sum_their_g
     assert set(both.values()) == {0}
 
 
-def two_processes(*arguments: Any) -> list[subprocess.CompletedProcess[str]]:
-    """The study in two processes of two devices each; what each of them printed."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
-    command = [sys.executable, "-m", "experiments.recon_scale", *STUDY, *map(str, arguments)]
-    started = [
-        subprocess.Popen(
-            [*command, *cluster, "--process-id", str(process)],
-            cwd=ROOT,
-            env=environment(2),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for process in (0, 1)
-    ]
-    said = [process.communicate(timeout=300) for process in started]
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, *texts)
-        for process, texts in zip(started, said, strict=True)
-    ]
+def test_a_batch_that_its_devices_cannot_share_is_refused(eight: dict[str, Any]) -> None:
+    assert eight["refused"].startswith("8 devices cannot share a batch of 12: change --batch-size")
 
 
-def figures(folder: Path) -> list[list[float]]:
+def figures(rows: list[dict[str, Any]]) -> list[list[float]]:
     names = ("steps", "recon_scale", "seed", "neg_elbo_nats", "kl_nats", "mse", "active_units")
-    rows = records.read(folder / "recon_scale/results.jsonl")
     return [[float(row[name]) for name in names] for row in rows]
 
 
-def test_two_processes_resume_what_one_began_and_write_once_what_one_does(tmp_path: Path) -> None:
-    shared, alone = tmp_path / "two", tmp_path / "one"
-    run(recon_scale, *STUDY, "--epochs", "1", "--out", shared)
-    first, second = two_processes("--epochs", "3", "--resume", "--out", shared)
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+def test_two_processes_resume_what_one_began_and_write_once_what_one_does(
+    started: Started, two: tuple[Ended, ...], finished: Callable[[str], Path], tmp_path: Path
+) -> None:
+    first, second = two
+    assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
     assert "C13" in first.stdout
     # Its transport may print; threads of it, into each other's lines.
     assert not [word for word in ("C13", "wrote", "recon scale") if word in second.stdout]
-    run(recon_scale, *STUDY, "--epochs", "3", "--out", alone)
-    one_epoch, three_epochs = figures(shared)[:6], figures(shared)[6:]
-    assert [row[0] for row in one_epoch] == [22] * 6
-    np.testing.assert_allclose(three_epochs, figures(alone), rtol=1e-3)
+    shared, alone = started.shared / "recon_scale", tiny.run("recon_scale", tmp_path, "--epochs", 3)
+    rows = tiny.rows_of(shared)
+    assert rows[:4] == tiny.rows_of(finished("recon_scale"))
+    assert [row["steps"] for row in rows] == [22] * 4 + [33] * 4
+    np.testing.assert_allclose(figures(rows[4:]), figures(tiny.rows_of(alone)), rtol=1e-3)
     files, wanted = (
         {path.relative_to(folder) for path in folder.rglob("*.*")} for folder in (shared, alone)
     )
@@ -118,11 +146,10 @@ def test_two_processes_resume_what_one_began_and_write_once_what_one_does(tmp_pa
 
 
 def test_what_stops_the_first_process_stops_the_second_with_the_same_message(
-    tmp_path: Path,
+    two: tuple[Ended, ...],
 ) -> None:
-    (tmp_path / "recon_scale").mkdir()
-    (tmp_path / "recon_scale/results.jsonl").write_text("")
-    for process in two_processes("--epochs", "1", "--out", tmp_path):
-        assert process.returncode == 1
-        assert "holds results already" in process.stderr
+    for process in two:
+        (said,) = [line for line in process.stderr.splitlines() if line.startswith("refused: ")]
+        assert said.startswith("refused: error: ")
+        assert "holds results already" in said
         assert "Traceback" not in process.stderr

@@ -1,92 +1,92 @@
-"""The house: who may import whom, what is used in one room only, and no long files."""
+"""The house: which room imports which, what is used in one place only, what a page looks like."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LONGEST = 250
 
 ROOMS = {
+    "errors": "",
+    "files": "errors",
+    "config": "errors",
+    "run": "config errors",
+    "data": "errors",
+    "theory": "config errors run",
+    "store.records": "errors files",
+    "show": "files",
+    "model": "config",
+    "loss": "config model",
+    "train": "config errors loss model",
+    "hosts": "errors",
+    "sweep": "config errors hosts train",
+    "measure": "config errors loss model theory train",
+    "store.checkpoint": "config errors run store.records sweep train",
+    "lab": "config data errors hosts loss measure model run show store store.checkpoint "
+    "store.records sweep theory train",
     "vaejax": "",
-    "vaejax.errors": "",
-    "vaejax.config": "errors",
-    "vaejax.data": "errors",
-    "vaejax.theory": "config errors",
-    "vaejax.ppca": "config theory",
-    "vaejax.frechet": "theory",
-    "vaejax.records": "errors",
-    "vaejax.figures": "records",
-    "vaejax.charts": "figures",
-    "vaejax.spectrum": "errors",
-    "vaejax.model": "config",
-    "vaejax.loss": "config model",
-    "vaejax.train": "config errors loss model",
-    "vaejax.hosts": "errors",
-    "vaejax.sweep": "config errors hosts train",
-    "vaejax.diagnostics": "config errors frechet loss model",
-    "vaejax.collapse": "config diagnostics errors loss model",
-    "vaejax.checkpoint": "config errors records sweep train",
+    "store": "",
 }
-"""The rooms of vaejax that each of them may import."""
-
-PAGES = {
-    "experiments": "",
-    "experiments.flags": "",
-    "experiments.report": "",
-    "experiments.provenance": "",
-    "experiments.training": "flags",
-    "experiments.thresholds": "",
-    "experiments.study": "flags provenance thresholds training",
-    "experiments.views": "report study",
-    "experiments.waking": "report thresholds views",
-    "experiments.advise": "flags",
-    "experiments.autoencoder": "flags report study views",
-    "experiments.blur": "flags report study views",
-    "experiments.collapse": "flags report study views",
-    "experiments.few_images": "flags report study training views",
-    "experiments.dead_or_slow": "flags report study training waking",
-    "experiments.latent_size": "flags report study views",
-    "experiments.linear_vae": "flags report study thresholds training views",
-    "experiments.phase_diagram": "flags report study thresholds training views",
-    "experiments.recon_scale": "flags report study views",
-    "experiments.remedies": "flags report study training views",
-    "experiments.inspect_checkpoint": "flags provenance study",
-}
-"""The modules of experiments that each of them may import, beside all of vaejax."""
+"""The rooms of vaejax, from the ground up, and the rooms that each of them imports. The last two
+are `__init__.py` files: what their stubs name is loaded on first use."""
 
 ONLY_HERE = {
-    "flax": {"vaejax.model"},
-    "optax": {"vaejax.train"},
-    "orbax": {"vaejax.checkpoint"},
-    "matplotlib": {"vaejax.charts", "vaejax.figures"},
-    "tensorflow_datasets": {"vaejax.data"},
-    "sklearn": {"vaejax.data"},
+    "flax": {"model"},
+    "optax": {"train"},
+    "orbax": {"store.checkpoint"},
+    "matplotlib": {"show"},
+    "cycler": {"show"},
+    "tensorflow_datasets": {"data"},
+    "requests": {"data"},
+    "PIL": {"data"},
+    "sklearn": {"data"},
+    "scipy": {"theory", "measure"},
+    "tyro": {"lab", "pages"},
+    "rich": {"lab", "pages"},
+    "lazy_loader": {"vaejax", "data", "theory", "show", "measure", "store", "lab"},
 }
+"""Where each package is used, and nowhere else; "pages" are those of `experiments`."""
 
-FILES = sorted(path for top in ("vaejax", "experiments") for path in (ROOT / top).rglob("*.py"))
-COMMANDS = sorted(
-    path.stem for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()
-)
-
-
-def room_of(module: str) -> str:
-    """`vaejax.data` for all that is in it."""
-    return ".".join(module.split(".")[:2])
+HEAVY = {"jax", "flax", "tensorflow_datasets", "matplotlib", "scipy", "sklearn", "PIL", "torch"}
+"""Packages that `--help` does not wait for."""
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(source: str) -> set[str]:
+LAB = {module_of(path): path for path in sorted((ROOT / "vaejax").rglob("*.py"))}
+PAGES = {
+    module_of(path): path
+    for path in sorted((ROOT / "experiments").glob("*.py"))
+    if path.name != "__init__.py"
+}
+BENCHMARKS = {
+    module_of(path): path
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    if path.name != "__init__.py"
+}
+STUDIES = [name for name, path in PAGES.items() if "\nSTUDY = " in path.read_text()]
+PACKAGES = sorted(map(module_of, ROOT.glob("vaejax/**/__init__.pyi")))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(tree: ast.AST) -> set[str]:
     """Every module imported anywhere; `from a import b` is `a.b`, which may be a module."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -94,63 +94,251 @@ def imports(source: str) -> set[str]:
     return found
 
 
+def room_of(name: str) -> str:
+    """The room of a module of vaejax, or of a name in it."""
+    parts = name.split(".")[1:]
+    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((prefix for prefix in prefixes if prefix in ROOMS), "vaejax")
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The other rooms of vaejax that a file imports."""
+    inside = [name for name in imports(tree_of(path)) if name.split(".")[0] == "vaejax"]
+    return {room_of(name) for name in inside} - {room_of(module_of(path))}
+
+
 def test_imports_are_found_at_any_depth_and_in_any_form() -> None:
     source = "import a.b as c, d\ndef f():\n    from e import g, h as i\n    from ..j import k\n"
-    assert imports(source) == {"a.b", "d", "e.g", "e.h", "..j.k"}
+    assert imports(ast.parse(source)) == {"a.b", "d", "e.g", "e.h", "..j.k"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_of)
-def test_a_file_imports_what_its_room_may(path: Path) -> None:
-    room, found = room_of(module_of(path)), imports(path.read_text())
-    assert room in ROOMS | PAGES, "new: say above what it may import"
+def test_a_name_belongs_to_the_innermost_room() -> None:
+    names = ["vaejax", "vaejax.Config", "vaejax.config.Config", "vaejax.store", "vaejax.data.cache"]
+    assert [room_of(name) for name in names] == ["vaejax", "vaejax", "config", "store", "data"]
+    assert room_of("vaejax.store.records.Row") == "store.records"
+
+
+@pytest.mark.parametrize("module", LAB)
+def test_a_file_imports_what_its_room_may(module: str) -> None:
+    found = imports(tree_of(LAB[module]))
     assert not [name for name in found if name.startswith(".")], "relative"
-    tops = {name.split(".")[0] for name in found}
-    assert not [top for top in tops if top in ONLY_HERE and room not in ONLY_HERE[top]]
-    inside = {room_of(name) for name in found if name.split(".")[0] == room.split(".")[0]}
-    siblings = (ROOMS | PAGES)[room].split()
-    assert inside <= {room, *(f"{room.split('.')[0]}.{name}" for name in siblings)}
-    if room in ROOMS:
-        assert "experiments" not in tops
+    assert not {name.split(".")[0] for name in found} & {"experiments", "benchmarks", "tests"}
+    assert rooms_imported(LAB[module]) <= set(ROOMS[room_of(module)].split())
 
 
-@pytest.mark.parametrize("table", [ROOMS, PAGES], ids=["vaejax", "experiments"])
-def test_imports_point_one_way(table: dict[str, str]) -> None:
-    graph = {room.split(".")[-1]: may.split() for room, may in table.items()}
-    order = list(TopologicalSorter(graph).static_order())  # raises on a cycle
-    assert set(order) == set(graph)
+def test_a_room_imports_all_that_the_table_says() -> None:
+    found: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for module, path in LAB.items():
+        found[room_of(module)] |= rooms_imported(path)
+    assert found == {room: set(may.split()) for room, may in ROOMS.items()}
+
+
+def test_imports_point_one_way() -> None:
+    graph = {room: may.split() for room, may in ROOMS.items()}
+    assert set(TopologicalSorter(graph).static_order()) == set(ROOMS)  # raises on a cycle
+
+
+def test_the_readme_lists_every_room_below_those_it_imports() -> None:
+    rows = re.findall(r"^\| (`vaejax/.*?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    names = [re.findall(r"`(?:vaejax/)?(\w+)(?:\.py|/)`", row) for row in rows]
+    place = {name: row for row, of_row in enumerate(names) for name in of_row}
+    assert set(place) == {room.split(".")[0] for room in ROOMS} - {"vaejax"}
+    for room, may in ROOMS.items():
+        for below in set(may.split()) - {"vaejax", "errors"}:
+            assert place[below.split(".")[0]] <= place[room.split(".")[0]], (room, below)
 
 
 @pytest.mark.parametrize("package", ONLY_HERE)
-def test_what_is_used_in_one_room_only_is_used_there(package: str) -> None:
+def test_what_is_used_in_some_rooms_only_is_used_there(package: str) -> None:
     users = {
-        room_of(module_of(path))
-        for path in FILES
-        if any(name.split(".")[0] == package for name in imports(path.read_text()))
+        "pages" if module in PAGES else room_of(module)
+        for module, path in (LAB | PAGES).items()
+        if any(name.split(".")[0] == package for name in imports(tree_of(path)))
     }
     assert users == ONLY_HERE[package]
 
 
-def test_no_file_is_long() -> None:
-    lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
-        for path in [*FILES, *(ROOT / "benchmarks").rglob("*.py")]
-    }
-    assert len(lengths) > 10
-    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
-
-
-@pytest.mark.parametrize("code", ["import vaejax", *COMMANDS])
-def test_asking_for_help_loads_nothing_heavy(code: str) -> None:
-    if code in COMMANDS:
-        code = (
-            "import runpy; sys.argv[1:] = ['--help']; "
-            f"runpy.run_module('experiments.{code}', run_name='__main__')"
-        )
-    report = "import atexit, sys; atexit.register(lambda: print('\\nloaded', *sys.modules)); "
-    done = subprocess.run(
-        [sys.executable, "-c", report + code], cwd=ROOT, capture_output=True, text=True, check=True
+@pytest.mark.parametrize("module", [*LAB, *PAGES, *BENCHMARKS])
+def test_imports_stand_at_the_top_of_a_file(module: str) -> None:
+    tree = tree_of((LAB | PAGES | BENCHMARKS)[module])
+    at_the_top = ast.Module(
+        [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []
     )
-    loaded = done.stdout.splitlines()[-1].split()
-    assert loaded[0] == "loaded"
+    elsewhere = imports(tree) - imports(at_the_top)
+    # torch is not required, and jax is only for annotations of the config.
+    late = {"benchmarks.throughput": {"torch", "torch.nn", "torch.utils"}}
+    late |= {"vaejax.config": {"jax.Array"}}
+    assert elsewhere == late.get(module, set())
+
+
+def quoted(annotation: ast.AST | None) -> list[str]:
+    """The quoted parts of an annotation; the choices of a `Literal` are not among them."""
+    if annotation is None:
+        return []
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return [annotation.value]
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        return []
+    return [text for part in ast.iter_child_nodes(annotation) for text in quoted(part)]
+
+
+def annotations(tree: ast.AST) -> Iterator[ast.AST | None]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AnnAssign | ast.arg):
+            yield node.annotation
+        elif isinstance(node, ast.FunctionDef):
+            yield node.returns
+
+
+def test_quoted_annotations_are_found() -> None:
+    source = (
+        "x: list['A'] = 1\ndef f(a: 'B', b: Literal['c']) -> 'D | None': ...\nclass C:\n y: 'E'"
+    )
+    found = [text for part in annotations(ast.parse(source)) for text in quoted(part)]
+    assert sorted(found) == ["A", "B", "D | None", "E"]
+
+
+@pytest.mark.parametrize("module", [*PAGES, *BENCHMARKS])
+def test_a_page_imports_the_lab_as_one_name_and_no_jax(module: str) -> None:
+    tree = tree_of((PAGES | BENCHMARKS)[module])
+    found = imports(tree)
+    assert [name for name in found if name.split(".")[0] == "vaejax"] == ["vaejax"]
+    assert "import vaejax as vj" in map(ast.unparse, tree.body)
+    tops = {name.split(".")[0] for name in found}
+    compared = {"torch"} if module == "benchmarks.throughput" else set()
+    assert tops & (HEAVY | {"experiments", "tests"}) == compared
+    assert "TYPE_CHECKING" not in ast.unparse(tree)
+    assert [text for part in annotations(tree) for text in quoted(part)] == []
+
+
+@pytest.mark.parametrize("module", PAGES)
+def test_a_page_is_a_study_or_a_command(module: str) -> None:
+    tree = tree_of(PAGES[module])
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert ast.get_docstring(tree)
+    if module in STUDIES:
+        assert {"runs", "measure", "figures", "verdict"} <= defined
+        assert importlib.import_module(module).STUDY.name == module.removeprefix("experiments.")
+    last = "vj.lab.run_study(STUDY)" if module in STUDIES else "main()"
+    assert ast.unparse(tree.body[-1]) == f"if __name__ == '__main__':\n    {last}"
+    assert module in STUDIES or "main" in defined
+
+
+def test_most_pages_are_studies() -> None:
+    assert len(STUDIES) >= 10
+    assert len(PAGES) > len(STUDIES)
+
+
+def chains(tree: ast.AST) -> set[str]:
+    """The longest attribute chains that begin with `vj`, or with a name that such a chain is
+    assigned to."""
+    aliases = {"vj": "vj"}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Attribute() as value):
+                text = ast.unparse(value)
+                if text.startswith("vj.") and text.replace(".", "").isidentifier():
+                    aliases[name] = text
+    found = set()
+    for node in ast.walk(tree):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name) and node.id in aliases:
+            found.add(".".join([aliases[node.id], *reversed(parts)]))
+    return {chain for chain in found if not any(other.startswith(f"{chain}.") for other in found)}
+
+
+def resolve(chain: str) -> object:
+    """What a chain stands for in vaejax; AttributeError if it is misspelt."""
+    found: object = importlib.import_module("vaejax")
+    for name in chain.split(".")[1:]:
+        found = getattr(found, name)
+    return found
+
+
+def test_chains_are_found_whole_and_through_another_name() -> None:
+    source = (
+        "show = vj.show\ndef f(x: vj.lab.Lab):\n    return show.save(vj.a.b(vj.c)[0].d, x.vj.e)"
+    )
+    assert chains(ast.parse(source)) == {"vj.show.save", "vj.lab.Lab", "vj.a.b", "vj.c"}
+
+
+def test_a_misspelt_name_of_the_lab_is_an_error() -> None:
+    assert resolve("vj.measure.evaluate") is importlib.import_module("vaejax.measure.elbo").evaluate
+    for chain in ("vj.measure.evaluates", "vj.measures.evaluate", "vj.lab.report.show_tables"):
+        with pytest.raises(AttributeError):
+            resolve(chain)
+
+
+@pytest.mark.parametrize("module", [*PAGES, *BENCHMARKS])
+def test_every_name_that_a_page_uses_is_in_the_lab(module: str) -> None:
+    found = chains(tree_of((PAGES | BENCHMARKS)[module]))
+    assert found
+    for chain in found:
+        assert resolve(chain) is not None, chain
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_stub_names_every_module_and_only_what_there_is(package: str) -> None:
+    module = importlib.import_module(package)
+    folder = Path(str(module.__file__)).parent
+    named = set()
+    for node in tree_of(folder / "__init__.pyi").body:
+        assert isinstance(node, ast.ImportFrom)
+        assert node.level == 1
+        for alias in node.names:
+            assert alias.asname == alias.name, "not exported"
+            found = getattr(module, alias.name)
+            if node.module is None:
+                assert isinstance(found, ModuleType)
+                named.add(alias.name)
+            else:
+                inner = importlib.import_module(f"{package}.{node.module}")
+                assert found is getattr(inner, alias.name)
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    folders = {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert named == files | folders
+
+
+def test_every_folder_of_the_lab_has_a_stub() -> None:
+    assert sorted(PACKAGES) == sorted(
+        module_of(path) for path in (ROOT / "vaejax").rglob("__init__.py")
+    )
+
+
+def help_of(command: str) -> str:
+    return (
+        "import runpy; sys.argv[1:] = ['--help']; "
+        f"runpy.run_module({command!r}, run_name='__main__', alter_sys=True)"
+    )
+
+
+CODES = {name: help_of(name) for name in (*PAGES, *BENCHMARKS)} | {"import": "import vaejax"}
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process; the last line that this prints is the modules it has loaded."""
+    report = "import atexit, sys; atexit.register(lambda: print('\\n', *sys.modules)); "
+    command = [sys.executable, "-c", report + code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def ended() -> dict[str, subprocess.CompletedProcess[str]]:
+    """The processes of all commands, which have shown their help."""
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(CODES, pool.map(run, CODES.values()), strict=True))
+
+
+@pytest.mark.parametrize("command", CODES)
+def test_asking_for_help_loads_nothing_heavy(
+    command: str, ended: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    assert (ended[command].returncode, ended[command].stderr) == (0, "")
+    loaded = ended[command].stdout.splitlines()[-1].split()
     assert "vaejax" in loaded
-    assert {"jax", "tensorflow_datasets", "matplotlib"}.isdisjoint(loaded)
+    # A package that loads on first use is in sys.modules from the start. Its parts come with it.
+    parts = {name.split(".")[0] for name in loaded if "." in name}
+    assert HEAVY & parts == set()

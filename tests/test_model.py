@@ -13,15 +13,23 @@ import pytest
 import scipy.special
 from jax import Array
 
+from tests.conv_nets import CONV
 from vaejax import model
-from vaejax.config import Config
+from vaejax.config import Config, Nets
 
 LINEAR = Config(image_shape=(4, 3, 1), latent_size=2, encoder_widths=(), decoder_widths=())
 CONFIG = replace(LINEAR, encoder_widths=(7, 5), decoder_widths=(6,))
+CONVOLUTIONAL = replace(CONFIG, image_shape=(4, 4, 1), nets=CONV)
 SIGNED = replace(CONFIG, likelihood="gaussian", output="tanh", pixel_range="signed")
 KEY = jax.random.key(0)
-BYTES = jnp.arange(252, dtype=jnp.uint8).reshape(21, 12)
+BYTES = np.arange(252, dtype=np.uint8).reshape(21, 12)
 DRAWS = 100_000
+encode, decode, images_of, to_pixels, draw_code = (
+    jax.jit(function, static_argnums=0)
+    for function in (
+        model.encode, model.decode, model.images_of, model.to_pixels, model.draw_code
+    )
+)  # fmt: skip
 SE = 5  # standard errors that a Monte Carlo estimate may be off: 6e-7 of all keys are further
 
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -57,16 +65,16 @@ def test_encode_and_decode_are_dense_layers_with_activations_between(encoder, de
     params = random_params(config)
     rng = np.random.default_rng(1)
     x, z = rng.random((3, 12), np.float32), rng.normal(size=(3, 2)).astype(np.float32)
-    posterior = model.encode(config, params, jnp.asarray(x))
+    posterior = encode(config, params, jnp.asarray(x))
     outputs = forward(params["encoder"], encoder, x)
     logits = forward(params["decoder"], decoder, z)
-    got = jnp.concatenate(posterior, -1)
+    got = np.concatenate(posterior, -1)
     np.testing.assert_allclose(got, outputs, atol=1e-4)  # float32 sums of terms of up to 1e2
-    got = model.decode(config, params, jnp.asarray(z))
+    got = decode(config, params, jnp.asarray(z))
     np.testing.assert_allclose(got, logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [CONFIG, LINEAR])
+@pytest.mark.parametrize("config", [CONFIG, LINEAR, CONVOLUTIONAL])
 @pytest.mark.parametrize("batch", [(), (1,), (5,), (2, 3)])
 def test_leading_axes_pass_through(config: Config, batch: tuple[int, ...]) -> None:
     def through(params: model.Params, x: Array) -> tuple[Array, ...]:
@@ -74,8 +82,47 @@ def test_leading_axes_pass_through(config: Config, batch: tuple[int, ...]) -> No
         code = model.draw_code(config, posterior, KEY)
         return *posterior, code, model.images_of(config, params, code)
 
-    shapes = jax.eval_shape(through, random_params(config), jnp.zeros((*batch, 12)))
-    assert [array.shape for array in shapes] == [(*batch, size) for size in (2, 2, 2, 12)]
+    shapes = jax.eval_shape(through, random_params(config), jnp.zeros((*batch, config.pixels)))
+    sizes = (2, 2, 2, config.pixels)
+    assert [array.shape for array in shapes] == [(*batch, size) for size in sizes]
+
+
+def test_nets_of_ones_own_see_a_batch_of_flat_images_or_codes_whatever_the_axes() -> None:
+    seen = []
+
+    def slices(config: Config, params: model.Params, x: Array) -> model.Posterior:
+        seen.append(x.shape)
+        return model.Posterior(x[:, :2], x[:, 2:4])
+
+    def tiles(config: Config, params: model.Params, z: Array) -> Array:
+        seen.append(z.shape)
+        return jnp.tile(z, 6)
+
+    config = replace(CONFIG, nets=Nets("slices", lambda config, key: {}, slices, tiles))
+    x = jnp.asarray(np.arange(72, dtype=np.float32).reshape(2, 3, 12))
+    posterior = model.encode(config, {}, x)
+    np.testing.assert_array_equal(posterior.mean, x[..., :2])
+    np.testing.assert_array_equal(posterior.logvar, x[..., 2:4])
+    np.testing.assert_array_equal(model.decode(config, {}, posterior.mean), np.tile(x[..., :2], 6))
+    np.testing.assert_array_equal(model.encode(config, {}, x[0, 1]).mean, x[0, 1, :2])
+    assert seen == [(6, 12), (6, 2), (1, 12)]
+
+
+def test_a_config_that_names_the_mlps_is_one_that_names_no_nets() -> None:
+    named = replace(CONFIG, nets=model.MLP_NETS)
+    params = random_params(CONFIG)
+    assert jax.tree.structure(random_params(named)) == jax.tree.structure(params)
+    x, z = (jnp.asarray(np.linspace(0, 1, size, dtype=np.float32)[None]) for size in (12, 2))
+    got, want = (encode(config, params, x) for config in (named, CONFIG))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    np.testing.assert_array_equal(decode(named, params, z), decode(CONFIG, params, z))
+
+
+def test_a_learned_sigma_is_a_parameter_beside_those_of_any_nets() -> None:
+    learned = replace(CONVOLUTIONAL, likelihood="gaussian", decoder_variance="learned")
+    shapes = jax.eval_shape(partial(model.init, learned), KEY)
+    assert set(shapes) == {"encoder", "decoder", "log_sigma"}
+    assert shapes["log_sigma"].shape == ()
 
 
 def test_parameters_are_those_of_dense_layers() -> None:
@@ -86,7 +133,7 @@ def test_parameters_are_those_of_dense_layers() -> None:
 
 def test_an_ae_and_a_vae_of_one_key_start_from_the_same_parameters() -> None:
     ae, vae, other = (
-        jax.tree.leaves(model.init(config, jax.random.key(seed)))
+        jax.tree.leaves(jax.jit(partial(model.init, config))(jax.random.key(seed)))
         for config, seed in ((replace(LINEAR, model="ae"), 0), (LINEAR, 0), (LINEAR, 1))
     )
     assert all(np.array_equal(a, b) for a, b in zip(ae, vae, strict=True))
@@ -97,8 +144,8 @@ def test_nets_without_hidden_layers_are_affine() -> None:
     params = random_params(LINEAR)
     x, y = jax.random.normal(KEY, (2, 5, 12))
     for function in (
-        lambda x: jnp.concatenate(model.encode(LINEAR, params, x), -1),
-        lambda x: model.decode(LINEAR, params, x[:, :2]),
+        lambda x: jnp.concatenate(encode(LINEAR, params, x), -1),
+        lambda x: decode(LINEAR, params, x[:, :2]),
     ):
         mixed = function(0.3 * x + 0.7 * y)
         np.testing.assert_allclose(mixed, 0.3 * function(x) + 0.7 * function(y), atol=1e-5)
@@ -109,7 +156,7 @@ def test_codes_have_the_mean_and_variance_of_the_posterior() -> None:
     mean, logvar = jnp.array([-2.0, 0.0, 3.0]), jnp.array([-4.0, 0.0, 1.5])
     config = replace(CONFIG, latent_size=3)
     posterior = model.Posterior(*(jnp.tile(moment, (DRAWS, 1)) for moment in (mean, logvar)))
-    codes = np.float64(model.draw_code(config, posterior, KEY))
+    codes = np.float64(draw_code(config, posterior, KEY))
     variance = np.exp(np.float64(logvar))
     assert (abs(codes.mean(0) - mean) < SE * np.sqrt(variance / DRAWS)).all()
     assert (abs(codes.var(0) - variance) < SE * variance * math.sqrt(2 / DRAWS)).all()
@@ -119,29 +166,29 @@ def test_codes_have_the_mean_and_variance_of_the_posterior() -> None:
 
 def test_codes_are_a_function_of_the_key() -> None:
     posterior = model.Posterior(jnp.zeros((4, 2)), jnp.zeros((4, 2)))
-    codes = [model.draw_code(CONFIG, posterior, jax.random.key(seed)) for seed in (0, 0, 1)]
+    codes = [draw_code(CONFIG, posterior, jax.random.key(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(codes[0], codes[1])
     assert (codes[0] != codes[2]).all()
 
 
 def test_an_ae_draws_its_mean() -> None:
     posterior = model.Posterior(jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 4.0]]))
-    code = model.draw_code(replace(CONFIG, model="ae"), posterior, KEY)
+    code = draw_code(replace(CONFIG, model="ae"), posterior, KEY)
     np.testing.assert_array_equal(code, posterior.mean)
 
 
 @pytest.mark.parametrize(("config", "low"), [(CONFIG, 0), (SIGNED, -1)])
 def test_pixels_fill_their_range_and_come_back(config: Config, low: int) -> None:
     ends = jnp.array([[0, 255]], jnp.uint8)
-    np.testing.assert_array_equal(model.to_pixels(config, ends, KEY), [[low, 1]])
-    x = model.to_pixels(config, BYTES, KEY)
+    np.testing.assert_array_equal(to_pixels(config, ends, KEY), [[low, 1]])
+    x = to_pixels(config, BYTES, KEY)
     np.testing.assert_allclose(model.to_unit(config, x), np.float64(BYTES) / 255, atol=1e-7)
 
 
 def test_binarized_pixels_are_bernoulli_draws_of_the_grey_ones() -> None:
     config = replace(CONFIG, binarize=True)
     grey = jnp.array([0, 1, 64, 128, 254, 255], jnp.uint8)
-    x = np.asarray(model.to_pixels(config, jnp.tile(grey, (DRAWS, 1)), KEY))
+    x = np.asarray(to_pixels(config, jnp.tile(grey, (DRAWS, 1)), KEY))
     assert set(np.unique(x)) == {0, 1}
     p = np.float64(grey) / 255
     assert (abs(x.mean(0) - p) <= SE * np.sqrt(p * (1 - p) / DRAWS)).all()
@@ -149,7 +196,7 @@ def test_binarized_pixels_are_bernoulli_draws_of_the_grey_ones() -> None:
 
 def test_binarized_pixels_are_a_function_of_the_key() -> None:
     config = replace(CONFIG, binarize=True)
-    first, same, other = (model.to_pixels(config, BYTES, jax.random.key(i)) for i in (0, 0, 1))
+    first, same, other = (to_pixels(config, BYTES, jax.random.key(i)) for i in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)
 
@@ -167,7 +214,7 @@ def test_the_mean_image_is_the_output_function_of_the_logits(output, function) -
 
 @pytest.mark.parametrize("config", [CONFIG, SIGNED])
 def test_images_of_far_codes_are_black_or_white(config: Config) -> None:
-    images = model.images_of(config, random_params(config), jnp.array([[1e4, -1e4]]))
+    images = images_of(config, random_params(config), jnp.array([[1e4, -1e4]]))
     np.testing.assert_allclose(images * (1 - images), 0, atol=1e-6)
     assert set(np.unique(np.round(images))) == {0, 1}
 

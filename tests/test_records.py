@@ -1,4 +1,4 @@
-"""vaejax.records: rows come back, and a file is whole or as it was."""
+"""vaejax.store.records: rows come back, and a file is whole or as it was."""
 
 import errno
 import json
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax import records
 from vaejax.errors import LabError
+from vaejax.store import records
 
 ROWS = [{"z": 2, "nll_nats": 97.1, "dataset": "mnist", "ok": True, "note": None}, {"z": 4}]
 

@@ -1,9 +1,13 @@
-import json
+"""vaejax.lab.verdicts and vaejax.lab.report: from rows to verdicts, and to a table."""
+
 import math
+from typing import Any
 
 import pytest
 
-from experiments.report import Verdict, judge, show, values
+from vaejax.errors import LabError
+from vaejax.lab import report
+from vaejax.lab.verdicts import Verdict, above, below, distinct, fact, judge, onsets, values
 
 
 @pytest.mark.parametrize(
@@ -15,17 +19,64 @@ from experiments.report import Verdict, judge, show, values
         ({"a": ([1, 3], [2, 4])}, "UNDECIDED"),
         ({"a": ([1, 2], [2, 3])}, "UNDECIDED"),
         ({"a": ([1], [3, 4])}, "UNDECIDED"),
-        ({"a": ([1, 2], [])}, "UNDECIDED"),
         ({"a": ([1, math.nan], [3, 4])}, "UNDECIDED"),
         ({"a": ([1, 2], [3, math.inf])}, "UNDECIDED"),
-        ({}, "UNDECIDED"),
+        ({"a": ([5, 6], [3, 4]), "b": ([1, math.nan], [3, 4])}, "UNDECIDED"),
     ],
 )
-def test_a_verdict_needs_every_seed_of_every_comparison(comparisons, verdict):
-    assert judge("rule", comparisons).verdict == verdict
+def test_a_verdict_needs_every_seed_of_every_comparison(comparisons: Any, verdict: str) -> None:
+    found = judge("rule", comparisons)
+    assert found is not None
+    assert found.verdict == verdict
+    assert found.rule == "rule"
+    numbers = {name: {"low": low, "high": high} for name, (low, high) in comparisons.items()}
+    assert repr(found.numbers) == repr(numbers)
 
 
-def test_values_come_by_seed_and_null_is_not_a_number():
+@pytest.mark.parametrize(
+    "comparisons",
+    [
+        {},
+        {"a": ([1, 2], [])},
+        {"a": ([], [3, 4])},
+        {"a": ([1, 2], [3, 4]), "b": ([], [])},
+        {"a": ([5, 6], [3, 4]), "b": ([1, 2], [])},
+        {"a": ([math.nan, 2], [3, 4]), "b": ([1, 2], [])},
+    ],
+)
+def test_there_is_no_verdict_on_what_was_not_measured(comparisons: Any) -> None:
+    assert judge("rule", comparisons) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict_below", "verdict_above"),
+    [
+        ([1.0, 2.0], "HELD", "FAILED"),
+        ([4.0, 5.0], "FAILED", "HELD"),
+        ([1.0, 5.0], "UNDECIDED", "UNDECIDED"),
+        ([1.0, 3.0], "UNDECIDED", "UNDECIDED"),
+        ([1.0, math.nan], "UNDECIDED", "UNDECIDED"),
+        ([1.0], "UNDECIDED", "UNDECIDED"),
+    ],
+)
+def test_values_are_held_against_a_limit_from_either_side(
+    numbers: list[float], verdict_below: str, verdict_above: str
+) -> None:
+    for comparison, verdict in (
+        (below(numbers, 3.0), verdict_below),
+        (above(numbers, 3.0), verdict_above),
+    ):
+        found = judge("rule", {"a": comparison})
+        assert found is not None
+        assert found.verdict == verdict
+
+
+def test_without_values_a_limit_says_nothing() -> None:
+    assert judge("rule", {"a": below([], 3.0)}) is None
+    assert judge("rule", {"a": above([], 3.0)}) is None
+
+
+def test_values_come_by_seed_and_null_is_not_a_number() -> None:
     rows = [
         {"seed": 1, "size": 2, "nll": 5.0},
         {"seed": 0, "size": 2, "nll": None},
@@ -34,6 +85,39 @@ def test_values_come_by_seed_and_null_is_not_a_number():
     first, second = values(rows, "nll", size=2)
     assert math.isnan(first)
     assert second == 5.0
+    assert values(rows, "nll", size=3) == []
+
+
+def test_a_row_without_the_figure_is_named_with_the_remedy() -> None:
+    rows = [{"run": "z2", "lane": 0, "nll": 1.0}, {"run": "z2", "lane": 1}]
+    with pytest.raises(LabError, match=r"row of z2, lane 1 in .* lacks nll: delete that line"):
+        values(rows, "nll")
+
+
+def test_the_different_values_of_a_figure_rise() -> None:
+    assert distinct([{"scale": 6000.0}, {"scale": 1.0}, {"scale": 6000.0}], "scale") == [1.0, 6000]
+    assert distinct([], "scale") == []
+
+
+def test_the_onset_of_each_seed_comes_from_its_own_rows_by_rising_scale() -> None:
+    awake = {0: {1.0: 0, 4.0: 1, 16.0: 2}, 1: {1.0: 1, 4.0: 0, 16.0: 1}, 2: {1.0: 1, 4.0: 1}}
+    rows = [
+        {"seed": seed, "scale": scale, "units": units}
+        for seed in (2, 0, 1)
+        for scale, units in reversed(awake[seed].items())
+    ]
+    assert onsets(rows, "scale", "units") == [2.0, 8.0, 0.0]
+
+
+def test_a_fact_is_what_all_rows_agree_on() -> None:
+    rows = [{"dataset": "digits", "seed": seed} for seed in (0, 1)]
+    assert fact(rows, "dataset") == "digits"
+    assert fact(rows, "threshold_scale") is None
+    assert fact([{"threshold_scale": None}] * 2, "threshold_scale") is None
+    with pytest.raises(LabError, match="do not agree on seed"):
+        fact(rows, "seed")
+    with pytest.raises(LabError, match="do not agree on dataset"):
+        fact([*rows, {"seed": 2}], "dataset")
 
 
 ROWS = [
@@ -45,16 +129,15 @@ ROWS = [
     )
     for seed, word in enumerate(words)
 ]
-COLUMNS = {"mse": ".2f", "collapse": "", "gap": ".1f"}
+COLUMNS = ["mse", "collapse", "gap"]
 
 
-def shown(capsys, tmp_path, by) -> list[list[str]]:
+def shown(capsys: pytest.CaptureFixture[str], by: tuple[str, ...]) -> list[list[str]]:
     """The cells of the table, a list for each line of text in it."""
-    verdicts = {"C0": Verdict("HELD", "the rule", {"a": [math.nan, 1.0]})}
-    show(tmp_path, ROWS, COLUMNS, verdicts, [tmp_path / "a.png"], by)
+    report.show_table(report.console(), "the title", ROWS, COLUMNS, by)
     text = capsys.readouterr().out
-    assert "C0 HELD  the rule" in text
-    assert f"wrote {tmp_path / 'a.png'}" in text
+    title = " ".join(text.split("┏")[0].split())
+    assert title == "the title: mean over seeds, ± half their range"
     return [
         [cell.strip() for cell in line.split("│")[1:-1]]
         for line in text.splitlines()
@@ -62,24 +145,77 @@ def shown(capsys, tmp_path, by) -> list[list[str]]:
     ]
 
 
-def test_a_table_has_a_line_for_each_pair_of_what_it_is_grouped_by(capsys, tmp_path):
+def test_a_table_has_a_line_for_each_pair_of_what_it_is_grouped_by(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Means and half the range over seeds; words as words, each once."""
-    assert shown(capsys, tmp_path, ("run", "scale")) == [
-        ["deep", "6000", "2.50", "healthy, partial", "1.0"],
-        ["", "", "±0.50", "", "±0.0"],
+    assert shown(capsys, ("run", "scale")) == [
+        ["deep", "6000", "2.50", "healthy, partial", "1"],
+        ["", "", "±0.50", "", ""],
         ["deep", "1", "4.50", "total", "-"],
         ["", "", "±0.50", "", ""],
-        ["flat", "1", "8.50", "partial", "3.0"],
-        ["", "", "±0.50", "", "±0.0"],
+        ["flat", "1", "8.50", "partial", "3"],
+        ["", "", "±0.50", "", ""],
     ]
-    written = json.loads((tmp_path / "verdict.json").read_text())
-    assert written == {"C0": {"verdict": "HELD", "rule": "the rule", "numbers": {"a": [None, 1.0]}}}
 
 
-def test_a_table_grouped_by_one_field_averages_over_the_others(capsys, tmp_path):
-    assert shown(capsys, tmp_path, ("scale",)) == [
-        ["6000", "2.50", "healthy, partial", "1.0"],
-        ["", "±0.50", "", "±0.0"],
-        ["1", "6.50", "partial, total", "-"],
-        ["", "±2.50", "", ""],
+def test_a_table_grouped_by_one_field_averages_over_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert shown(capsys, ("scale",)) == [
+        ["6000", "2.50", "healthy, partial", "1"],
+        ["", "±0.50", "", ""],
+        ["1", "6.5", "partial, total", "-"],
+        ["", "±2.5", "", ""],
     ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ([97.0, 97.5], "97.25\n±0.25"),
+        ([97.0, 97.024, 97.012], "97.012\n±0.012"),
+        ([90.0, 110.0], "100\n±10"),
+        ([1000.0, 4000.0], "2500\n±1500"),
+        ([0.00012, 0.00016], "1.4e-04\n±2e-05"),
+        ([0.01234567, 0.01234567], "0.01235"),
+        ([3], "3"),
+        ([True, True], "1"),
+        ([1.0, math.nan], "-"),
+        (["total", "partial", "total"], "partial, total"),
+    ],
+)
+def test_half_the_range_has_two_digits_and_the_mean_as_many_decimals(
+    seeds: list[Any], text: str
+) -> None:
+    assert report.cell(seeds) == text
+
+
+def test_a_table_that_goes_to_no_terminal_has_room_for_many_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    names = [f"figure_{index}" for index in range(10)]
+    rows = [{"run": "z2", "seed": 0} | dict.fromkeys(names, 1.0)]
+    report.show_table(report.console(), "title", rows, names, ["run"])
+    text = capsys.readouterr().out
+    assert all(f"figure {index}" in text for index in range(10))
+
+
+def test_a_verdict_is_shown_with_its_rule_and_whether_it_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    verdicts = {"C0": Verdict("HELD", "the rule", {}), "C1": Verdict("FAILED", "a [rule]", {})}
+    report.show_verdicts(report.console(), verdicts, quick=False)
+    assert capsys.readouterr().out.splitlines()[0] == "C0 HELD  the rule"
+    report.show_verdicts(report.console(), verdicts, quick=True)
+    first, _ = capsys.readouterr().out.splitlines()
+    assert first == "C0 HELD (--quick: trained too briefly to count)  the rule"
+
+
+def test_a_path_that_was_written_stands_on_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    paths = [tmp_path / f"{letter * 200}.png" for letter in "ab"]
+    report.show_paths(report.console(), *paths)
+    assert capsys.readouterr().out.splitlines() == [f"wrote {path}" for path in paths]

@@ -1,12 +1,12 @@
-"""vaejax.spectrum: waves, noise and filters whose spectrum is known."""
+"""measure.spectrum: waves, noise and filters whose spectrum is known."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from vaejax import spectrum
 from vaejax.errors import LabError
-from vaejax.spectrum import Spectrum
+from vaejax.measure import spectrum
+from vaejax.measure.spectrum import Spectrum
 
 RNG = np.random.default_rng(0)
 SHAPES = [(4, 4), (8, 8), (9, 9), (16, 24), (28, 28)]
@@ -188,3 +188,19 @@ def test_single_precision_is_enough() -> None:
 def test_images_too_small_for_two_rings_are_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(LabError, match=rf"^Images of {shape[0]}x{shape[1]} pixels"):
         spectrum.radial_power(np.zeros((2, *shape, 1)))
+
+
+SHARP = RNG.uniform(size=(9, 8, 8, 1))
+
+
+@pytest.mark.parametrize("contrast", [1, 0.9, 0.5, 0])
+def test_sharpness_is_the_share_of_power_that_is_left(contrast: float) -> None:
+    """All of it for the images themselves; none for their mean, whatever its edges."""
+    mean = SHARP.mean(0)
+    outputs = mean + contrast * (SHARP - mean)
+    got = spectrum.sharpness(outputs, SHARP, mean)
+    assert got["high_frequency_share"] == pytest.approx(contrast**2)
+    np.testing.assert_allclose(got["power_ratio"], [contrast**2] * 4)
+    np.testing.assert_array_equal(got["cycles_per_image"], [1, 2, 3, 4])
+    assert got["half_power_cycles"] == (4 if contrast**2 > 0.5 else 0)
+    assert got["decoded_mean_mse"] == pytest.approx((1 - contrast) ** 2 * SHARP.var(0).mean())

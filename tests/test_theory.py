@@ -1,5 +1,6 @@
-"""vaejax.theory: principal components against scikit-learn, thresholds against other ways to the
-same matrices. That they are thresholds is for test_theory_threshold.py to say."""
+"""vaejax.theory: principal components against scikit-learn, thresholds against matrices that are
+computed in other ways. That these are the thresholds of training is what test_theory_threshold.py
+shows."""
 
 from dataclasses import replace
 
@@ -214,17 +215,6 @@ def test_a_setting_below_the_threshold_is_warned_of(config: Config, words: str) 
     assert "recon_scale 25, 29 are below 30, the" in (warn(config, [25.0, 31.0, 29.0], 30.0) or "")
     assert warn(config, [10.0, 11.0], 10.0) is None
     assert warn(config, [1.0], np.nan) is None
-
-
-def test_where_the_kl_is_not_charged_in_the_end_there_is_no_threshold() -> None:
-    assert theory.has_threshold(SQUARED, 1.0, 0.0, 0.0)
-    for config, kl_weight, free_bits, kl_cycle in (
-        (SQUARED, 0.0, 0.0, 0.0),
-        (SQUARED, 1.0, 0.1, 0.0),
-        (SQUARED, 1.0, 0.0, 9.0),
-        (replace(SQUARED, model="ae"), 1.0, 0.0, 0.0),
-    ):
-        assert not theory.has_threshold(config, kl_weight, free_bits, kl_cycle)
 
 
 def check_first_thresholds(name: str, squared: float, bernoulli: float, binarized: float) -> None:

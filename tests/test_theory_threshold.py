@@ -1,5 +1,5 @@
-"""The thresholds of vaejax.theory against the second derivatives of what training minimizes, where
-the posterior is the prior and the output the best constant image."""
+"""The thresholds of vaejax.theory against the second derivatives of the training objective at the
+collapsed solution: the posterior is the prior, and the output the best constant image."""
 
 from dataclasses import replace
 from functools import cache
@@ -54,7 +54,8 @@ def _in_double_precision():
 
 
 def inputs(config: Config, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the model sees, with its probability: the images, or all that may be drawn from them."""
+    """All inputs that the model may see, and their probabilities: the images, or, if pixels are
+    drawn, all images of black and white pixels."""
     if not config.binarize:
         x = model.to_pixels(config, jnp.asarray(images), jax.random.key(0))
         return np.asarray(x, float), np.full(len(images), 1 / len(images))
@@ -65,10 +66,9 @@ def inputs(config: Config, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def curvatures(config: Config) -> Any:
-    """The eigenvalues of the Hessian of the objective, averaged over inputs and over codes (by
-    Gauss-Hermite quadrature), where the posterior is the prior and the output the mean image; a
-    compiled function of inputs, their probabilities and knobs. All but the last layers are as they
-    were drawn."""
+    """A compiled function of inputs, their probabilities and knobs. It returns the eigenvalues of
+    the Hessian at the collapsed solution, and the steepest slope there, of the objective averaged
+    over inputs and over codes (by Gauss-Hermite quadrature). Hidden layers have fresh weights."""
     nodes, masses = np.polynomial.hermite_e.hermegauss(60)
     params = jax.tree.map(np.float64, model.init(config, jax.random.key(1)))
     for net in ("encoder", "decoder"):
@@ -115,19 +115,21 @@ def at(config: Config, images: np.ndarray, scale: float, kl_weight: float = 1.0)
 
 @pytest.mark.parametrize("images", [MANY, TWO], ids=["many", "two"])
 @pytest.mark.parametrize(
-    ("config", "awake"),
+    ("config", "saddle"),
     [*((config, 1.005) for config in LINEAR_NETS), (DEEP, 4.0), (DEEP_BERNOULLI, 4.0)],
     ids=[*NAMES, "deep", "deep bernoulli"],
 )
 def test_the_collapsed_solution_is_stable_below_the_threshold_and_a_saddle_above(
-    config: Config, awake: float, images: np.ndarray
+    config: Config, saddle: float, images: np.ndarray
 ) -> None:
-    """Below it whatever the net. Just above it for a linear one; a net whose hidden layers do not
-    happen to be linear has to turn them first."""
+    """It is stable below whatever the net is. With a linear net it is a saddle just above. Other
+    nets have random hidden layers, which fit the direction that pays only in part: with them it is
+    a saddle at a larger multiple of the threshold."""
     first = float(theory.thresholds(config, images, 1)[0])
     for kl_weight in (1.0, 0.3):
         below, above = (
-            at(config, images, times * kl_weight * first, kl_weight)[0] for times in (0.995, awake)
+            at(config, images, multiple * kl_weight * first, kl_weight)[0]
+            for multiple in (0.995, saddle)
         )
         assert below > -ROUNDING
         assert above < -ROUNDING
@@ -137,12 +139,12 @@ def test_the_collapsed_solution_is_stable_below_the_threshold_and_a_saddle_above
 def test_every_threshold_adds_a_direction_in_which_the_collapsed_solution_falls(
     config: Config,
 ) -> None:
-    """One unit may take any of the directions that pay: as many second derivatives are negative."""
+    """There is one unit, which may take any of the directions that pay: so many second derivatives
+    are negative."""
     thresholds = theory.thresholds(config, MANY, 4)
     assert (thresholds[1:] > 1.02 * thresholds[:-1]).all()
     for paying, threshold in enumerate(thresholds):
-        for times, want in ((0.995, paying), (1.005, paying + 1)):
-            found = at(config, MANY, float(times * threshold))
-            assert (found < -ROUNDING).sum() == want
-            predicted = theory.predicted_units(thresholds, float(times * threshold), 1.0, 4)
-            assert predicted == want
+        for multiple, want in ((0.995, paying), (1.005, paying + 1)):
+            scale = float(multiple * threshold)
+            assert (at(config, MANY, scale) < -ROUNDING).sum() == want
+            assert theory.predicted_units(thresholds, scale, 1.0, 4) == want

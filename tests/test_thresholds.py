@@ -1,95 +1,165 @@
-"""experiments.thresholds: which lanes have a threshold, on which images, and who is warned."""
+"""Thresholds of whole runs: which lanes have one, on which images, who is warned, and how what was
+measured is compared with what is predicted."""
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments import thresholds
-from experiments.flags import Flags
-from vaejax import sweep, theory
-from vaejax.config import Config, Run
+from vaejax import theory
+from vaejax.config import Config, grid
+from vaejax.lab import Flags, Lab
+from vaejax.lab.recording import collapse_warnings
+from vaejax.run import Run
+from vaejax.theory import components
 
-IMAGES = {
-    "train": np.random.default_rng(0).integers(0, 256, (30, 12), np.uint8),
-    "train[:9]": np.random.default_rng(1).integers(0, 256, (9, 12), np.uint8),
-}
+TRAIN = np.random.default_rng(0).integers(0, 256, (30, 12), np.uint8)
 FLAGS = Flags(dataset="digits", seeds=(0, 1), likelihood="gaussian", widths=(4,))
 CONFIG = FLAGS.config((2, 2, 3), latent_size=2)
+LABELS = np.zeros(30, np.int32)
+
+
+def lab() -> Lab[Flags]:
+    """A laboratory in which the random images are for training."""
+    return Lab(FLAGS, Path("unused"), (2, 2, 3), TRAIN, TRAIN, LABELS, "train")
 
 
 def run_of(config: Config = CONFIG, flags: Flags = FLAGS, split: str = "train") -> Run:
     return flags.run("scales", split, config, (0.01, 1e6))
 
 
-def first_of(run: Run) -> float:
-    return thresholds.first_thresholds([run], IMAGES)[run.name]
-
-
-@pytest.mark.parametrize("split", IMAGES)
+@pytest.mark.parametrize(("split", "images"), [("train", TRAIN), ("train[3:9]", TRAIN[3:9])])
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_a_lane_has_the_first_threshold_of_its_images_times_its_kl_weight(
-    split: str, likelihood: str
+    split: str, images: np.ndarray, likelihood: str
 ) -> None:
     config = replace(CONFIG, likelihood=likelihood)
-    want = theory.thresholds(config, IMAGES[split], 1)[0]
+    want = theory.thresholds(config, images, 1)[0]
     for weight in (1.0, 3.0):
         run = run_of(config, replace(FLAGS, kl_weight=weight), split)
-        for lane in range(4):
-            got = thresholds.threshold_scale(run, lane, first_of(run))
-            assert got == pytest.approx(weight * want)
+        assert lab().thresholds(run) == pytest.approx([weight * want] * 4)
+        assert theory.lane_thresholds(run, theory.moments(images)) == pytest.approx(
+            [weight * want] * 4
+        )
 
 
 @pytest.mark.parametrize(
-    "flags",
+    "run",
     [
-        replace(FLAGS, free_bits=0.5),
-        replace(FLAGS, kl_warmup=2.0, kl_cycle=4.0),
-        replace(FLAGS, kl_weight=0.0),
+        run_of(flags=replace(FLAGS, free_bits=0.5)),
+        run_of(flags=replace(FLAGS, kl_warmup=2.0, kl_cycle=4.0)),
+        run_of(flags=replace(FLAGS, kl_weight=0.0)),
+        run_of(replace(CONFIG, model="ae")),
     ],
-    ids=["free bits", "cycle", "free"],
+    ids=["free bits", "cycle", "weight 0", "ae"],
 )
-def test_without_a_price_of_the_kl_there_is_no_threshold_and_no_warning(flags: Flags) -> None:
-    run = run_of(flags=flags)
-    assert math.isnan(first_of(run))
-    assert math.isnan(thresholds.threshold_scale(run, 0, first_of(run)))
-    assert thresholds.collapse_warnings(run, first_of(run)) == []
+def test_where_the_kl_is_not_charged_in_the_end_there_is_no_threshold_and_no_warning(
+    run: Run,
+) -> None:
+    assert theory.charged_lanes(run).tolist() == [False] * 4
+    thresholds = lab().thresholds(run)
+    assert np.isnan(thresholds).tolist() == [True] * 4
+    assert np.isnan(theory.lane_thresholds(run, theory.moments(TRAIN))).all()
+    assert collapse_warnings(run, thresholds) == []
 
 
-def test_an_ae_has_none() -> None:
-    run = run_of(replace(CONFIG, model="ae"))
-    assert math.isnan(first_of(run))
-    assert thresholds.collapse_warnings(run, first_of(run)) == []
+def test_lanes_that_are_charged_have_a_threshold_beside_others_that_are_not() -> None:
+    knobs, seeds = grid(CONFIG, (0,), free_bits=(0.0, 0.1), kl_weight=(0.0, 2.0))
+    run = replace(run_of(), knobs=knobs, seeds=seeds)
+    assert theory.charged_lanes(run).tolist() == [False, True, False, False]
+    want = [math.nan, 2 * theory.thresholds(CONFIG, TRAIN, 1)[0], math.nan, math.nan]
+    np.testing.assert_allclose(lab().thresholds(run), want)
+
+
+def test_a_warm_up_charges_the_kl_in_the_end() -> None:
+    run = run_of(flags=replace(FLAGS, kl_warmup=5.0))
+    assert theory.charged_lanes(run).tolist() == [True] * 4
 
 
 def test_images_are_looked_at_once_for_all_runs_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, moments = [], theory.moments
+    calls, moments = [], components.moments
     monkeypatch.setattr(
-        theory, "moments", lambda images: calls.append(len(images)) or moments(images)
+        components, "moments", lambda images: calls.append(len(images)) or moments(images)
     )
     configs = [CONFIG, replace(CONFIG, latent_size=3), replace(CONFIG, likelihood="bernoulli")]
-    runs = [replace(run_of(config), name=str(i)) for i, config in enumerate(configs)]
-    found = thresholds.first_thresholds(runs, IMAGES)
+    work = lab()
+    squared, also_squared, bernoulli = (work.thresholds(run_of(config))[0] for config in configs)
     assert calls == [30]
-    assert found["0"] == found["1"] != found["2"]
+    assert squared == also_squared != bernoulli
+
+
+def test_images_are_not_looked_at_where_there_is_no_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(components, "moments", None)
+    assert np.isnan(lab().thresholds(run_of(replace(CONFIG, model="ae")))).all()
 
 
 def test_a_setting_below_its_threshold_is_warned_of_once_for_all_seeds() -> None:
     run = run_of()
-    (line,) = thresholds.collapse_warnings(run, first_of(run))
-    assert line.startswith(f"warning: recon_scale 0.01 is below {first_of(run):.4g}, the threshold")
+    thresholds = lab().thresholds(run)
+    (line,) = collapse_warnings(run, thresholds)
+    assert line.startswith(f"warning: recon_scale 0.01 is below {thresholds[0]:.4g}, the threshold")
 
 
 def test_the_lanes_below_a_threshold_share_a_line() -> None:
     run = FLAGS.run("scales", "train", CONFIG, (0.01, 1e6, 0.02))
-    first = first_of(run)
-    (line,) = thresholds.collapse_warnings(run, first)
-    assert line.startswith(f"warning: recon_scale 0.01, 0.02 are below {first:.4g}, the threshold")
+    thresholds = lab().thresholds(run)
+    (line,) = collapse_warnings(run, thresholds)
+    first = f"{thresholds[0]:.4g}"
+    assert line.startswith(f"warning: recon_scale 0.01, 0.02 are below {first}, the threshold")
     names = ("recon_scale", "kl_weight")
-    knobs, seeds = sweep.grid(CONFIG, (0,), **dict.fromkeys(names, (0.01, 1e6)))
-    lines = thresholds.collapse_warnings(replace(run, knobs=knobs, seeds=seeds), first)
+    knobs, seeds = grid(CONFIG, (0,), **dict.fromkeys(names, (0.01, 1e6)))
+    run = replace(run, knobs=knobs, seeds=seeds)
+    lines = collapse_warnings(run, lab().thresholds(run))
     assert [line.split(" below ")[0] for line in lines] == [
         "warning: recon_scale 0.01 is",
         "warning: recon_scale 0.01, 1e+06 are",
     ]
+
+
+RELATIVE = np.array([1.0, 1.5, 4.0])
+"""Thresholds as multiples of the first."""
+
+
+def test_what_is_predicted_is_what_probabilistic_pca_has() -> None:
+    where: Any = RELATIVE, np.array([0.9, 1.0, 2.0, 8.0]), 1.0, 3
+    np.testing.assert_array_equal(theory.predicted_units(*where), [0, 0, 2, 3])
+    kl = np.log([1, 1, 2 * 2 / 1.5, 8 * 8 / 1.5 * 2]) / 2
+    np.testing.assert_allclose(theory.predicted_kl(*where), kl)
+    slack = [0, 0, 2 + 2 / 1.5 - 2, 8 + 8 / 1.5 + 2 - 3]
+    np.testing.assert_allclose(theory.predicted_gain(*where), np.array(slack) / 2 - kl)
+
+
+@pytest.mark.parametrize(
+    ("scale", "margin", "off"),
+    [
+        (1.45, 1.1, [1, 0, 0, 1, 2]),
+        (1.45, 1.01, [1, 0, 1, 2, 3]),
+        (1.55, 1.1, [1, 0, 0, 1, 2]),
+        (1.55, 1.01, [2, 1, 0, 1, 2]),
+    ],
+)
+def test_a_unit_whose_threshold_is_near_the_scale_may_count_or_not(
+    scale: float, margin: float, off: list[int]
+) -> None:
+    found = theory.units_off(RELATIVE, np.full(5, scale), np.arange(5), margin)
+    np.testing.assert_array_equal(found, off)
+
+
+@pytest.mark.parametrize(
+    ("units", "onset"),
+    [
+        ([0, 0, 1, 2], math.sqrt(0.96 * 1.04)),
+        ([0, 1, 0, 2], math.sqrt(1.04 * 1.1)),  # asleep again
+        ([1, 1, 1, 2], 0),
+        ([0, 0, 0, 0], math.inf),
+    ],
+)
+def test_the_onset_is_between_the_last_scale_without_a_unit_and_the_next(
+    units: list[float], onset: float
+) -> None:
+    assert theory.onset((0.9, 0.96, 1.04, 1.1), units) == pytest.approx(onset)

@@ -1,4 +1,7 @@
+"""vaejax.train: a step, an epoch, lanes side by side, and what they are reproduced from."""
+
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,28 +9,51 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import diagnostics, theory, train
+from vaejax import sweep, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
+from vaejax.measure import batched, elbo
+from vaejax.theory import components
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), dtype=np.uint8)
+THREE = [{}, {"recon_scale": 3.0}, {"decay_steps": 4.0}]
+epoch_order = jax.jit(train.epoch_order, static_argnums=(0, 2))
 
 
 def lanes(config, *choices):
     return stack([knobs(config, **choice) for choice in choices])
 
 
-def trained(config, choices, seeds, epochs, images=IMAGES):
-    state = train.init_lanes(config, np.asarray(seeds, np.uint32))
-    results = list(train.fit(config, lanes(config, *choices), state, images, epochs))
+def fresh(seeds, nets=CONFIG):
+    """Fresh weights depend on the nets alone: one program draws them for most Configs here."""
+    return train.init_lanes(nets, np.asarray(seeds, np.uint32))
+
+
+def one_model(state, index=0):
+    """One lane, as a model of its own; of a state on the host."""
+    one = jax.tree.map(lambda leaf: leaf[index], state)
+    return one._replace(key=jax.random.wrap_key_data(one.key))
+
+
+def single(seed):
+    return one_model(sweep.to_host(fresh([seed])))
+
+
+def trained(config, choices, seeds, epochs, images=IMAGES, passes=1, nets=CONFIG):
+    knob = lanes(config, *choices)
+    results = list(train.fit(config, knob, fresh(seeds, nets), images, epochs, passes))
     return results[-1][0], [trace for _, trace in results]
 
 
+def evaluated(config, params, images):
+    return batched.over_lanes(elbo.evaluate, config)(params, images, jax.random.key(1))
+
+
 def lane(tree, index):
-    return [np.asarray(leaf[index]) for leaf in jax.tree.leaves(tree)]
+    return [np.asarray(leaf)[index] for leaf in jax.tree.leaves(tree)]
 
 
 def assert_same_bits(a, b):
@@ -35,21 +61,27 @@ def assert_same_bits(a, b):
         np.testing.assert_array_equal(left, right)
 
 
-def test_a_step_is_adam_on_the_gradient_of_the_objective():
-    state, knob = train.init(CONFIG, jnp.uint32(3)), knobs(CONFIG, learning_rate=0.01)
-    batch = jnp.asarray(IMAGES[:16])
-    after, trace = train.step(CONFIG, knob, state, batch)
-    noise_key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 0)
+@partial(jax.jit, static_argnums=0)
+def adam_step(config, knob, state, images):
+    key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 0)
     grads, _ = jax.grad(train.loss_fn, has_aux=True)(
-        state.params, CONFIG, knob, batch, noise_key, state.step
+        state.params, config, knob, images, key, state.step
     )
     adam = optax.adam(0.01)
     updates, _ = adam.update(grads, adam.init(state.params))
-    expected = optax.apply_updates(state.params, updates)
+    return optax.apply_updates(state.params, updates)
+
+
+def test_a_step_is_adam_on_the_gradient_of_the_objective():
+    state, knob = single(3), knobs(CONFIG, learning_rate=0.01)
+    batch = jnp.asarray(IMAGES[:16])
+    after, trace = train.step(CONFIG, knob, state, batch)
+    expected = adam_step(CONFIG, knob, state, batch)
     for got, want in zip(jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)
     assert int(after.step) == 1
-    np.testing.assert_allclose(trace.objective, 6 * trace.error + trace.kl.sum(), rtol=1e-6)
+    total = 6 * np.asarray(trace.error) + np.asarray(trace.kl).sum()
+    np.testing.assert_allclose(trace.objective, total, rtol=1e-6)
 
 
 def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
@@ -57,7 +89,9 @@ def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
     for at in (0, 1, 10, 20, 39, 40, 1000):
         rates = [
             float(
-                train.learning_rate(knobs(CONFIG, learning_rate=0.3, decay_steps=n), jnp.int32(at))
+                jax.jit(train.learning_rate)(
+                    knobs(CONFIG, learning_rate=0.3, decay_steps=n), jnp.int32(at)
+                )
             )
             for n in (0.0, 40.0)
         ]
@@ -65,39 +99,50 @@ def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
         assert rates[1] == pytest.approx(np.asarray(schedule(at)), abs=1e-7)
 
 
+def test_the_learning_rates_of_lanes_are_those_of_each_lane_at_each_step():
+    knob = lanes(CONFIG, *({"learning_rate": 0.3, "decay_steps": n} for n in (0.0, 3.0, 5.0)))
+    rates = train.learning_rates(knob, 7)
+    assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 7), np.float64)
+    for index, of_lane in enumerate(rates):
+        one = jax.tree.map(lambda values, at=index: values[at], knob)
+        alone = [jax.jit(train.learning_rate)(one, jnp.int32(step)) for step in range(7)]
+        np.testing.assert_allclose(of_lane, alone, rtol=1e-6, atol=1e-7)
+    assert (rates[1, :3] > 0).all()
+    np.testing.assert_allclose(rates[1, 3:], 0, atol=1e-7)
+
+
 def test_weights_stay_once_the_learning_rate_is_0():
-    choices = [{"decay_steps": 4.0}, {}]
-    early, _ = trained(CONFIG, choices, [0, 0], 1)
-    late, _ = trained(CONFIG, choices, [0, 0], 2)
-    assert_same_bits(lane(early.params, 0), lane(late.params, 0))
-    pairs = zip(lane(early.params, 1), lane(late.params, 1), strict=True)
+    early, _ = trained(CONFIG, THREE, [0, 0, 0], 1)
+    late, _ = trained(CONFIG, THREE, [0, 0, 0], 2)
+    assert_same_bits(lane(early.params, 2), lane(late.params, 2))
+    pairs = zip(lane(early.params, 0), lane(late.params, 0), strict=True)
     assert any((a != b).any() for a, b in pairs)
 
 
 @pytest.mark.parametrize("count", [64, 70])
 def test_an_epoch_takes_every_image_at_most_once_and_all_that_fill_batches(count):
-    state = train.init(CONFIG, jnp.uint32(0))
-    order = np.asarray(train.epoch_order(CONFIG, state, count))
+    order = np.asarray(epoch_order(CONFIG, single(0), count))
     assert order.shape == (4, 16)
     assert len(set(order.ravel())) == 64
     assert set(order.ravel()) <= set(range(count))
 
 
 def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
-    first, other = (train.init(CONFIG, jnp.uint32(seed)) for seed in (0, 1))
+    first, other = (single(seed) for seed in (0, 1))
     second = first._replace(step=jnp.int32(4))
-    orders = [np.asarray(train.epoch_order(CONFIG, s, 64)) for s in (first, second, other)]
+    orders = [np.asarray(epoch_order(CONFIG, s, 64)) for s in (first, second, other)]
     assert not any((orders[a] == orders[b]).all() for a, b in ((0, 1), (0, 2), (1, 2)))
-    np.testing.assert_array_equal(orders[0], train.epoch_order(CONFIG, first, 64))
+    np.testing.assert_array_equal(orders[0], epoch_order(CONFIG, first, 64))
 
 
 def test_one_compilation_serves_every_epoch_knob_and_seed(monkeypatch):
     calls = []
     original = train.loss_fn
     monkeypatch.setattr(train, "loss_fn", lambda *args: calls.append(1) or original(*args))
-    config = Config(image_shape=(2, 3, 1), latent_size=3, batch_size=8)  # not traced before
+    config = replace(CONFIG, batch_size=8)  # not traced before
     for rate, seed in ((1e-3, 0), (1e-2, 5)):
-        trained(config, [{"learning_rate": rate}, {"recon_scale": 7.0}], [seed, seed + 1], 3)
+        choices = [{"learning_rate": rate}, {"recon_scale": 7.0}, {"kl_weight": rate}]
+        trained(config, choices, [seed, seed + 1, seed + 2], 3)
     assert len(calls) == 1
 
 
@@ -109,7 +154,8 @@ def test_every_lane_is_its_own_single_run():
         # XLA may round batched products otherwise: equal to a few float32 units, not bitwise.
         for got, want in zip(lane(together.params, index), lane(alone.params, 0), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(traces[-1].objective[index], trace[-1].objective[0], rtol=1e-5)
+        of_lane, of_single = lane(traces[-1].objective, index), lane(trace[-1].objective, 0)
+        np.testing.assert_allclose(of_lane, of_single, rtol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
@@ -120,35 +166,56 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
 
 
 def test_epochs_in_two_parts_are_epochs_in_one():
-    knob = lanes(CONFIG, {}, {"recon_scale": 3.0})
-    state = train.init_lanes(CONFIG, np.asarray([0, 1], np.uint32))
+    knob, state = lanes(CONFIG, *THREE), fresh([0, 1, 2])
     *_, (halfway, _) = train.fit(CONFIG, knob, state, IMAGES, 2)
     *_, (resumed, _) = train.fit(CONFIG, knob, halfway, IMAGES, 3)
     *_, (whole, _) = train.fit(CONFIG, knob, state, IMAGES, 5)
-    raw = [jax.tree.leaves(s._replace(key=jax.random.key_data(s.key))) for s in (resumed, whole)]
-    assert_same_bits(*raw)
+    assert_same_bits(*(jax.tree.leaves(sweep.to_host(state)) for state in (resumed, whole)))
 
 
-@pytest.mark.parametrize("passes", [2, 5])
-def test_epochs_of_several_to_a_call_are_epochs_one_by_one(passes):
-    knob = lanes(CONFIG, {}, {"recon_scale": 3.0})
-    state = train.init_lanes(CONFIG, np.asarray([0, 1], np.uint32))
-    single = list(train.fit(CONFIG, knob, state, IMAGES, 5))
-    several = list(train.fit(CONFIG, knob, state, IMAGES, 5, passes))
-    assert [trace.error.shape[1] for _, trace in several] == {2: [8, 8, 4], 5: [20]}[passes]
+@pytest.mark.parametrize(
+    ("epochs", "passes", "steps"), [(5, 2, [8, 8, 4]), (2, 2, [8]), (2, 5, [8])]
+)
+def test_epochs_of_several_to_a_call_are_epochs_one_by_one(epochs, passes, steps):
+    single, alone = trained(CONFIG, THREE, [0, 1, 2], epochs)
+    several, together = trained(CONFIG, THREE, [0, 1, 2], epochs, passes=passes)
+    assert [trace.error.shape[1] for trace in together] == steps
     whole, parts = (
-        np.concatenate([trace.objective for _, trace in results], 1)
-        for results in (single, several)
+        np.concatenate([trace.objective for trace in traces], 1) for traces in (alone, together)
     )
     np.testing.assert_array_equal(whole, parts)
-    assert_same_bits(lane(single[-1][0].params, 1), lane(several[-1][0].params, 1))
+    assert_same_bits(*(jax.tree.leaves(sweep.to_host(state)) for state in (single, several)))
+
+
+def test_a_branch_goes_on_from_the_weights_of_lanes_with_noise_and_orders_of_its_own():
+    state = sweep.to_host(trained(CONFIG, THREE, [0, 1, 2], 1)[0])
+    copies = [2, 0, 2]
+    branched = train.branch(state, copies)
+    for index, copied in enumerate(copies):
+        for part in ("params", "opt_state", "diverged"):
+            assert_same_bits(
+                lane(getattr(branched, part), index), lane(getattr(state, part), copied)
+            )
+        folded = jax.random.fold_in(jax.random.wrap_key_data(state.key[copied]), 1)
+        np.testing.assert_array_equal(branched.key[index], jax.random.key_data(folded))
+    assert branched.step.tolist() == [0, 0, 0]
+    assert state.step.tolist() == [4, 4, 4]
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(branched))
+
+    def order(state, index, step):
+        one = one_model(state, index)._replace(step=np.int32(step))
+        return np.asarray(epoch_order(CONFIG, one, 64))
+
+    orders = [order(branched, 0, 0), order(branched, 1, 0)]
+    orders += [order(state, copied, step) for copied in (2, 0) for step in (0, 4)]
+    assert len({tuple(found.ravel()) for found in orders}) == len(orders)
 
 
 def test_an_ae_trains_on_its_error_alone():
     config = replace(CONFIG, model="ae")
-    choices = [{"recon_scale": 7.0, "kl_weight": 3.0}, {"recon_scale": 7.0, "kl_weight": 0.0}]
-    state, (trace,) = trained(config, choices, [0, 0], 1)
-    np.testing.assert_allclose(trace.objective, 7 * trace.error, rtol=1e-6)
+    choices = [{"recon_scale": 7.0, "kl_weight": weight} for weight in (3.0, 0.0, 1.0)]
+    state, (trace,) = trained(config, choices, [0, 0, 1], 1)
+    np.testing.assert_allclose(trace.objective, 7 * np.asarray(trace.error), rtol=1e-6)
     np.testing.assert_array_equal(trace.kl, 0)
     assert_same_bits(lane(state.params, 0), lane(state.params, 1))
 
@@ -157,10 +224,10 @@ def test_a_diverging_lane_is_rolled_back_and_touches_no_other():
     healthy, _ = trained(CONFIG, [{}, {}, {}], [0, 1, 2], 3)
     mixed, traces = trained(CONFIG, [{}, {"learning_rate": 1e38}, {}], [0, 1, 2], 3)
     assert mixed.diverged.tolist() == [False, True, False]
-    assert not np.isfinite(traces[-1].objective[1]).all()
+    assert not np.isfinite(np.asarray(traces[-1].objective)[1]).all()
     for index in (0, 2):
         assert_same_bits(lane(mixed.params, index), lane(healthy.params, index))
-    start = train.init_lanes(CONFIG, np.asarray([1], np.uint32))
+    start = fresh([1])
     assert_same_bits(lane(mixed.params, 1), lane(start.params, 0))
     assert mixed.step.tolist() == [12, 0, 12]
 
@@ -173,25 +240,23 @@ def test_a_linear_autoencoder_learns_the_principal_components():
         image_shape=(2, 3, 1), model="ae", latent_size=2, encoder_widths=(), decoder_widths=(),
         likelihood="gaussian", output="linear", batch_size=64,
     )  # fmt: skip
-    state, _ = trained(config, [{"learning_rate": 1e-3}], [0], 4000, images)
-    params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    mse = diagnostics.evaluate(config, params, images, jax.random.key(0)).mse.mean()
-    best = theory.reconstruction_mse(theory.pca(images, 2), images, 2)
+    state, _ = trained(config, [{"learning_rate": 1e-3}], [0], 4000, images, 4000, config)
+    mse = np.asarray(evaluated(config, state.params, images).mse).mean()
+    best = components.reconstruction_mse(components.pca(images, 2), images, 2)
     assert best * (1 - 1e-5) < mse < best * 1.005
 
 
 def test_dynamic_binarization_trains_on_the_bernoulli_mean_of_the_pixels():
-    config = Config(image_shape=(2, 3, 1), latent_size=1, binarize=True, batch_size=64)
+    config = replace(CONFIG, binarize=True, batch_size=64)
     images = np.full((64, 6), 51, np.uint8)  # p = 0.2 everywhere
-    state, _ = trained(config, [{"learning_rate": 1e-2}], [0], 400, images)
-    params = jax.tree.map(lambda leaf: leaf[0], state.params)
-    recon = diagnostics.evaluate(config, params, np.tile(images, (50, 1)), jax.random.key(1)).recon
+    state, _ = trained(config, [{"learning_rate": 1e-2}], [0], 400, images, 400)
+    (recon,) = np.asarray(evaluated(config, state.params, np.tile(images, (50, 1))).recon)
     entropy = -6 * (0.2 * np.log(0.2) + 0.8 * np.log(0.8))
-    error = float(recon.std()) / np.sqrt(len(recon))
-    assert abs(float(recon.mean()) - entropy) < 5 * error + 0.05
+    error = recon.std() / np.sqrt(len(recon))
+    assert abs(recon.mean() - entropy) < 5 * error + 0.05
 
 
 def test_too_few_images_for_a_batch_is_one_clear_error():
-    state = train.init_lanes(CONFIG, np.asarray([0], np.uint32))
+    state = fresh([0])
     with pytest.raises(LabError, match=r"10 training images fill no batch of 16.*--batch-size 10"):
         next(train.fit(CONFIG, lanes(CONFIG, {}), state, IMAGES[:10], 1))

@@ -1,6 +1,7 @@
-"""experiments.training: when a run has settled, how long it trains, and that it resumes."""
+"""vaejax.lab.training: how long a run trains, and that it resumes."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,10 +9,15 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from experiments import training
-from experiments.flags import Flags
-from vaejax import checkpoint, sweep, train
-from vaejax.config import Config, Run, knobs, stack
+from vaejax import sweep, train
+from vaejax.config import Config, knobs, stack
+from vaejax.errors import LabError
+from vaejax.lab import training
+from vaejax.lab.flags import Flags
+from vaejax.measure.trace import at_rest
+from vaejax.run import Run
+from vaejax.store import checkpoint
+from vaejax.store.checkpoint import Trained
 
 CONFIG = Config(
     image_shape=(4, 4, 1),
@@ -24,47 +30,12 @@ CONFIG = Config(
 LANES = stack([knobs(CONFIG, learning_rate=0.03, recon_scale=scale) for scale in (1.0, 100.0)])
 RUN = Run("tiny", "digits", "train", CONFIG, LANES, (0, 1))
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 16), np.uint8)  # 4 steps an epoch
-UNIT = 0.5
-STILL, MOVING = 0.99 * training.MOVED * UNIT, 1.01 * training.MOVED * UNIT
 BLOCK = 8
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "BLOCK", BLOCK)
-
-
-def errors(*roots: float) -> np.ndarray:
-    """A squared error with these root mean squares of its blocks, uneven within each of them."""
-    uneven = np.resize([0.5, 1.5], BLOCK)
-    return np.concatenate([[], *(root**2 * uneven for root in roots)])
-
-
-@pytest.mark.parametrize(
-    ("lanes", "expected"),
-    [
-        ([errors()], [False]),
-        ([errors(0.3, 0.3)], [False]),
-        ([errors(0.3, 0.3, 0.3)[:-1]], [False]),
-        ([errors(0.3, 0.3, 0.3)], [True]),
-        ([errors(0.3, 0.3 - STILL, 0.3 - 2 * STILL)], [True]),
-        ([errors(0.3, 0.3 + STILL, 0.3)], [True]),
-        ([errors(0.3, 0.3 - MOVING, 0.3 - MOVING)], [False]),
-        ([errors(0.3, 0.3, 0.3 + MOVING)], [False]),
-        ([errors(0.3, 0.3, 0.3), errors(0.2, 0.2, 0.2 - STILL)], [True, True]),
-        ([errors(0.3, 0.3, 0.3), errors(0.2, 0.2, 0.2 - MOVING)], [True, False]),
-        ([errors(0.9, 0.5, 0.3, 0.3, 0.3)], [True]),
-        ([errors(0.3, 0.3, 0.3, 0.5)], [False]),
-        ([np.append(errors(0.3, 0.3, 0.3), [9.0] * (BLOCK - 1))], [True]),
-        ([np.append(errors(0.3, 0.3), [0.09] * (BLOCK - 1))], [False]),
-        ([errors(0.3, 0.3, 0.3), errors(0.3, 0.3, np.nan)], [True, True]),
-        ([errors(0.3, 0.3, 0.3 + MOVING), errors(np.inf, np.nan, np.nan)], [False, True]),
-    ],
-)
-def test_a_lane_has_settled_once_its_last_three_blocks_agree_or_it_diverged(
-    lanes: list[np.ndarray], expected: list[bool]
-) -> None:
-    assert training.settled(np.stack(lanes), UNIT).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +55,7 @@ def test_until_convergence_a_run_trains_in_blocks(
 ) -> None:
     """As many epochs as fit into a block, the cap rounded up to whole blocks and not beyond."""
     flags = Flags(epochs=epochs, checkpoint_every=every)
-    assert training.plan(flags, RUN, images, until_converged=True) == expected
+    assert training.plan(flags, CONFIG, images, until_converged=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,37 +70,61 @@ def test_a_run_of_fixed_length_has_ten_checkpoints_unless_asked_otherwise(
     epochs: int, every: int | None, expected: training.Plan
 ) -> None:
     flags = Flags(epochs=epochs, checkpoint_every=every)
-    assert training.plan(flags, RUN, 20, until_converged=False) == expected
+    assert training.plan(flags, CONFIG, 20, until_converged=False) == expected
 
 
 def test_epochs_that_are_not_given_make_the_steps_of_the_page() -> None:
     for images in (20, 47, 5000):
-        found = training.plan(Flags(), RUN, images, until_converged=False)
+        found = training.plan(Flags(), CONFIG, images, until_converged=False)
         assert abs(found.epochs * found.steps_per_epoch - Flags.steps) <= found.steps_per_epoch / 2
 
 
-def settled_at(error: np.ndarray, steps: int) -> np.ndarray:
-    return training.settled(error[:, :steps], 0.1)
+@pytest.mark.parametrize("until_converged", [False, True])
+def test_images_that_fill_no_batch_have_no_plan(until_converged: bool) -> None:
+    with pytest.raises(LabError, match="4 training images fill no batch of 5"):
+        training.plan(Flags(), CONFIG, 4, until_converged)
 
 
-def settled(run: Run, trace: train.Trace) -> np.ndarray:
-    return settled_at(np.asarray(trace.error), trace.error.shape[1])
+def test_the_steps_of_a_run_are_those_of_its_whole_epochs() -> None:
+    assert training.run_steps(Flags(epochs=3), CONFIG, 24) == 12.0
+    assert training.run_steps(Flags(steps=10), CONFIG, 20) == 8.0
+
+
+def rests(run: Run, error: np.ndarray) -> np.ndarray:
+    return at_rest(error, 0.1, BLOCK)
+
+
+def never(run: Run, error: np.ndarray) -> np.ndarray:
+    return np.zeros(2, bool)
 
 
 def trained(
-    folder: Any, converged: Any = settled, epochs: int = 400, begin: Any = None
-) -> checkpoint.Saved:
-    plan = training.plan(Flags(epochs=epochs), RUN, len(IMAGES), converged is not None)
+    folder: Path,
+    converged: Any = rests,
+    epochs: int = 400,
+    start: Any = None,
+    every: int | None = None,
+) -> Trained:
+    """The run as training leaves it: its state as returned, its trace as on disk."""
+    flags = Flags(epochs=epochs, checkpoint_every=every)
+    plan = training.plan(flags, CONFIG, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
-    mesh = sweep.mesh()
-    fit = partial(sweep.fit, mesh, images=sweep.replicate(mesh, IMAGES))
-    begin = begin or partial(checkpoint.start, RUN)
+    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
+    initial = partial(checkpoint.start, RUN, start)
     with Progress(disable=True) as progress:
-        return training.train_run(RUN, folder, begin, fit, plan, progress, converged)
+        state, step = training.train_run(RUN, folder, initial, fit, plan, progress, converged)
+    restored = checkpoint.restore(folder)
+    assert restored.step == step
+    assert_same(restored.state, state)
+    return restored
 
 
-def assert_same(got: checkpoint.Saved, want: checkpoint.Saved) -> None:
+def assert_same(got: Any, want: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def assert_same_run(got: Trained, want: Trained) -> None:
+    assert_same(got[1:], want[1:])
 
 
 def interrupt_save(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -145,9 +140,19 @@ def interrupt_save(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(checkpoint, "save", stopping)
 
 
-@pytest.mark.parametrize(("converged", "epochs"), [(settled, 400), (None, 12)])
+@pytest.fixture(scope="module")
+def at_rest_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run, trained until it was at rest."""
+    folder = tmp_path_factory.mktemp("rest")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BLOCK", BLOCK)
+        trained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
 def test_an_interrupted_run_resumes_to_the_bits_of_one_that_never_stopped(
-    converged: Any, epochs: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    converged: Any, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(tmp_path / "whole", converged, epochs)
     with monkeypatch.context() as patch:
@@ -155,39 +160,79 @@ def test_an_interrupted_run_resumes_to_the_bits_of_one_that_never_stopped(
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path / "stopped", converged, epochs)
     assert 0 < (checkpoint.latest(tmp_path / "stopped") or 0) < whole.step
-    assert_same(trained(tmp_path / "stopped", converged, epochs), whole)
-    assert_same(checkpoint.restore(tmp_path / "stopped")[1], whole)
+    assert_same_run(trained(tmp_path / "stopped", converged, epochs), whole)
+
+
+def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since_the_save_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = checkpoint.save, []
+
+    def remember(folder: Path, state: train.State, trace: train.Trace, step: int) -> None:
+        saved.append((step, trace.objective.shape[1]))
+        save(folder, state, trace, step)
+
+    monkeypatch.setattr(checkpoint, "save", remember)
+    trained(tmp_path, None, epochs=7, every=3)
+    assert saved == [(12, 12), (24, 12), (28, 4)]
+    saved.clear()
+    trained(tmp_path, None, epochs=11, every=3)
+    assert saved == [(40, 12), (44, 4)]
 
 
 def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    at_rest_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = trained(tmp_path)
-    assert 3 * BLOCK < saved.step < 1600
-    assert saved.step % BLOCK == 0
-    error = np.asarray(saved.trace.error)
-    ends = [
-        steps for steps in range(BLOCK, saved.step + 1, BLOCK) if settled_at(error, steps).all()
-    ]
-    assert ends == [saved.step]
+    found = checkpoint.restore(at_rest_in)
+    assert 3 * BLOCK < found.step < 1600
+    assert found.step % BLOCK == 0
+    error = np.asarray(found.trace.error)
+    blocks = range(BLOCK, found.step + 1, BLOCK)
+    assert [steps for steps in blocks if rests(RUN, error[:, :steps]).all()] == [found.step]
     monkeypatch.setattr(train, "epoch_lanes", None)
-    assert_same(trained(tmp_path), saved)
+    assert_same_run(trained(at_rest_in), found)
 
 
 def test_a_run_that_never_converges_ends_at_its_cap(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    saved = trained(tmp_path, lambda *_: np.zeros(2, bool), epochs=7)
-    assert saved.step == 8 * 4  # 7 epochs in blocks of 2
+    found = trained(tmp_path, never, epochs=7)
+    assert found.step == 8 * 4  # 7 epochs in blocks of 2
     monkeypatch.setattr(train, "epoch_lanes", None)
-    assert_same(trained(tmp_path, lambda *_: np.zeros(2, bool), epochs=7), saved)
+    assert_same_run(trained(tmp_path, never, epochs=7), found)
 
 
-def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Any) -> None:
+def test_whether_a_run_has_converged_is_asked_of_the_error_of_all_its_steps(
+    tmp_path: Path,
+) -> None:
+    asked: list[np.ndarray] = []
+
+    def remember(run: Run, error: np.ndarray) -> np.ndarray:
+        asked.append(error)
+        return never(run, error)
+
+    found = trained(tmp_path, remember, epochs=4)
+    longer = trained(tmp_path, remember, epochs=8)
+    assert [error.shape[1] for error in asked] == [8, 16, 24]  # at the cap it is over anyway
+    np.testing.assert_array_equal(asked[1], found.trace.error)
+    for error in asked:
+        np.testing.assert_array_equal(error, longer.trace.error[:, : error.shape[1]])
+
+
+def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Path) -> None:
     first = trained(tmp_path / "first", None, epochs=3)
-    begin = partial(checkpoint.start, RUN, first.state)
-    second = trained(tmp_path / "second", None, 2, begin)
+    second = trained(tmp_path / "second", None, 2, first.state)
     whole = trained(tmp_path / "whole", None, 5)
-    jax.tree.map(np.testing.assert_array_equal, second.state, whole.state)
-    rest = jax.tree.map(lambda terms: terms[:, first.step :], whole.trace)
-    jax.tree.map(np.testing.assert_array_equal, second.trace, rest)
+    assert_same(second.state, whole.state)
+    assert_same(second.trace, jax.tree.map(lambda terms: terms[:, first.step :], whole.trace))
+
+
+def test_a_lane_that_diverged_is_told_with_the_epoch_of_its_last_good_state() -> None:
+    state = checkpoint.start(RUN).state
+    plan = training.plan(Flags(epochs=7), CONFIG, len(IMAGES), until_converged=False)
+    after = state._replace(diverged=np.asarray([False, True]), step=np.asarray([28, 12], np.int32))
+    (line,) = training.divergences(Path("study"), RUN, after, 28, plan)
+    assert line.startswith("tiny lane 1 (seed 1, learning_rate 0.03, ")
+    assert "recon_scale 100, " in line
+    assert line.endswith(f"in epoch 4; its state after epoch 3 is in {Path('study/tiny/28')}")
+    assert training.divergences(Path("study"), RUN, state, 28, plan) == []

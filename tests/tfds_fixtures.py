@@ -24,10 +24,14 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.file_adapters import TfRecordFileAdapter
+from tensorflow_datasets.core.utils.shard_utils import ShardConfig
 
 from vaejax.data import Dataset
+from vaejax.data.names import parse
 from vaejax.data.prepare import prepare
-from vaejax.data.prepared import Prepared, parse
+from vaejax.data.prepared import Prepared
 
 MNIST_LIKE = ("mnist", "fashion_mnist", "kmnist")
 NAMES = (*MNIST_LIKE, "cifar10", "cifar100")
@@ -78,8 +82,6 @@ def prepare_small(
 
 def tfds_builder(name: str, data_dir: Path) -> Any:
     """TFDS's own view of a prepared set, as Any: its annotations contradict its code."""
-    import tensorflow_datasets as tfds
-
     return tfds.builder(name, data_dir=data_dir)
 
 
@@ -170,8 +172,6 @@ def _tarball(folder: str, files: dict[str, bytes]) -> bytes:
 @contextmanager
 def own_checksums(folder: Path, name: str) -> Iterator[None]:
     """Makes TFDS expect the checksums that the archives in `folder` have now."""
-    import tensorflow_datasets as tfds
-
     builder: Any = tfds.builder_cls(name)
     infos = {}
     for url, info in builder.url_infos.items():
@@ -185,9 +185,6 @@ def own_checksums(folder: Path, name: str) -> Iterator[None]:
 @contextmanager
 def sharding(n_shards: int) -> Iterator[None]:
     """Makes TFDS write each split in so many files."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.utils.shard_utils import ShardConfig
-
     config = ShardConfig(num_shards=n_shards)
     with mock.patch.object(tfds.download.DownloadConfig, "get_shard_config", return_value=config):
         yield
@@ -196,7 +193,6 @@ def sharding(n_shards: int) -> Iterator[None]:
 @contextmanager
 def tfrecord_writer() -> Iterator[None]:
     """Lets TFDS write TFRecord files without TensorFlow."""
-    from tensorflow_datasets.core.file_adapters import TfRecordFileAdapter
 
     def write_examples(path: Any, iterator: Any) -> None:
         Path(path).write_bytes(b"".join(frame(record) for _, record in iterator))

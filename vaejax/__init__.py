@@ -1,1 +1,5 @@
-"""A JAX/Flax lab for autoencoders and variational autoencoders. Import the room that you need."""
+"""A JAX/Flax lab for autoencoders and variational autoencoders. What you name is then loaded."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

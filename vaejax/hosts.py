@@ -1,5 +1,5 @@
-"""Several processes, one program: each of them runs the same code on the same data, and only the
-first touches files. What the first finds there, or fails at, all of them learn."""
+"""Several processes run one program. Each runs the same code on the same data, but only the first
+reads and writes files; `once` tells the others what the first one read, or how it failed."""
 
 import pickle
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vaejax.errors import LabError
+from vaejax.errors import LabError, first_line
 
 T = TypeVar("T")
 
@@ -29,15 +29,14 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
     except (ValueError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
-            f"These processes cannot find each other ({reason}): start one in each place with "
-            "--coordinator HOST:PORT --processes N --process-id 0 to N-1, or run under SLURM, Open "
-            "MPI or on a TPU pod."
+            f"These processes cannot find each other ({first_line(error)}): start one in each "
+            "place with --coordinator HOST:PORT --processes N --process-id 0 to N-1, or run under "
+            "SLURM, Open MPI or on a TPU pod."
         ) from error
 
 
-def first() -> bool:
+def is_first() -> bool:
     """Whether this is the process that reads and writes files."""
     return jax.process_index() == 0
 
@@ -47,20 +46,27 @@ def once(function: Callable[[], T]) -> T:
     what it returned.
 
     Raises:
-        LabError: the function raised it; in every process.
+        LabError: the function raised it; in every process. If it raised anything else, the others
+            learn that the first process failed, and do not wait for it.
     """
     if jax.process_count() == 1:
         return function()
     outcome: tuple[T | None, LabError | None] = (None, None)
-    if first():
+    mistake: Exception | None = None
+    if is_first():
         try:
             outcome = function(), None
         except LabError as error:
             outcome = None, error
+        except Exception as error:
+            mistake = error
+            outcome = None, LabError(f"The first process failed: {first_line(error)}")
     message = np.frombuffer(pickle.dumps(outcome), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(message))))
     message = np.resize(message, size)
     result, error = pickle.loads(multihost_utils.broadcast_one_to_all(message).tobytes())
+    if mistake is not None:
+        raise mistake
     if error is not None:
         raise error
     return result

@@ -1,8 +1,8 @@
 """The terms of the ELBO per example, in nats; the training objective; effective sigma and beta.
 
 The objective is `recon_scale * mean over pixels (error) + kl_weight * KL`. The negative ELBO never
-contains either weight: for squared error it is that of a Gaussian decoder of variance 1, or of the
-variance that is learned.
+contains either weight. For squared error it is the negative ELBO of a Gaussian decoder, of variance
+1 or of the variance that is learned.
 """
 
 import math
@@ -19,7 +19,7 @@ def cross_entropy(
     logits: Float[Array, "*shape"], x: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
     """`-log Bernoulli(x; sigmoid(logits))` of each pixel in nats, finite at any finite logit."""
-    # `where`, not `maximum`: jax would split the slope of the latter at 0, but not that of `abs`.
+    # `where`, not `maximum`: at a logit of 0 jax halves the slope of `maximum`, not that of `abs`.
     positive = jnp.where(logits >= 0, logits, 0)
     return positive - logits * x + jnp.log1p(jnp.exp(-jnp.abs(logits)))
 
@@ -39,7 +39,8 @@ def neg_log_likelihood(
     x: Float[Array, "*batch pixels"],
     log_sigma: Float[Array, ""],
 ) -> Float[Array, "*batch"]:
-    """`-log p(x | z)` of each image in nats; `log_sigma` is that of a Gaussian decoder."""
+    """`-log p(x | z)` of each image in nats. `log_sigma` is the log of a Gaussian decoder's
+    standard deviation, in units of the pixel range."""
     error = reconstruction_error(config, logits, x)
     nats = config.elbo_scale * reconstruction_term(error, log_sigma)
     if config.likelihood == "gaussian":
@@ -57,14 +58,14 @@ def kl_divergence(
 def reconstruction_term(
     error: Float[Array, "*batch"], log_sigma: Float[Array, ""]
 ) -> Float[Array, "*batch"]:
-    """`error / sigma^2 + 2 log sigma`: times `D / 2`, the negative Gaussian log-likelihood but for
-    a constant (sigma-VAE: Rybkin et al. 2021). The error itself at sigma 1."""
+    """`error / sigma^2 + 2 log sigma`. Times `D / 2` it is, up to a constant, the negative Gaussian
+    log-likelihood (sigma-VAE: Rybkin et al. 2021); at sigma 1 it is the error itself."""
     return jnp.exp(-2 * log_sigma) * error + 2 * log_sigma
 
 
 def annealed_kl_weight(knobs: Knobs, step: Int[Array, ""]) -> Float[Array, ""]:
-    """The weight of the KL at a step: it grows linearly from 0 to `kl_weight` over `kl_warmup`
-    steps (Sonderby et al. 2016), once, or anew every `kl_cycle` steps (Fu et al. 2019)."""
+    """The weight of the KL at a step. It grows linearly from 0 to `kl_weight` over `kl_warmup`
+    steps (Sonderby et al. 2016), once or every `kl_cycle` steps anew (Fu et al. 2019)."""
     warmup, cycle = jnp.asarray(knobs.kl_warmup), jnp.asarray(knobs.kl_cycle)
     since = jnp.where(cycle > 0, step % jnp.maximum(cycle, 1), step)
     grown = jnp.where(since < warmup, since / jnp.maximum(warmup, 1), 1)
@@ -86,26 +87,26 @@ def objective(
     log_sigma: Float[Array, ""],
     step: Int[Array, ""],
 ) -> Float[Array, "*batch"]:
-    """What training minimizes, from the terms of an image or their averages over a batch (which
-    differ with free bits: training takes the averages)."""
+    """What training minimizes, from the terms of an image or from their averages over a batch. With
+    free bits the two differ: training takes the averages."""
     charged = with_free_bits(kl, knobs.free_bits).sum(-1)
     weighted = jnp.asarray(knobs.recon_scale) * reconstruction_term(error, log_sigma)
     return weighted + annealed_kl_weight(knobs, step) * charged
 
 
 def effective_beta(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
-    """The beta of the beta-VAE (Higgins et al. 2017) that this objective is: the weight of KL once
-    the reconstruction is that of the reported ELBO (of variance 1, or the one that is learned). 0
-    for an AE. For a fixed variance `effective_sigma` says the same in another way."""
+    """The beta of the beta-VAE (Higgins et al. 2017) that this objective amounts to: the weight of
+    the KL beside the reconstruction term of the reported ELBO; 0 for an AE. For a fixed variance
+    `effective_sigma` expresses the same balance in another way."""
     weight = jnp.asarray(knobs.kl_weight) * (config.model == "vae")
     return weight * config.elbo_scale / jnp.asarray(knobs.recon_scale)
 
 
 def effective_sigma(config: Config, knobs: Knobs) -> Float[Array, "*lanes"]:
     """The decoder standard deviation at which this objective is a true ELBO, in units of the pixel
-    range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where no weight
-    says it: a Bernoulli likelihood has no sigma, an AE no ELBO, and a learned sigma is learned."""
-    said = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
-    if not said or config.model == "ae":
+    range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where the weights
+    do not determine it: for a Bernoulli likelihood, for an AE, and for a learned variance."""
+    determined = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
+    if not determined or config.model == "ae":
         return jnp.full_like(effective_beta(config, knobs), jnp.nan)
     return effective_beta(config, knobs) ** 0.5

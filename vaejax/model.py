@@ -1,4 +1,4 @@
-"""The Flax MLP encoder and decoder, as pure functions of parameters. Never a loss.
+"""The encoder and the decoder as pure functions of parameters: Flax MLPs, or nets of your own.
 
 Images are flat here: `x` is [batch, D] in the pixel range of the config, `z` is [batch, latent].
 """
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-from vaejax.config import Config
+from vaejax.config import Config, Nets
 
 Params = dict[str, Any]
 
@@ -37,24 +37,69 @@ class Posterior(NamedTuple):
     logvar: Float[Array, "*batch latent"]
 
 
-def encoder(config: Config) -> MLP:
+def _encoder(config: Config) -> MLP:
     return MLP(config.encoder_widths, config.encoder_activation, 2 * config.latent_size)
 
 
-def decoder(config: Config) -> MLP:
+def _decoder(config: Config) -> MLP:
     return MLP(config.decoder_widths, config.decoder_activation, config.pixels)
+
+
+def _init_mlps(config: Config, key: Key[Array, ""]) -> Params:
+    encoder_key, decoder_key = jax.random.split(key)
+    return {
+        "encoder": _encoder(config).init(encoder_key, jnp.zeros(config.pixels)),
+        "decoder": _decoder(config).init(decoder_key, jnp.zeros(config.latent_size)),
+    }
+
+
+def _encode_mlp(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
+    outputs = _apply(_encoder(config), params["encoder"], x)
+    mean, logvar = jnp.split(outputs, 2, axis=-1)
+    return Posterior(mean, logvar)
+
+
+def _decode_mlp(
+    config: Config, params: Params, z: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch pixels"]:
+    return _apply(_decoder(config), params["decoder"], z)
+
+
+def _apply(net: MLP, params: Params, inputs: Array) -> Array:
+    outputs = net.apply(params, inputs)
+    assert isinstance(outputs, jax.Array)  # flax returns a pair where state is mutable
+    return outputs
+
+
+MLP_NETS = Nets("mlp", _init_mlps, _encode_mlp, _decode_mlp)
+"""The nets of a Config that names none. They take any leading axes; nets of your own always see
+exactly one, the batch."""
 
 
 def init(config: Config, key: Key[Array, ""]) -> Params:
     """Fresh parameters. An AE and a VAE of one key start from the same ones."""
-    encoder_key, decoder_key = jax.random.split(key)
-    params: Params = {
-        "encoder": encoder(config).init(encoder_key, jnp.zeros(config.pixels)),
-        "decoder": decoder(config).init(decoder_key, jnp.zeros(config.latent_size)),
-    }
+    params = (config.nets or MLP_NETS).init(config, key)
     if config.decoder_variance == "learned":
-        params["log_sigma"] = jnp.zeros(())
+        params = {**params, "log_sigma": jnp.zeros(())}
     return params
+
+
+def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
+    """The posterior q(z | x) of each image."""
+    if config.nets is None:
+        return MLP_NETS.encode(config, params, x)
+    parts = config.nets.encode(config, params, x.reshape(-1, config.pixels))
+    return Posterior(*(part.reshape(*x.shape[:-1], config.latent_size) for part in parts))
+
+
+def decode(
+    config: Config, params: Params, z: Float[Array, "*batch latent"]
+) -> Float[Array, "*batch pixels"]:
+    """Logits; `mean_image` turns them into pixels."""
+    if config.nets is None:
+        return MLP_NETS.decode(config, params, z)
+    logits = config.nets.decode(config, params, z.reshape(-1, config.latent_size))
+    return logits.reshape(*z.shape[:-1], config.pixels)
 
 
 def to_pixels(
@@ -72,27 +117,14 @@ def to_unit(config: Config, x: Float[Array, "*batch pixels"]) -> Float[Array, "*
     return (x + 1) / 2 if config.pixel_range == "signed" else x
 
 
-def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
-    outputs = _apply(encoder(config), params["encoder"], x)
-    mean, logvar = jnp.split(outputs, 2, axis=-1)
-    return Posterior(mean, logvar)
-
-
 def draw_code(
     config: Config, posterior: Posterior, key: Key[Array, ""]
 ) -> Float[Array, "*batch latent"]:
-    """One code per image: the reparameterized sample (Kingma and Welling 2014), or an AE's mean."""
+    """One code per image: a reparameterized sample (Kingma and Welling 2014); of an AE the mean."""
     if config.model == "ae":
         return posterior.mean
     noise = jax.random.normal(key, posterior.mean.shape)
     return posterior.mean + jnp.exp(posterior.logvar / 2) * noise
-
-
-def decode(
-    config: Config, params: Params, z: Float[Array, "*batch latent"]
-) -> Float[Array, "*batch pixels"]:
-    """Logits; `mean_image` turns them into pixels."""
-    return _apply(decoder(config), params["decoder"], z)
 
 
 def log_sigma(config: Config, params: Params) -> Float[Array, ""]:
@@ -120,9 +152,3 @@ def sample(
 ) -> Float[Array, "count pixels"]:
     """Mean images, pixels in [0, 1], of codes drawn from the prior N(0, I)."""
     return images_of(config, params, jax.random.normal(key, (count, config.latent_size)))
-
-
-def _apply(net: MLP, params: Params, inputs: Array) -> Array:
-    outputs = net.apply(params, inputs)
-    assert isinstance(outputs, jax.Array)  # flax returns a pair where state is mutable
-    return outputs

@@ -1,15 +1,15 @@
-"""Any grid of knobs and seeds in one program, on any number of devices.
+"""Any number of lanes on any number of devices: `train.fit`, spread over a mesh.
 
-A grid is a list of lanes. A mesh has two axes: along "lanes" devices train different models and
-never speak to each other; along "batch" they share each batch and sum its gradients. Lanes that do
-not fit into memory at once take turns in chunks of one size, so that one program serves them all.
+A mesh has two axes. Devices along "lanes" train different models and never communicate. Devices
+along "batch" share each batch and sum its gradients. Lanes that do not fit into memory together
+are trained in chunks of one size, which take turns, so that one compiled program serves them all.
 """
 
-import itertools
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,35 +20,21 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, UInt8
 
 from vaejax import hosts, train
-from vaejax.config import Config, Knobs, knobs, stack
+from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
 MEMORY_SHARE = 0.7
-"""Of a device's memory that lanes may take."""
+"""The share of a device's memory that lanes may take."""
 LANES = P("lanes")
 INIT_LANES = 64
-"""Lanes drawn at once: fresh weights are small beside what training them takes."""
-
-
-def grid(
-    config: Config, seeds: Sequence[int], **values: Sequence[Any]
-) -> tuple[Knobs, tuple[int, ...]]:
-    """A lane for every combination of the values of each knob, and for every seed of each (seeds
-    vary fastest): their knobs, arrays [lanes], and their seeds.
-
-    Raises:
-        LabError: a number out of its range.
-    """
-    choices = itertools.product(*values.values())
-    lanes = [knobs(config, **dict(zip(values, choice, strict=True))) for choice in choices]
-    return stack([lane for lane in lanes for _ in seeds]), tuple(seeds) * len(lanes)
+"""How many lanes `init` draws at once: fresh weights are small beside what training them takes."""
 
 
 def mesh(batch_devices: int = 1) -> Mesh:
-    """All devices of all processes, so many of them to each batch.
+    """All devices of all processes, `batch_devices` of them to each batch.
 
     Raises:
-        LabError: they cannot be divided so.
+        LabError: the number of devices cannot be divided so.
     """
     devices = jax.device_count()
     if not 1 <= batch_devices <= devices or devices % batch_devices:
@@ -61,28 +47,44 @@ def mesh(batch_devices: int = 1) -> Mesh:
 
 
 def lane_bytes(config: Config, images: int) -> int:
-    """About what one lane takes of a device while it trains on so many images: parameters, their
-    two moments, gradients, and the states before and after an epoch; the activations of a batch;
-    the order of the images. On the safe side of what XLA reports."""
+    """An upper estimate of the device memory that one lane takes while it trains on `images`
+    images: parameters, their two moments, gradients, and the states before and after an epoch; the
+    activations of a batch; the order of the images."""
     params = jax.eval_shape(lambda: train.init(config, jnp.uint32(0)).params)
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    hidden = sum(config.encoder_widths) + sum(config.decoder_widths)
-    activations = config.batch_size * (6 * config.pixels + 2 * hidden)
-    return 4 * (9 * weights + activations + 5 * images)
+    return 4 * (9 * weights + 5 * images) + _activation_bytes(config, params)
+
+
+def _activation_bytes(config: Config, params: Any) -> int:
+    """What the batch takes in the gradient of a step: for nets of your own, as XLA reports."""
+    if config.nets is None:
+        hidden = sum(config.encoder_widths) + sum(config.decoder_widths)
+        return 4 * config.batch_size * (6 * config.pixels + 2 * hidden)
+    number: Any = jax.ShapeDtypeStruct((), jnp.float32)
+    knobs = Knobs(*(number for _ in Knobs._fields))
+    images = jax.ShapeDtypeStruct((config.batch_size, config.pixels), jnp.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+
+    def gradient(params: Any, *inputs: Any) -> Any:
+        return jax.grad(train.loss_fn, has_aux=True)(params, config, *inputs)
+
+    memory = jax.jit(gradient).lower(params, knobs, images, key, step).compile().memory_analysis()
+    return int(memory.temp_size_in_bytes + memory.argument_size_in_bytes) if memory else 0
 
 
 def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
-    """How many of so many lanes to train at once, divided among `across` devices: all, or as few
-    equal chunks as fit in their memory beside the images.
+    """How many of `lanes` lanes to train at once, divided among `across` devices: all of them, or
+    as few equal chunks as fit into the memory of the devices beside the images.
 
     Raises:
-        LabError: not even one fits.
+        LabError: not even one lane fits.
     """
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
         memory = stats["bytes_limit"]
-    else:  # a CPU, which shares the memory of its host with the others
+    else:  # CPU devices share the memory of their host
         memory = (
             os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
         )
@@ -93,12 +95,12 @@ def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
             f"One model and the {images} images take more than the {memory / 2**30:.1f} GiB of "
             f"{device.device_kind}: use fewer images, a smaller --batch-size or smaller --widths."
         )
-    chunks = -(-lanes // (each * across))
-    return -(-lanes // chunks)
+    chunks = math.ceil(lanes / (each * across))
+    return math.ceil(lanes / chunks)
 
 
 def init(config: Config, seeds: Sequence[int]) -> train.State:
-    """`train.init_lanes`, on the host."""
+    """`train.init_lanes`, brought to the host."""
     parts = [
         to_host(train.init_lanes(config, np.asarray(seeds[start : start + INIT_LANES], np.uint32)))
         for start in range(0, len(seeds), INIT_LANES)
@@ -107,12 +109,24 @@ def init(config: Config, seeds: Sequence[int]) -> train.State:
 
 
 def replicate(mesh: Mesh, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[Array, "n pixels"]:
-    """A copy of the images on every device."""
+    """A copy of the images on every device of a mesh."""
     return _put(mesh, P(), images)
 
 
+class Lanes(NamedTuple):
+    """The state of all lanes wherever it is; `collect` brings it to the host."""
+
+    chunks: tuple[train.State, ...]
+    """The state of each chunk, on the devices if it is the only one, else on the host."""
+    number: int
+
+
+def collect(lanes: Lanes) -> train.State:
+    """The state of all lanes on the host."""
+    return _joined([to_host(state) for state in lanes.chunks], lanes.number)
+
+
 def fit(
-    mesh: Mesh,
     config: Config,
     knobs: Knobs,
     state: train.State,
@@ -120,19 +134,19 @@ def fit(
     epochs: int,
     passes: int = 1,
     chunk: int | None = None,
-) -> Iterator[tuple[Callable[[], train.State], train.Trace]]:
-    """`train.fit`, spread over a mesh, `chunk` lanes at once (None: as many as fit in memory).
-    State and knobs are on the host, as `init` and `grid` give them, the images on the devices, as
-    `replicate` puts them.
+) -> Iterator[tuple[Lanes, train.Trace]]:
+    """`train.fit` on the mesh of the images, `chunk` lanes at once (None: as many as fit in
+    memory).
 
-    Yields a function that brings the state to the host, and the trace since the last yield, on the
-    host. A chunk is made to fill the mesh, and the last one filled up with copies of the last lane,
-    which are left out again.
+    State and knobs are on the host, as `init` and `config.grid` give them; the images are on the
+    devices, as `replicate` puts them. Yields the lanes for `collect`, and the trace since the last
+    yield, on the host.
 
     Raises:
-        LabError: fewer images than one batch, a batch that its devices cannot share, or too little
-            memory for one lane.
+        LabError: there are fewer images than one batch, a batch cannot be shared by its devices, or
+            memory is too small for one lane.
     """
+    mesh = _mesh_of(images)
     train.steps_per_epoch(config, len(images))
     if config.batch_size % mesh.shape["batch"]:
         raise LabError(
@@ -141,36 +155,29 @@ def fit(
         )
     lanes, across = len(knobs.learning_rate), mesh.shape["lanes"]
     chunk = chunk or hosts.once(partial(chunk_size, config, lanes, len(images), across))
-    size = -(-min(chunk, lanes) // across) * across
+    # Every chunk fills the mesh; the last one is filled up with copies of the last lane.
+    size = math.ceil(min(chunk, lanes) / across) * across
     chunks = [
         np.minimum(np.arange(start, start + size), lanes - 1) for start in range(0, lanes, size)
     ]
-    states, weights = (
-        [jax.tree.map(lambda leaf, rows=rows: leaf[rows], tree) for rows in chunks]
-        for tree in (state, knobs)
-    )
-    stays = len(chunks) == 1  # on the devices; several take turns there
-    if stays:
+    weights = [_put(mesh, LANES, _take(knobs, rows)) for rows in chunks]
+    states = [_take(state, rows) for rows in chunks]
+    only_one = len(chunks) == 1
+    if only_one:
         states = [_place(mesh, states[0])]
     for done in range(0, epochs, passes):
-        traces = []
-        for turn, placed in enumerate(states):
-            placed = placed if stays else _place(mesh, placed)
-            after, trace = train.epoch_lanes(
-                config,
-                _put(mesh, LANES, weights[turn]),
-                placed,
-                images,
-                min(passes, epochs - done),
-                mesh,
-            )
-            states[turn] = after if stays else to_host(after)
+        now, traces = min(passes, epochs - done), []
+        for turn, weight in enumerate(weights):
+            # A chunk that takes turns with others leaves the devices after each of its turns.
+            before = states[turn] if only_one else _place(mesh, states[turn])
+            after, trace = train.epoch_lanes(config, weight, before, images, now, mesh)
+            states[turn] = after if only_one else to_host(after)
             traces.append(to_host(trace))
-        yield partial(_collected, list(states), lanes), _joined(traces, lanes)
+        yield Lanes(tuple(states), lanes), _joined(traces, lanes)
 
 
 def to_host(tree: Any) -> Any:
-    """Arrays of any sharding, whole, as numpy arrays; keys as their data."""
+    """Arrays of any sharding, whole, as numpy arrays; of keys the raw data."""
 
     def leaf_to_host(leaf: Any) -> np.ndarray:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -182,12 +189,18 @@ def to_host(tree: Any) -> Any:
     return jax.tree.map(leaf_to_host, tree)
 
 
-def _collected(states: list[train.State], lanes: int) -> train.State:
-    return _joined([to_host(state) for state in states], lanes)
+def _mesh_of(images: Array) -> Mesh:
+    if not isinstance(images.sharding, NamedSharding) or not isinstance(images.sharding.mesh, Mesh):
+        raise LabError("These images are on no mesh: put them there with sweep.replicate.")
+    return images.sharding.mesh
+
+
+def _take(tree: Any, lanes: np.ndarray) -> Any:
+    return jax.tree.map(lambda leaf: leaf[lanes], tree)
 
 
 def _joined(parts: list[Any], lanes: int) -> Any:
-    """Chunks as the lanes that they hold, without what filled the last one up."""
+    """The lanes of all chunks, without the copies that fill up the last one."""
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:lanes], *parts)
 
 

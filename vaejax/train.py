@@ -6,7 +6,7 @@ order of the images and the noise; an epoch's order is then a function of (key, 
 noise one of (key, step), so that a run resumed from any epoch is the run that never stopped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from vaejax import loss, model
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
-OPTIMIZER = optax.scale_by_adam()  # times minus `learning_rate` (Kingma and Ba 2015)
+OPTIMIZER = optax.scale_by_adam()
+"""Adam (Kingma and Ba 2015) without its learning rate, which is a knob: `step` multiplies by it."""
 
 
 class State(NamedTuple):
@@ -31,14 +32,15 @@ class State(NamedTuple):
     params: model.Params
     opt_state: Any
     key: Key[Array, "*lanes"]
-    """On the host (see `sweep.to_host`), its data: numpy has no keys."""
+    """On the host (see `sweep.to_host`) the raw data of the key: numpy has no keys."""
     step: Int[Array, "*lanes"]
-    """Steps taken. A diverged lane's is that of the last epoch it ended with finite numbers."""
+    """Steps taken. A diverged lane counts to the last epoch that it ended with finite numbers."""
     diverged: Bool[Array, "*lanes"]
 
 
 class Trace(NamedTuple):
-    """Batch means of the loss terms, a row per step (`*steps` is `lanes steps` out of `fit`)."""
+    """The loss terms of each step, averaged over its batch. What `fit` yields has a leading lane
+    axis."""
 
     objective: Float[Array | np.ndarray, "*steps"]
     error: Float[Array | np.ndarray, "*steps"]
@@ -93,6 +95,13 @@ def learning_rate(knobs: Knobs, step: Int[Array, ""]) -> Float[Array, ""]:
     return jnp.asarray(knobs.learning_rate) * (1 + jnp.cos(jnp.pi * passed)) / 2
 
 
+def learning_rates(knobs: Knobs, steps: int) -> np.ndarray:
+    """The learning rate of each lane [lanes] at each of its first steps: [lanes, steps], float64 on
+    the host."""
+    of_lanes = jax.vmap(jax.vmap(learning_rate, (0, None)), (None, 0), 1)
+    return np.asarray(of_lanes(knobs, jnp.arange(steps)), float)
+
+
 @partial(jax.jit, static_argnums=0)
 def step(
     config: Config, knobs: Knobs, state: State, images: UInt8[Array, "batch pixels"]
@@ -124,8 +133,8 @@ def steps_per_epoch(config: Config, count: int) -> int:
 
 
 def epoch_order(config: Config, state: State, count: int) -> Int[Array, "steps batch"]:
-    """Which of `count` images each step of the coming epoch takes: all once, in a fresh order;
-    what fills no batch is left out."""
+    """Which of `count` images each step of the coming epoch takes: every image once, in a fresh
+    order; the images at the end that fill no batch are left out."""
     steps = steps_per_epoch(config, count)
     key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
     order = jax.random.permutation(key, count)
@@ -142,8 +151,8 @@ def epoch(
     """One pass of one model over all images. With a mesh, the devices along its axis "batch" share
     each batch: XLA sums their gradients.
 
-    A model that ends the epoch with a number that is not finite is returned as it entered it, but
-    for `diverged`: no NaN or infinity ever stays in the state.
+    If any number is not finite at the end of the epoch, the model is returned as it was before the
+    epoch, with `diverged` set: no NaN or infinity ever stays in the state.
     """
     order = epoch_order(config, state, len(images))
     if mesh is not None:
@@ -161,6 +170,15 @@ def epoch(
 def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> State:
     """`init` of every lane."""
     return jax.vmap(partial(init, config))(jnp.asarray(seeds))
+
+
+def branch(state: State, lanes: Sequence[int]) -> State:
+    """Copies of some lanes of a state on the host, to go on from: with a fresh count of steps, and
+    with noise and orders of their own."""
+    copies = jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(lanes)], state)
+    fold = jax.vmap(jax.random.fold_in, (0, None))
+    key = jax.random.key_data(fold(jax.random.wrap_key_data(copies.key), 1))
+    return copies._replace(key=np.asarray(key), step=np.zeros_like(copies.step))
 
 
 @partial(jax.jit, static_argnums=(0, 4, 5))
@@ -195,12 +213,14 @@ def fit(
     epochs: int,
     passes: int = 1,
 ) -> Iterator[tuple[State, Trace]]:
-    """Train every lane for `epochs` more epochs; yields the state, and the trace of the steps
-    since the last yield, after each `passes` of them (fewer at the end). Of a few images an epoch
-    is a step or two, and many to a yield keep the host out of the way.
+    """Train every lane for `epochs` more epochs.
 
     Lanes are models of one Config that differ in knobs (arrays [lanes]) and seed (in `state`, from
     `init_lanes`). They train in one compiled program, each on its own order of the same images.
+
+    Yields the state, and the trace of the steps since the last yield, after every `passes` epochs
+    (fewer at the end). With few images an epoch is only a step or two: many epochs per yield then
+    keep the host out of the loop.
 
     Raises:
         LabError: fewer images than one batch.

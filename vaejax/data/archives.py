@@ -1,12 +1,13 @@
 """The raw archives of the MNIST and CIFAR families, read without TensorFlow.
 
-TFDS's builders for these sets need TensorFlow to unpack their archives and to encode PNGs, and for
-nothing else. `split_generators` stands in for their `_split_generators`: the archives come from
-TFDS's download manager (official addresses, SHA-256 sums, `downloads/manual`), and the examples
-have the builders' keys, so TFDS writes the same records in the same order.
+TFDS's builders of these sets use TensorFlow for two things only: to unpack the archives and to
+encode PNGs. `split_generators` does both without it, in place of a builder's `_split_generators`.
+It gets the archives from TFDS's download manager, which looks in `downloads/manual`, knows the
+official addresses and checks SHA-256 sums. Its examples have the keys that the builder's own would
+have, so TFDS writes the same records in the same order.
 
-Formats: IDX, http://yann.lecun.com/exdb/mnist, and CIFAR's binary version,
-https://www.cs.toronto.edu/~kriz/cifar.html.
+File formats: IDX (http://yann.lecun.com/exdb/mnist) and the binary version of CIFAR
+(https://www.cs.toronto.edu/~kriz/cifar.html).
 """
 
 import gzip
@@ -17,15 +18,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 _IDX_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 class _Cifar(NamedTuple):
+    """Which files the archive of a CIFAR set holds."""
+
     files: dict[str, tuple[str, ...]]
     """The record files of each split."""
     names: dict[str, str]
-    """The file of class names of each label, in the order of the labels in a record."""
+    """The labels of a record, in its order, each with the file that names its classes."""
 
 
 _CIFAR = {
@@ -43,18 +47,19 @@ _CIFAR = {
 }
 
 NAMES = ("mnist", "fashion_mnist", "kmnist", *_CIFAR)
-"""The sets that need no TensorFlow to be prepared."""
+"""The sets that this module reads."""
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
+"""Pairs of a key, which TFDS sorts the records by, and the features of an example."""
 
 
 def split_generators(builder: Any, dl_manager: Any) -> dict[str, Examples]:
-    """Each split's examples as (key, features), from archives that are downloaded if need be.
+    """The examples of each split, from archives that are downloaded if they are not there.
 
-    Images are given as PIL images, which TFDS encodes to PNG without TensorFlow.
+    Images are PIL images, which TFDS encodes as PNG without TensorFlow.
     """
-    # One at a time: given together, the downloads after one that fails go on in other threads,
-    # and the process cannot end before they do.
+    # One archive at a time. Given several, TFDS downloads them in threads: after one has failed the
+    # others go on, and the process cannot end before they do.
     paths = {
         info.filename: Path(dl_manager.download(url)) for url, info in builder.url_infos.items()
     }
@@ -71,7 +76,8 @@ def _mnist(paths: dict[str, Path], prefix: str) -> Examples:
 
 
 def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """An array of bytes in IDX format: magic number 0, 0, 8, rank; sizes; data in C order."""
+    """An array in IDX format: the bytes 0, 0, 8 and the rank, then the sizes, then the elements, a
+    byte each, in C order."""
     with gzip.open(path) as file:
         data = file.read()
     rank = data[3]
@@ -91,7 +97,7 @@ def _cifar(layout: _Cifar, archive: Path, features: Any) -> dict[str, Examples]:
 
 
 def _members(archive: Path, wanted: Sequence[str]) -> dict[str, bytes]:
-    """The contents of the wanted files, by their names without folders."""
+    """The contents of some files of an archive, by file name without folder."""
     with tarfile.open(archive) as tar:
         found = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
         contents = {name: tar.extractfile(found[name]) for name in wanted}
@@ -99,7 +105,7 @@ def _members(archive: Path, wanted: Sequence[str]) -> dict[str, bytes]:
 
 
 def _cifar_examples(split: str, files: Sequence[bytes], labels: tuple[str, ...]) -> Examples:
-    """Records of a byte per label and 3 planes of 32x32 pixels."""
+    """Each record is a byte for each label, then a red, a green and a blue plane of 32x32 bytes."""
     records = np.frombuffer(b"".join(files), np.uint8).reshape(-1, len(labels) + 3 * 32 * 32)
     for index, record in enumerate(records):
         image = record[len(labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
@@ -107,7 +113,5 @@ def _cifar_examples(split: str, files: Sequence[bytes], labels: tuple[str, ...])
         yield index, {"id": f"{split}_{index:05d}", "image": _picture(image), **numbers}
 
 
-def _picture(pixels: UInt8[np.ndarray, "height width *channels"]) -> Any:
-    from PIL import Image
-
+def _picture(pixels: UInt8[np.ndarray, "height width *channels"]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))

@@ -1,8 +1,8 @@
-"""Decoded arrays on disk: a folder per base split, memory-mapped when it is opened again.
+"""Decoded arrays on disk, so that a data set is decoded only once.
 
-An entry is `images.npy`, `labels.npy` and `entry.json`, which tells where the arrays came from and
-the size and checksum of each file. Entries are written beside their place and renamed into it as a
-whole, so a reader never meets half of one.
+Each base split has an entry: a folder with `images.npy`, `labels.npy` and `entry.json`, which holds
+where the arrays came from and the size and checksum of both files. An entry is written under a
+temporary name and renamed at the end, so no other process sees an unfinished one.
 """
 
 import errno
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, UInt8
+from platformdirs import user_cache_path
 
 from vaejax.errors import LabError
 
@@ -32,29 +33,32 @@ _log = logging.getLogger(__name__)
 
 
 class _UnusableError(Exception):
-    """An entry that must be built again; says why."""
+    """Why an entry must be built again."""
 
 
 def root() -> Path:
-    """The cache's directory: `VAEJAX_CACHE_DIR`, read now, or the user's cache directory."""
+    """The directory of the cache: `VAEJAX_CACHE_DIR` if that is set, else `vaejax` in the user's
+    cache directory."""
     if text := os.environ.get("VAEJAX_CACHE_DIR"):
         return Path(text).expanduser().absolute()
-    from platformdirs import user_cache_path
-
     return user_cache_path("vaejax")
 
 
 def fetch(
     source: Mapping[str, str], fingerprint: str, n: int, decode: Callable[[], Batches]
 ) -> tuple[Images, Labels]:
-    """The arrays of one base split, read-only and memory-mapped; decoded at most once.
+    """Images and labels of a base split of `n` examples, read-only and memory-mapped.
 
-    `source` (names, paths) says which split this is and gives the entry its place. An entry whose
-    `fingerprint` differs was decoded from data that has changed since, and is built again from the
-    batches, `n` examples in all, that `decode` gives. So is one that its checksums show to be
-    damaged, with a warning in the log.
+    They come from the entry of this split if there is one, and otherwise from the batches that
+    `decode()` gives, of which an entry is built. An entry is built again, with a warning in the
+    log, if its files are damaged or if the data it was decoded from has changed.
 
-    Raises LabError if the cache cannot be written; nothing half-written stays behind.
+    Args:
+        source: tells this base split from all others; `name` and `split` are part of the name of
+            the entry.
+        fingerprint: tells this state of the prepared data from others.
+
+    Raises LabError if the cache cannot be written; no unfinished entry is left behind.
     """
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
     entry = root() / f"{source['name']}-{source['split']}-{digest[:16]}"
@@ -90,8 +94,7 @@ def _open(entry: Path, source: Mapping[str, str], fingerprint: str) -> tuple[Ima
 
 
 def _open_array(path: Path, notes: Mapping[str, Mapping[str, int]]) -> np.ndarray:
-    # A truncated file is told by its size before it is mapped: reading past its end would kill
-    # the process.
+    # The size comes first: reading a memory map past the end of its file would kill the process.
     note, size = notes[path.name], path.stat().st_size
     if size != note["bytes"]:
         raise ValueError(f"{path.name} has {size} bytes, not {note['bytes']}")
@@ -113,8 +116,8 @@ def _build(
         files = _write_arrays(folder, n, decode())
         note = {"source": dict(source), "fingerprint": fingerprint, "files": files}
         (folder / "entry.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
-        # Opened before it is moved: a memory map follows its file, so no other process that
-        # replaces this entry can pull it away.
+        # Opened before it is renamed: once its files are mapped, another process may replace the
+        # entry, and the arrays stay as they are.
         arrays = _open(folder, source, fingerprint)
         _move_into_place(folder, entry, source, fingerprint)
         return arrays
@@ -123,10 +126,9 @@ def _build(
 
 
 def _write_arrays(folder: Path, n: int, batches: Batches) -> dict[str, dict[str, int]]:
-    """Streams the batches to disk, and returns each file's size and checksum.
+    """Writes the batches as they come; returns the size and checksum of each file.
 
-    Plain writes, not a writable memory map: on a full disk those raise, where a map would kill
-    the process.
+    On a full disk a write raises an error. A writable memory map would kill the process.
     """
     labels: list[np.ndarray] = []
 
@@ -165,7 +167,8 @@ def _npy_header(shape: tuple[int, ...], descr: str) -> bytes:
 def _move_into_place(
     folder: Path, entry: Path, source: Mapping[str, str], fingerprint: str
 ) -> None:
-    """Renames `folder` to `entry`, replacing what is there unless that is just as good."""
+    """Renames `folder` to `entry`. An entry that is there already is kept if it can be used, and
+    replaced if not."""
     while True:
         try:
             folder.rename(entry)
@@ -175,17 +178,17 @@ def _move_into_place(
                 raise
         try:
             _open(entry, source, fingerprint)
-            return  # Another process was faster.
+            return  # another process has built it meanwhile
         except _UnusableError:
             _discard(entry)
 
 
 def _discard(entry: Path) -> None:
-    """Removes an entry in one step for its readers: renamed away first, then deleted."""
+    """Deletes an entry. It is renamed first, so that no other process sees a part of it."""
     away = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         entry.rename(away / "old")
     except FileNotFoundError:
-        pass  # Another process has discarded it.
+        pass  # another process has deleted it
     finally:
         shutil.rmtree(away, ignore_errors=True)

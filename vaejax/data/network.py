@@ -1,8 +1,8 @@
-"""Keeps TFDS from waiting for a network that is not there.
+"""Downloads that fail in time where there is no network.
 
-TFDS asks each address ten more times, for 205 s in all, warns each time, and waits for ever for
-one that does not answer. It has no setting for that, so for as long as `bounded` is entered its
-downloads go through a version of `requests` that gives up in time.
+TFDS tries a download that fails ten more times, with a warning each time, which takes 205 s; and it
+waits for ever for a server that does not answer. It has no setting for either. So `bounded` changes
+how `requests`, which it downloads with, connects and how long that waits.
 """
 
 import logging
@@ -14,31 +14,35 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-_REACH = 1.5  # s for the host's name and a connection; a transatlantic one takes 0.2 s.
-_TIMEOUTS = (5.0, 60.0)  # s for a connection and for silence within a download.
-_RETRIES = 2
+import requests
+from requests.adapters import HTTPAdapter
+from tensorflow_datasets.core.download import downloader
+
+REACH = 1.5
+"""Seconds to look up a host and connect to it; across the Atlantic it takes 0.2."""
+TIMEOUTS = (5.0, 60.0)
+"""Seconds to wait for a connection, and for the next bytes of a download."""
+RETRIES = 2
+"""How often to try again."""
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Within it, a download from a host that cannot be reached fails at once.
+    """Inside this context, a download from a host that cannot be reached fails at once, with a
+    `requests.exceptions.RequestException`.
 
-    The error is a `requests.exceptions.RequestException`. Downloads that still run in other
-    threads when it is left are no longer bounded.
+    A download in another thread that is not over at the end of the context waits as TFDS does.
     """
-    from requests.adapters import HTTPAdapter
-    from tensorflow_datasets.core.download import downloader
-
     send, retries = HTTPAdapter.send, downloader.MAX_RETRIES
     urllib3_log = logging.getLogger("urllib3")
     level = urllib3_log.level
 
     def send_in_time(self: HTTPAdapter, request: Any, *args: Any, **options: Any) -> Any:
         require_reachable(request.url, options.get("proxies"))
-        return send(self, request, *args, **{**options, "timeout": _TIMEOUTS})
+        return send(self, request, *args, **{**options, "timeout": TIMEOUTS})
 
     HTTPAdapter.send = send_in_time
-    downloader.MAX_RETRIES = _RETRIES
+    downloader.MAX_RETRIES = RETRIES
     urllib3_log.setLevel(logging.ERROR)
     try:
         yield
@@ -49,9 +53,8 @@ def bounded() -> Iterator[None]:
 
 
 def require_reachable(url: str, proxies: Mapping[str, str] | None) -> None:
-    """Raises `requests.exceptions.ConnectionError` unless the URL's host, or its proxy, answers."""
-    import requests
-
+    """Raises `requests.exceptions.ConnectionError` unless the host of the URL, or the proxy for it,
+    answers."""
     proxy = requests.utils.select_proxy(url, dict(proxies or {}))
     target = urlsplit(requests.utils.prepend_scheme_if_needed(proxy, "http") if proxy else url)
     host, port = target.hostname or "", target.port or (80 if target.scheme == "http" else 443)
@@ -59,16 +62,16 @@ def require_reachable(url: str, proxies: Mapping[str, str] | None) -> None:
 
     def attempt() -> None:
         try:
-            socket.create_connection((host, port), timeout=_REACH).close()
+            socket.create_connection((host, port), timeout=REACH).close()
             outcome.put(None)
         except OSError as error:
             outcome.put(error)
 
-    # In a thread, because a lookup of a name cannot be given a time limit.
+    # In a thread, because looking up a host has no time limit of its own.
     threading.Thread(target=attempt, daemon=True).start()
     try:
-        error = outcome.get(timeout=_REACH)
+        error = outcome.get(timeout=REACH)
     except queue.Empty:
-        error = TimeoutError(f"no answer within {_REACH} s")
+        error = TimeoutError(f"no answer within {REACH} s")
     if error is not None:
         raise requests.exceptions.ConnectionError(f"no connection to {host}:{port} ({error})")

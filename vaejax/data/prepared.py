@@ -1,8 +1,8 @@
 """Where TFDS keeps prepared data sets, found without importing TFDS.
 
 A prepared set is a directory `<data dir>/<name>[/<config>]/<version>` with a `dataset_info.json`,
-a `features.json` and record files. TFDS renames it into place as a whole, so one that is there is
-complete.
+a `features.json` and record files. TFDS writes it under another name and renames it at the end, so
+a directory of this name is complete.
 """
 
 import hashlib
@@ -13,24 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from vaejax.data.names import Request
 from vaejax.errors import LabError
 
-_NAME = re.compile(
-    r"(?P<name>[A-Za-z]\w*)(?:/(?P<config>[\w+.-]+))?(?::(?P<version>[\d*]+\.[\d*]+\.[\d*]+))?"
-)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-
-
-class Request(NamedTuple):
-    """A data set as asked for: `name[/config][:version]`; a version may hold `*`."""
-
-    name: str
-    config: str | None
-    version: str | None
-
-    def __str__(self) -> str:
-        config = f"/{self.config}" if self.config else ""
-        return self.name + config + (f":{self.version}" if self.version else "")
 
 
 class Prepared(NamedTuple):
@@ -41,33 +27,22 @@ class Prepared(NamedTuple):
     sizes: dict[str, int]
     """Examples in each base split."""
     fingerprint: str
-    """Changes when the data set is prepared again or a record file is exchanged."""
+    """Differs once the data set has been prepared again, or one of its files replaced."""
 
 
 def data_dir() -> Path:
-    """TFDS's data directory: `TFDS_DATA_DIR`, read now, or `~/tensorflow_datasets`."""
+    """TFDS's data directory: `TFDS_DATA_DIR` if that is set, else `~/tensorflow_datasets`."""
     text = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     if "://" in text:
         raise LabError(f"TFDS_DATA_DIR={text} is not a local directory, and only those are read.")
     return Path(text).expanduser().absolute()
 
 
-def parse(name: str) -> Request:
-    """Takes a TFDS name apart, CamelCase as snake_case as TFDS does, or raises LabError."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        raise LabError(
-            f"'{name}' is no data set name: write 'name', 'name/config' or 'name:1.2.3' as TFDS "
-            "does, for example 'mnist'."
-        )
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", match["name"]).lower()
-    return Request(snake, match["config"], match["version"])
-
-
 def find(request: Request, root: Path) -> Prepared | None:
-    """The prepared set under the data directory `root`, in its highest version; None if absent.
+    """The highest version of a set that is prepared under the data directory `root`; None if there
+    is none.
 
-    Raises LabError if the directory is there but cannot be understood.
+    Raises LabError if its directory cannot be read.
     """
     try:
         directory = _directory(request, root)
@@ -85,11 +60,12 @@ def damaged(directory: Path, why: object) -> LabError:
 
 
 def _directory(request: Request, root: Path) -> Path | None:
+    """The directory of the highest version that matches the request."""
     parent = root / request.name
     if request.config:
         versions = _versions(parent / request.config)
     else:
-        # TFDS notes the default config of a set that has several beside them.
+        # A set with several configs has this file, in which TFDS names the default one.
         note = parent / ".config" / "metadata.json"
         versions = _versions(parent)
         if not versions and note.is_file():
@@ -99,7 +75,8 @@ def _directory(request: Request, root: Path) -> Path | None:
 
 
 def _versions(parent: Path) -> list[Path]:
-    """Version directories, without TFDS's `incomplete.*` ones and empty leftovers."""
+    """The directories of prepared versions. Unfinished ones, which TFDS names `incomplete.*`, and
+    empty ones are left out."""
     if not parent.is_dir():
         return []
     versions = [path for path in parent.iterdir() if _VERSION.fullmatch(path.name)]

@@ -7,33 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 from jaxtyping import Int32, UInt8
+from PIL import Image
 
 from vaejax.data import tfrecord
 from vaejax.data.prepared import damaged
 from vaejax.errors import LabError
 
-_BATCH = 1024  # Records are fetched many at a time: one by one takes twice as long.
+_BATCH = 1024
+"""Records to fetch at once. Fetching them one by one takes twice as long."""
 
 
 def batches(
     directory: Path, split: str, n: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]:
-    """Decodes a base split of `n` examples batch by batch.
+    """The images and labels of a base split of `n` examples, batch by batch.
 
-    Raises LabError if the set has no fixed uint8 image shape and integer label, is in a format
-    that needs TensorFlow, or is damaged.
+    Raises LabError if the set is damaged, is in a format that needs TensorFlow, or does not have
+    uint8 images of one shape and integer labels.
     """
-    import tensorflow_datasets as tfds
-
-    with _blaming(directory):
+    with _errors_mean_damage(directory):
         builder = tfds.builder_from_directory(directory)
         features: Any = builder.info.features
     shape = image_shape(features, builder.info.full_name)
     used = tfds.features.FeaturesDict({key: features[key] for key in ("image", "label")})
     seen = 0
     for records in _records(builder, directory, split):
-        with _blaming(directory):
+        with _errors_mean_damage(directory):
             images, labels = _decode_all(records, used, shape)
         yield images, labels
         seen += len(records)
@@ -42,9 +43,10 @@ def batches(
 
 
 def image_shape(features: Any, name: str) -> tuple[int, int, int]:
-    """(height, width, channels) that every image of the set has; LabError if it has no such."""
-    import tensorflow_datasets as tfds
+    """Height, width and channels of every image of the set `name`, from its TFDS features.
 
+    Raises LabError if it does not have uint8 images of one shape and integer labels.
+    """
     found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image: Any = found.get("image")
     label: Any = found.get("label")
@@ -60,10 +62,11 @@ def image_shape(features: Any, name: str) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _blaming(directory: Path) -> Iterator[None]:
-    """Turns any error into one that says the directory is damaged.
+def _errors_mean_damage(directory: Path) -> Iterator[None]:
+    """Turns any error into one that calls the directory damaged.
 
-    Only around calls that parse its files: the libraries there raise errors of many kinds.
+    For calls that only parse files of the directory: many libraries take part, each with errors of
+    its own.
     """
     try:
         yield
@@ -76,21 +79,19 @@ def _blaming(directory: Path) -> Iterator[None]:
 
 
 def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[bytes]]:
-    """The serialized examples of a base split, in lists."""
-    import tensorflow_datasets as tfds
-
+    """The serialized examples of a base split, `_BATCH` at a time."""
     file_format = builder.info.file_format
     if file_format is tfds.core.FileFormat.ARRAY_RECORD:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        with _blaming(directory):
+        with _errors_mean_damage(directory):
             source = builder.as_data_source(split, deserialize_method=raw)
         for start in range(0, len(source), _BATCH):
-            with _blaming(directory):
+            with _errors_mean_damage(directory):
                 records = source.__getitems__(range(start, min(start + _BATCH, len(source))))
             yield records
     elif file_format is tfds.core.FileFormat.TFRECORD:
         files = [Path(file) for file in builder.info.splits[split].filepaths]
-        with _blaming(directory):
+        with _errors_mean_damage(directory):
             yield from tfrecord.read_batches(files, _BATCH)
     else:
         raise LabError(
@@ -102,8 +103,6 @@ def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[byt
 def _decode_all(
     records: Sequence[bytes], features: Any, shape: tuple[int, int, int]
 ) -> tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]:
-    import tensorflow_datasets as tfds
-
     undecoded = {"image": tfds.decode.SkipDecoding()}
     examples = [features.deserialize_example_np(r, decoders=undecoded) for r in records]
     images = np.stack([_decode(example["image"], shape) for example in examples])
@@ -111,9 +110,8 @@ def _decode_all(
 
 
 def _decode(encoded: bytes, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "..."]:
-    """A PNG or JPEG as uint8[height, width, channels], by the same decoder on every machine."""
-    from PIL import Image
-
+    """The pixels of a PNG or JPEG file. It is always PIL that decodes them: TFDS uses OpenCV where
+    that is installed, which may decode a JPEG to other pixels."""
     with Image.open(io.BytesIO(encoded)) as image:
         mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(shape[2], image.mode)
         pixels = np.asarray(image if image.mode == mode else image.convert(mode))

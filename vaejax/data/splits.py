@@ -23,11 +23,11 @@ class Piece(NamedTuple):
 
 
 def resolve(split: str, sizes: Mapping[str, int]) -> list[Piece]:
-    """The pieces, in order, that a split in TFDS syntax names; never an empty list.
+    """The pieces of base splits that a split in TFDS's syntax names, in its order.
 
-    `sizes` maps each base split to its number of examples. Counts may be negative (from the end),
-    percentages are of the base split and rounded to the closest example, and a count beyond the
-    split is an error, all as in TFDS. Pieces without examples are left out.
+    `sizes` maps each base split to its number of examples. As in TFDS, a negative bound counts from
+    the end, a percentage is of the base split and rounded to the nearest example, and a count
+    beyond the base split is an error. Empty pieces are left out.
 
     Raises LabError for a split that does not exist, cannot be read, or holds no example.
     """
@@ -39,8 +39,8 @@ def resolve(split: str, sizes: Mapping[str, int]) -> list[Piece]:
     return pieces
 
 
-def first(pieces: list[Piece], limit: int | None) -> list[Piece]:
-    """The pieces cut down to their first `limit` examples (all of them for None)."""
+def take(pieces: list[Piece], limit: int | None) -> list[Piece]:
+    """The first `limit` examples of the pieces; None: all of them."""
     if limit is None:
         return pieces
     if limit < 1:
@@ -75,11 +75,11 @@ def _pieces_of_term(term: str, split: str, sizes: Mapping[str, int]) -> list[Pie
     high = _bound(stop, size, percent, size, split)
     if max(abs(low), abs(high)) > size:
         raise LabError(f"split '{split}' reaches beyond '{name}'; there are {_describe(sizes)}.")
-    return [Piece(name, low + size * (low < 0), high + size * (high < 0))]
+    return [Piece(name, low + size if low < 0 else low, high + size if high < 0 else high)]
 
 
 def _bound(text: str, default: int, percent: bool, size: int, split: str) -> int:
-    """One side of a slice in examples, negative if counted from the end."""
+    """One bound of a slice, as a number of examples; negative if it counts from the end."""
     if not text:
         return default
     match = _BOUND.fullmatch(text)

@@ -1,7 +1,7 @@
 """TFRecord files without TensorFlow.
 
-A record is framed as: length (8 bytes, little endian), masked CRC-32C of the length (4), data,
-masked CRC-32C of the data (4). See tensorflow/core/lib/io/record_writer.h.
+Each record is: its length (8 bytes, little endian), the masked CRC-32C of these 8 bytes (4 bytes),
+the data, and the masked CRC-32C of the data (4 bytes). See tensorflow/core/lib/io/record_writer.h.
 """
 
 import struct
@@ -14,9 +14,9 @@ import numpy as np
 
 
 def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[list[bytes]]:
-    """The records of the files, in order, in lists of at most `batch_size`, checksums checked.
+    """The records of the files, in order, at most `batch_size` at a time.
 
-    Raises ValueError where a file is cut short or a checksum is wrong.
+    Raises ValueError if a file is cut short or a checksum is wrong.
     """
     for path in paths:
         with path.open("rb") as file:
@@ -29,6 +29,7 @@ def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[list[bytes]
 
 
 def _frames(file: BinaryIO) -> Iterator[tuple[bytes, int, bytes, int]]:
+    """The length, its checksum, the data and its checksum of each record."""
     while head := file.read(12):
         if len(head) < 12:
             raise ValueError("the last record is cut short")
@@ -46,18 +47,19 @@ def _uint32(data: bytes) -> int:
 def masked_crc32c(records: list[bytes]) -> list[int]:
     """TensorFlow's masked CRC-32C of each record.
 
-    Python's library has only the other CRC-32. A table lookup per byte is slow in Python, so all
-    records advance together, one byte per NumPy step.
+    Python's `zlib.crc32` is another polynomial. A loop over the bytes of a record is slow in
+    Python, so this loops over the places of bytes: NumPy takes the byte at one place of all records
+    at once.
     """
     lengths = np.array([len(record) for record in records])
     order = np.argsort(-lengths, kind="stable")
     width = int(lengths.max())
     rows = np.frombuffer(b"".join(records[i].ljust(width, b"\0") for i in order), np.uint8)
     columns = np.ascontiguousarray(rows.reshape(len(records), width).T)
-    # Sorted by falling length, the records that still have a byte i are the first `alive[i]`.
-    alive = np.searchsorted(-lengths[order], -np.arange(1, width + 1), side="right")
+    # The longest records come first: those that have a byte at place i are the first `longer[i]`.
+    longer = np.searchsorted(-lengths[order], -np.arange(1, width + 1), side="right")
     crc = np.full(len(records), 0xFFFFFFFF, np.uint32)
-    for column, count in zip(columns, alive, strict=True):
+    for column, count in zip(columns, longer, strict=True):
         head = crc[:count]
         crc[:count] = _TABLE[(head ^ column[:count]) & 0xFF] ^ (head >> np.uint32(8))
     crc ^= np.uint32(0xFFFFFFFF)
@@ -68,6 +70,7 @@ def masked_crc32c(records: list[bytes]) -> list[int]:
 
 
 def _table() -> np.ndarray:
+    """The CRC-32C of every single byte."""
     crc = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         crc = np.where(crc & 1, (crc >> np.uint32(1)) ^ np.uint32(0x82F63B78), crc >> np.uint32(1))

@@ -1,0 +1,115 @@
+"""An encoder that sees only part of the picture: does hiding pixels move the threshold of collapse?
+
+The code can carry only what the visible pixels say about the whole picture. So the eigenvalues of
+the pixel covariance C should give way to those of the covariance of the best linear prediction of
+the picture x from its visible pixels v, which is C_xv C_vv^-1 C_vx.
+
+Runs: VAEs of one latent unit with a linear encoder and decoder and squared error, whose encoders
+see all columns of the picture or a few in its middle; scales and seeds are lanes.
+
+Measurement, on the training images: active units. Figure: onset.png.
+
+Verdict: HELD if for every number of columns every seed wakes within 10% of the prediction; FAILED
+if for some number no seed does; else UNDECIDED.
+
+Command: python -m experiments.hidden_pixels --dataset digits
+
+Cost: digits, half a minute on 2 cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import vaejax as vj
+
+TIMES = (0.8, 0.9, 0.96, 1.04, 1.1, 1.2, 1.5)
+"""Scales, as multiples of the predicted threshold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenPixelsFlags(vj.lab.Flags):
+    steps: int = 10_000
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.lab.Fixed[vj.config.Output] = "linear"
+    widths: vj.lab.Fixed[tuple[int, ...]] = ()
+    columns: tuple[int, ...] = (1, 2, 4, 8)
+    """How many columns, in the middle of the picture, the encoder sees."""
+
+
+def visible(shape: tuple[int, int, int], columns: int) -> np.ndarray:
+    """Which pixels [pixels] the encoder sees."""
+    first = (shape[1] - columns) // 2
+    return np.isin(np.indices(shape)[1], range(first, first + columns)).ravel()
+
+
+def threshold(lab: vj.lab.Lab, columns: int) -> float:
+    """The predicted scale at which the unit wakes, at kl_weight 1."""
+    seen, covariance = visible(lab.shape, columns), lab.moments.covariance
+    inverse = np.linalg.pinv(covariance[np.ix_(seen, seen)], rcond=1e-10, hermitian=True)
+    predicted = covariance[:, seen] @ inverse @ covariance[seen]
+    return len(seen) / 2 / float(np.linalg.eigvalsh(predicted)[-1])
+
+
+def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+    return [run_of(lab, columns) for columns in lab.flags.columns]
+
+
+def run_of(lab: vj.lab.Lab, columns: int) -> vj.Run:
+    seen, mlp = visible(lab.shape, columns), vj.MLP_NETS
+
+    def encode(config: vj.Config, params: Any, x: Any) -> vj.Posterior:
+        return mlp.encode(config, params, x * seen)
+
+    nets = mlp._replace(name=f"mlp that sees {columns} columns", encode=encode)
+    config = lab.config(latent_size=1, nets=nets)
+    flags = replace(lab.flags, decay_steps=lab.steps(config))
+    scales = [time * threshold(lab, columns) for time in TIMES]
+    return flags.run(f"columns{columns}", lab.split, config, scales, columns=columns)
+
+
+def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    key = vj.lab.evaluation_key()
+    means = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key).mean
+    predicted = threshold(lab, trained.run.labels["columns"][0])
+    figures = {
+        "predicted_threshold": predicted,
+        "times": np.round(trained.run.knobs.recon_scale / predicted, 3),
+        "active_units": vj.measure.active_units(means).sum(-1),
+    }
+    return vj.lab.rows_of(trained, figures)
+
+
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    comparisons = {}
+    for columns in vj.lab.distinct(rows, "columns"):
+        own = vj.lab.matching(rows, columns=columns)
+        off = [abs(onset - 1) for onset in vj.lab.onsets(own, "times", "active_units")]
+        comparisons[f"{columns} columns"] = vj.lab.below(off, 0.1)
+    rule = "however many columns the encoder sees, it wakes within 10% of the prediction"
+    return {"hidden pixels": vj.lab.judge(rule, comparisons)}
+
+
+def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    lines = {
+        f"{columns} columns, predicted {threshold(lab, columns):.1f}": vj.lab.against(
+            rows, "times", "active_units", columns=columns
+        )
+        for columns in vj.lab.distinct(rows, "columns")
+    }
+    panel = vj.show.Panel("active units", "", lines, mark=("prediction", 1.0))
+    return {"onset": vj.show.curves([panel], "recon_scale / prediction", lab.flags.dataset)}
+
+
+STUDY = vj.lab.Study(
+    "hidden_pixels", __doc__, HiddenPixelsFlags, runs, measure, verdict, figures,
+    ["predicted_threshold", "active_units"], by=["columns", "recon_scale"],
+)  # fmt: skip
+
+if __name__ == "__main__":
+    vj.lab.run_study(STUDY)

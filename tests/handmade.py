@@ -1,0 +1,145 @@
+"""Rows made by hand for each study, and the verdicts on them after some changes."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import vaejax as vj
+from experiments import remedies
+from tests import tiny
+
+Change = tuple[dict[str, Any], str, Sequence[Any]]
+"""Rows with these fields get this figure: a value for each of the seeds 0 and 1."""
+
+
+def _collapsed(run: str, scale: float, **figures: float) -> vj.store.Row:
+    """A model of `collapse`, collapsed but for these figures."""
+    collapsed = {
+        "active_units": 0,
+        "mse": 0.0617,
+        "mean_image_mse": 0.0617,
+        "output_variance_ratio": 1e-6,
+        "random_output_ratio": 1e-6,
+        "shuffled_gap_nats": 0.0,
+        "code_distance": 4.0,
+        "mean_distance": 0.01,
+        "constant_recon": 0.06,
+        "recon_last": 0.06,
+        "kl_last_nats": 0.001,
+    }
+    return {"run": run, "recon_scale": scale, **collapsed, **figures}
+
+
+def _scaled(scale: float, *figures: float) -> vj.store.Row:
+    """A model of `recon_scale`."""
+    names = ("mse", "kl_nats", "active_units", "output_variance_ratio", "high_frequency_share")
+    known = dict(zip(names, figures, strict=True))
+    return {"recon_scale": scale, "mean_image_mse": 0.06, **known}
+
+
+def _remedied(remedy: str) -> vj.store.Row:
+    """A model of `remedies`: every remedy helps, and the learned variance most."""
+    row = {"remedy": remedy, "active_units": 8, "mse": 0.03}
+    row |= {"nll_fitted_nats": -300.0, "frechet": -300.0}
+    if remedy == remedies.BASELINE:
+        row |= {"active_units": 0, "mse": 0.06, "nll_fitted_nats": 50.0}
+    if remedy == remedies.LEARNED:
+        row |= {"nll_fitted_nats": -400.0, "frechet": -400.0}
+    return row
+
+
+ROWS: dict[str, list[vj.store.Row]] = {
+    "latent_size": [
+        {"latent_size": size}
+        | dict.fromkeys(("neg_elbo_nats", "nll_nats", "mse", "frechet"), value)
+        for size, value in ((2, 3.0), (4, 2.0), (10, 1.0))
+    ],
+    "autoencoder": [
+        {"latent_size": size, "model": model, "mse": mse, "pca_mse": 0.03}
+        | dict.fromkeys(("frechet", "code_distance_to_prior"), distance)
+        for size in (2, 10)
+        for model, mse, distance in (("ae", 0.02, 9.0), ("vae", 0.025, 1.0))
+    ],
+    "blur": [
+        {"latent_size": size, "mse": 0.03, "mean_image_mse": 0.06, "high_frequency_share": 0.02}
+        for size in (2, 10)
+    ],
+    "collapse": [
+        _collapsed("depth1", 1.0),
+        _collapsed(
+            "depth1", 6000.0, shuffled_gap_nats=100.0, recon_last=0.02, active_units=10, mse=0.02
+        ),
+        _collapsed("depth2", 1.0),
+        _collapsed("depth6", 1.0),
+        _collapsed("signed", 1.0, constant_recon=0.24, recon_last=0.24),
+        _collapsed("signed", 6000.0, constant_recon=0.24, recon_last=0.08),
+    ],
+    "recon_scale": [
+        _scaled(1.0, 0.06, 0.001, 0, 0.0, 0.0),
+        _scaled(300.0, 0.9, 0.0, 0, 0.0, 0.9),  # between the ends nothing is asked
+        _scaled(6000.0, 0.02, 20.0, 10, 0.7, 0.2),
+    ],
+    "remedies": [_remedied(remedy) for remedy in remedies.ALL],
+    "few_images": [
+        {
+            "images": n,
+            "recon_scale": scale,
+            "converged": "yes",
+            "high_frequency_share": 0.01 if scale == 1 else 0.9,
+            "distance_to_mean": (0.02 if scale == 1 else 0.5) if n == 2 else None,
+        }
+        for n, scale in product((200, 25, 2), (1.0, 6000.0))
+    ],
+    "linear_vae": [
+        {"recon_scale": scale, "gap_nats": 0.01, "gain_nats": 1.0, "units_off": 0}
+        for scale in (10.0, 20.0)
+    ],
+    "phase_diagram": [
+        {
+            "run": run,
+            "times": time,
+            "units_off": 0,
+            "kl_off": 0.5,
+            "active_directions": int(time > 1),
+            "active_units": int(time > 1),
+        }
+        for run in ("linear-gaussian", "mlp1-gaussian", "mlp1-bernoulli")
+        for time in (0.96, 1.04, 1.4, 2.0)
+    ],
+    "dead_or_slow": [
+        {
+            "net": net,
+            "from": part,
+            "times": time,
+            "growth_per_1000_steps": 20 * (time - 1) if part == "raised" and time > 1 else None,
+            "active_units": int(time >= active_from),
+        }
+        for net in ("linear", "mlp1")
+        for part, active_from in (("raised", 1.1), ("lowered", 0.95))
+        for time in (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
+    ],
+}
+"""Every claim of a study is HELD of its rows if each is there for two seeds, but for C10, which is
+FAILED."""
+
+
+def seeded(study: str, *seeds: int) -> list[vj.store.Row]:
+    """The rows of a study for each seed."""
+    return [row | {"seed": seed} for row in ROWS[study] for seed in seeds]
+
+
+def verdicts(study: str, rows: list[vj.store.Row]) -> dict[str, str | None]:
+    """The verdict on each claim; None where there is none."""
+    found = tiny.page(study).verdict(rows)
+    return {claim: verdict and verdict.verdict for claim, verdict in found.items()}
+
+
+def judged(study: str, claim: str, *changes: Change) -> str | None:
+    """The verdict on the rows of seeds 0 and 1, in any order, after some changes."""
+    rows = seeded(study, 1, 0)
+    for where, name, values in changes:
+        touched = [row for row in rows if where.items() <= row.items()]
+        assert touched
+        for row in touched:
+            row[name] = values[row["seed"]]
+    return verdicts(study, rows)[claim]

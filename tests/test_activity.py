@@ -1,0 +1,64 @@
+"""measure.activity: units and directions that are active, and Gaussians of known distance."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from vaejax.measure import activity
+
+RNG = np.random.default_rng(0)
+
+
+def test_a_unit_is_active_if_its_mean_varies_by_more_than_a_hundredth() -> None:
+    deviations = np.sqrt([0.0, 0.0099, 0.0101, 4.0])
+    mean = np.tile([[-1.0], [1.0]], (50, 4)) * deviations + [7, 7, 7, 0]
+    lanes = jnp.asarray([mean, mean[:, ::-1]], jnp.float32)
+    want = [[False, False, True, True], [True, True, False, False]]
+    np.testing.assert_array_equal(activity.active_units(lanes), want)
+
+
+def test_directions_are_active_whatever_the_axes() -> None:
+    signs = np.stack([np.arange(64) >> bit & 1 for bit in range(4)], 1) * 2 - 1.0  # uncorrelated
+    mean = signs * np.sqrt([0.0, 0.0098, 0.0102, 4.0]) + [7, 7, 7, 0]
+    turn, _ = np.linalg.qr(RNG.normal(size=(4, 4)))
+    lanes = jnp.asarray([mean, mean @ turn, mean / 3], jnp.float32)
+    np.testing.assert_array_equal(activity.active_directions(lanes), [2, 2, 1])
+    spread = np.tile([[-1.0], [1.0]], (50, 3)) * np.sqrt(0.005)  # one direction, of no unit's own
+    assert activity.active_directions(jnp.asarray(spread, jnp.float32)) == 1
+    assert not activity.active_units(jnp.asarray(spread, jnp.float32)).any()
+
+
+def codes_with(mean: np.ndarray, covariance: np.ndarray) -> Any:
+    """A sample with exactly these moments."""
+    code = np.random.default_rng(0).normal(size=(50, len(mean)))
+    code -= code.mean(0)
+    white = code @ np.linalg.inv(np.linalg.cholesky(code.T @ code / len(code))).T
+    return jnp.asarray(white @ np.linalg.cholesky(covariance).T + mean, jnp.float32)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_the_aggregated_posterior_is_the_gaussian_of_its_moments(size: int) -> None:
+    rng = np.random.default_rng(size)
+    factor = rng.normal(size=(size, size)) / 2
+    mean, covariance = rng.normal(size=size), factor @ factor.T + 0.1 * np.eye(size)
+    got = activity.aggregated_posterior(codes_with(mean, covariance))
+    root = scipy.linalg.sqrtm(covariance)
+    distance = mean @ mean + np.trace(covariance + np.eye(size) - 2 * root)
+    np.testing.assert_allclose(got.mean, mean, atol=1e-5)
+    np.testing.assert_allclose(got.covariance, covariance, atol=1e-5)
+    np.testing.assert_allclose(got.distance_to_prior, distance, rtol=1e-4)
+
+
+def test_codes_with_the_moments_of_the_prior_are_no_distance_from_it() -> None:
+    got = activity.aggregated_posterior(codes_with(np.zeros(3), np.eye(3)))
+    np.testing.assert_allclose(got.distance_to_prior, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("constant", [1, 2, 3])
+def test_each_constant_unit_is_one_away_from_the_prior_and_its_square(constant: int) -> None:
+    code = codes_with(np.zeros(3), np.eye(3)).at[:, :constant].set(0.5)
+    distance = activity.aggregated_posterior(code).distance_to_prior
+    np.testing.assert_allclose(distance, constant * (1 + 0.5**2), rtol=1e-5)

@@ -1,0 +1,51 @@
+"""inspect_checkpoint: the figures of the study, pictures, and for a VAE the verdict on collapse."""
+
+import re
+
+import pytest
+
+from tests import tiny
+
+
+def test_a_checkpoint_tells_its_metrics_and_draws_itself(finished, tmp_path, capsys) -> None:
+    folder = finished("latent_size") / "z2"
+    flags = [folder, "--lane", 1, "--nll-samples", 5, "--out", tmp_path]
+    tiny.command("inspect_checkpoint", *flags)
+    text = capsys.readouterr().out
+    assert "effective_beta" in text
+    assert "KL of unit 1" in text
+    shown = dict(re.findall(r"│ (\w+) +│ ([-\d.e+]+) +│", text))
+    row = tiny.rows_of(finished("latent_size"))[1]
+    for name in ("neg_elbo_nats", "mse", "kl_nats", "active_units", "nll_nats", "nll_ess"):
+        assert float(shown[name]) == pytest.approx(row[name], rel=1e-5)  # of the study
+    drawn = {"reconstructions", "samples", "traversal", "manifold", "codes"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == drawn
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+
+
+def test_the_evidence_stands_below_the_verdict_on_collapse(finished, tmp_path, capsys) -> None:
+    for lane in (0, 1):
+        row = tiny.rows_of(finished("latent_size"))[lane]
+        flags = ["--lane", lane, "--nll-samples", 5, "--out", tmp_path]
+        tiny.command("inspect_checkpoint", finished("latent_size") / "z2", *flags)
+        _, after = capsys.readouterr().out.split("Posterior collapse: ")
+        verdict, evidence, *_ = after.splitlines()
+        active = row["active_units"]
+        assert evidence.strip().startswith(f"{active} of 2 units are active")
+        assert verdict in {0: ["total"], 2: ["total", "healthy"]}.get(active, ["total", "partial"])
+
+
+def test_an_ae_is_not_asked_whether_it_has_collapsed(finished, tmp_path, capsys) -> None:
+    tiny.command("inspect_checkpoint", finished("autoencoder") / "ae-z2", "--out", tmp_path)
+    text = capsys.readouterr().out
+    assert "mse" in text
+    assert "Posterior collapse" not in text
+    assert "KL of unit" not in text
+
+
+def test_what_is_not_there_is_named(finished, tmp_path, capsys) -> None:
+    folder = finished("latent_size") / "z2"
+    text = tiny.fail(capsys, "inspect_checkpoint", folder, "--lane", 2)
+    assert "lanes 0 to 1" in text
+    assert "no config.json" in tiny.fail(capsys, "inspect_checkpoint", tmp_path)
+    assert "--nll-samples 0" in tiny.fail(capsys, "inspect_checkpoint", folder, "--nll-samples", 0)

@@ -1,0 +1,195 @@
+"""Nets of one's own in place of the MLPs: a convolutional VAE, trained, measured and restored."""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.progress import Progress
+
+from tests.conv_nets import CONV
+from vaejax import loss, model, sweep, train
+from vaejax.config import Config, Nets, grid
+from vaejax.errors import LabError
+from vaejax.lab import provenance, training
+from vaejax.lab.flags import Flags
+from vaejax.measure import batched, collapse, elbo, pairing, samples
+from vaejax.run import Run
+from vaejax.store import checkpoint
+from vaejax.store.checkpoint import Trained
+from vaejax.theory import components
+
+CONFIG = Config(image_shape=(4, 4, 1), latent_size=2, batch_size=16, nets=CONV)
+LANES, SEEDS = grid(CONFIG, (0, 1), learning_rate=(0.02,))
+RUN = Run("conv", "stripes", "train", CONFIG, LANES, SEEDS)
+EPOCHS = 30
+KEY = jax.random.key(0)
+
+
+def stripes() -> np.ndarray:
+    """Images whose left or right half is bright, with some noise."""
+    rng = np.random.default_rng(0)
+    left = rng.integers(0, 2, (64, 1, 1)).astype(bool)
+    bright = np.where(np.arange(4) < 2, left, ~left)
+    noise = rng.integers(0, 30, (64, 4, 4))
+    return (np.broadcast_to(200 * bright, noise.shape) + noise).astype(np.uint8).reshape(64, 16)
+
+
+IMAGES = stripes()
+
+
+class Fitted(NamedTuple):
+    states: list[Any]
+    trace: train.Trace
+
+
+def joined(traces: list[train.Trace]) -> train.Trace:
+    return jax.tree.map(lambda *parts: np.concatenate(parts, 1), *traces)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    fresh = train.init_lanes(CONFIG, np.asarray(SEEDS, np.uint32))
+    results = list(train.fit(CONFIG, LANES, fresh, IMAGES, EPOCHS))
+    states = [sweep.to_host(state) for state, _ in results]
+    return Fitted(states, joined([trace for _, trace in results]))
+
+
+@pytest.fixture(scope="module")
+def params(fitted: Fitted) -> Any:
+    return fitted.states[-1].params
+
+
+@pytest.fixture(scope="module")
+def evaluation(params: Any) -> elbo.Evaluation:
+    return jax.device_get(batched.over_lanes(elbo.evaluate, CONFIG)(params, IMAGES, KEY))
+
+
+def sweep_fit(state: Any, epochs: int) -> Any:
+    return sweep.fit(CONFIG, LANES, state, sweep.replicate(sweep.mesh(), IMAGES), epochs)
+
+
+def assert_same(got: Any, want: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_they_learn_what_a_constant_image_cannot_tell(
+    fitted: Fitted, evaluation: elbo.Evaluation
+) -> None:
+    assert not fitted.states[-1].diverged.any()
+    assert fitted.states[-1].step.tolist() == [4 * EPOCHS] * 2
+    assert (fitted.trace.objective[:, -4:].mean(1) < fitted.trace.objective[:, :4].mean(1)).all()
+    constant = elbo.constant_mse(IMAGES.mean(0).astype(np.float32) / 255, IMAGES)
+    assert (evaluation.mse.mean(1) < constant / 2).all()
+
+
+def test_a_sweep_over_a_mesh_is_their_fit_bit_for_bit(fitted: Fitted) -> None:
+    results = list(sweep_fit(sweep.init(CONFIG, SEEDS), EPOCHS))
+    assert_same(sweep.collect(results[-1][0]), fitted.states[-1])
+    assert_same(joined([trace for _, trace in results]), fitted.trace)
+
+
+def test_they_are_evaluated_by_what_they_encode_and_decode(
+    params: Any, evaluation: elbo.Evaluation
+) -> None:
+    @jax.jit
+    def directly(params: Any, code: Any) -> Any:
+        x = jnp.asarray(IMAGES, jnp.float32) / 255
+        logits = CONV.decode(CONFIG, params, code)
+        return CONV.encode(CONFIG, params, x), loss.cross_entropy(logits, x).sum(-1)
+
+    for lane in range(2):
+        one = batched.lane_of(evaluation, lane)
+        posterior, recon = directly(batched.lane_of(params, lane), one.code)
+        np.testing.assert_allclose(one.mean, posterior.mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one.logvar, posterior.logvar, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one.recon, recon, rtol=1e-4)
+        np.testing.assert_allclose(one.neg_elbo, one.recon + one.kl.sum(-1), rtol=1e-5)
+
+
+def test_their_likelihood_is_bounded_by_their_elbo(
+    params: Any, evaluation: elbo.Evaluation
+) -> None:
+    importance_nll = batched.over_lanes(elbo.importance_nll, CONFIG, 20)
+    estimate = importance_nll(params, IMAGES, KEY)
+    assert (np.asarray(estimate.nll).mean(1) < evaluation.neg_elbo.mean(1)).all()
+    assert (np.asarray(estimate.effective_samples) <= 20 * (1 + 1e-5)).all()
+
+
+def test_their_collapse_is_judged(params: Any, evaluation: elbo.Evaluation) -> None:
+    """Half of the images are bright on the left: the code must tell the two halves apart."""
+    figures = collapse.collapse_figures(CONFIG, params, IMAGES, KEY)
+    pairs = batched.over_lanes(pairing.pairs, CONFIG)(params, IMAGES, KEY)
+    for lane in range(2):
+        found = collapse.judge_collapse(batched.lane_of(figures, lane))
+        assert found.verdict in ("healthy", "partial")
+        assert float(figures["mi_nats"][lane]) > 0.7 * math.log(2)
+        assert batched.lane_of(pairs.shuffled_gap, lane).mean() > 1
+
+
+def test_their_samples_are_nearer_to_the_images_than_those_of_fresh_weights(params: Any) -> None:
+    space = components.pca(IMAGES, 4)
+    target = samples.reference(space, IMAGES, IMAGES)
+    # Lanes of trained and of fresh weights in one call, since each call compiles.
+    both = jax.tree.map(
+        lambda *lanes: np.concatenate(lanes), params, sweep.init(CONFIG, SEEDS).params
+    )
+    distances = samples.sample_distances(CONFIG, both, target, 200, KEY)
+    assert 0 < max(distances[:2]) < min(distances[2:])
+
+
+@pytest.fixture
+def folder(fitted: Fitted, tmp_path: Path) -> Path:
+    checkpoint.create(tmp_path, RUN)
+    checkpoint.save(tmp_path, fitted.states[-1], fitted.trace, 4 * EPOCHS)
+    return tmp_path
+
+
+def test_they_are_restored_when_they_are_given(fitted: Fitted, folder: Path) -> None:
+    restored = checkpoint.restore(folder, nets=CONV)
+    assert restored.run.config == CONFIG
+    assert restored.run.to_json() == RUN.to_json()
+    assert_same(restored.state, fitted.states[-1])
+    assert_same(restored.trace, fitted.trace)
+
+
+@pytest.mark.parametrize("nets", [None, model.MLP_NETS])
+def test_a_run_of_theirs_is_not_restored_without_them(folder: Path, nets: Nets | None) -> None:
+    with pytest.raises(LabError) as caught:
+        checkpoint.restore(folder, nets)
+    assert str(caught.value) == (
+        f"{folder / 'config.json'}: The run was trained with the nets conv: give them as nets=...."
+    )
+
+
+def test_another_run_in_their_folder_is_refused_with_what_differs(folder: Path) -> None:
+    assert json.loads((folder / "config.json").read_text())["config"]["nets"] == "conv"
+    other = Run("conv", "stripes", "train", Config(image_shape=(4, 4, 1)), LANES, SEEDS)
+    with pytest.raises(LabError, match=r"config\.nets is conv, asked is None"):
+        checkpoint.create(folder, other)
+
+
+def test_an_interrupted_run_of_theirs_resumes_to_the_bits_of_one_that_never_stopped(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    checkpoint.create(tmp_path, RUN)
+    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
+    for epochs in (2, 5):
+        plan = training.plan(Flags(epochs=epochs), CONFIG, len(IMAGES), until_converged=False)
+        with Progress(disable=True) as progress:
+            initial = partial(checkpoint.start, RUN)
+            training.train_run(RUN, tmp_path, initial, fit, plan, progress)
+    restored: Trained = checkpoint.restore(tmp_path, CONV)
+    assert restored.step == 20
+    assert_same(restored.state, fitted.states[4])
+    assert_same(restored.trace, jax.tree.map(lambda terms: terms[:, :20], fitted.trace))
+
+
+def test_a_run_of_theirs_is_described_by_their_name() -> None:
+    assert provenance.describe(RUN).startswith("conv: vae conv of 2 latent units, bernoulli, 2 ")
+    assert provenance.identities("study", RUN)[0]["config"]["nets"] == "conv"

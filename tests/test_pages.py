@@ -1,0 +1,446 @@
+"""Every study, tiny, on the embedded digits: what it leaves behind, that it goes on from there, and
+what it refuses. The science of each is in the tests of its page."""
+
+import io
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import vaejax as vj
+from tests import handmade, tiny
+
+EVERY = pytest.mark.parametrize("study", tiny.STUDIES)
+LANES: dict[str, dict[str, list[float]]] = {
+    "latent_size": {"z2": [64], "z3": [64]},
+    "autoencoder": {"ae-z2": [64], "vae-z2": [64], "ae-z3": [64], "vae-z3": [64]},
+    "blur": {"z2": [64]},
+    "collapse": {"depth1": [1, 6000], "depth2": [1], "signed": [1, 6000]},
+    "recon_scale": {"scales": [1, 6000]},
+    "remedies": {"fixed": [1, 1, 1, 1, 32, 6000], "learned": [32]},
+    "few_images": {"n5": [1, 6000], "n2": [1, 6000]},
+}
+"""The scales of each run."""
+TIMES: dict[str, dict[str, list[float]]] = {
+    "linear_vae": {"linear": [0.5, 0.9, 1.2, 2, 4, 20, 32 / 46.24, 6000 / 46.24]},
+    "phase_diagram": {
+        "linear-gaussian": [32 / 46.24, 0.9, 2],
+        "linear-bernoulli": [0.9, 2, 64 / 19.17],
+    },
+    "dead_or_slow": {
+        f"{net}-{part}": times
+        for net in ("linear", "mlp1")
+        for part, times in (("start", [0.5, 2]), ("raised", [0.9, 1.4]), ("lowered", [0.9, 1.4]))
+    },
+}
+"""The scales of each run, as multiples of the threshold of its images."""
+FIGURES = {
+    "latent_size": {"curves", "samples", "reconstructions"},
+    "autoencoder": {"mse", "samples", "codes"},
+    "blur": {"spectrum", "reconstructions"},
+    "collapse": {"strip", "codes", "depth", "terms", "kl_per_unit"},
+    "recon_scale": {"scales", "reconstructions"},
+    "remedies": {"remedies", "samples", "reconstructions"},
+    "few_images": {"few_images", "spectrum", "two_images", "distances"},
+    "linear_vae": {"linear_vae"},
+    "phase_diagram": {"phase_diagram"},
+    "dead_or_slow": {"waking", "rates"},
+}
+CURES = ("warm-up", "cyclical", "free bits", "true ELBO", "scale 6000", "learned variance")
+BEST = [f"B4, learned variance has the least {name}" for name in ("nll_fitted_nats", "frechet")]
+CLAIMS = {
+    "latent_size": ["C5"],
+    "autoencoder": ["C1", "C2", "C3"],
+    "blur": ["C6"],
+    "collapse": ["C9", "C10", "C11", "C12"],
+    "recon_scale": ["C13", "C13, slightly blurry"],
+    "remedies": [*(f"B4, {cure}" for cure in CURES), *BEST],
+    "few_images": ["C7", "C8"],
+    "linear_vae": ["B1, linear"],
+    "phase_diagram": ["B1", "B1, directions", "B2", "B2, KL"],
+    "dead_or_slow": ["B3, linear", "B3, linear has a loop", "B3, mlp1", "B3, mlp1 has a loop"],
+}
+
+
+def copied(folder: Path, out: Path) -> Path:
+    """A copy of the folder of a study, to change."""
+    return Path(shutil.copytree(folder, out / folder.name))
+
+
+@EVERY
+def test_there_is_a_row_for_every_run_scale_and_seed(study, finished) -> None:
+    rows = tiny.rows_of(finished(study))
+    found = [(row["run"], row["recon_scale"], row["seed"]) for row in rows]
+    if study in LANES:
+        assert found == [
+            (run, scale, seed)
+            for run, scales in LANES[study].items()
+            for scale, seed in product(scales, (0, 1))
+        ]
+    else:
+        first = {row["run"]: row["threshold_scale"] for row in rows}
+        assert found == [
+            (run, pytest.approx(time * first[run], rel=1e-3), seed)
+            for run, times in TIMES[study].items()
+            for time, seed in product(times, (0, 1))
+        ]
+
+
+@EVERY
+def test_a_row_says_where_it_comes_from(study, finished, tmp_path) -> None:
+    """Its run is the one that was planned, and the one that the folder describes."""
+    folder = finished(study)
+    planned = tiny.open_lab(study, tmp_path).runs
+    for row in tiny.rows_of(folder):
+        run = planned[row["run"]]
+        assert vj.store.checkpoint.read_run(folder / row["run"]).to_json() == run.to_json()
+        told = run.lanes[row["lane"]]
+        assert {name: row[name] for name in told} == told
+        assert (row["study"], row["dataset"], row["split"]) == (study, "digits", run.split)
+        assert row["config"] == run.to_json()["config"]
+        assert row["latent_size"] == run.config.latent_size
+        assert row["versions"]["jax"]
+
+
+@EVERY
+def test_verdict_json_is_what_the_page_says_of_the_saved_rows(study, finished) -> None:
+    """Of latent sizes 2 and 3, C5 says nothing."""
+    folder = finished(study)
+    found = tiny.page(study).verdict(tiny.rows_of(folder))
+    assert list(found) == CLAIMS[study]
+    judged = {claim: verdict for claim, verdict in found.items() if verdict is not None}
+    assert list(judged) == ([] if study == "latent_size" else CLAIMS[study])
+    want = {claim: {**verdict._asdict(), "counts": True} for claim, verdict in judged.items()}
+    written = json.loads((folder / "verdict.json").read_text())
+    assert written == vj.store.records.plain(want)
+    assert list(written) == list(want)
+
+
+@EVERY
+def test_resuming_redraws_every_figure_to_the_same_bytes_and_trains_nothing(
+    study, finished, tmp_path, monkeypatch, capsys
+) -> None:
+    folder = finished(study)
+    drawings = {path.stem: path for path in folder.glob("*.png")}
+    assert set(drawings) == FIGURES[study]
+    before = {path.name: path.read_bytes() for path in drawings.values()}
+    assert all(content.startswith(b"\x89PNG") for content in before.values())
+    for name in ("verdict.json", "results.jsonl"):
+        before[name] = (folder / name).read_bytes()
+    copy = copied(folder, tmp_path)
+    for name in before.keys() - {"results.jsonl"}:
+        (copy / name).unlink()
+    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    tiny.run(study, tmp_path, "--resume")
+    assert {name: (copy / name).read_bytes() for name in before} == before
+    printed = capsys.readouterr().out
+    for claim, verdict in json.loads(before["verdict.json"]).items():
+        assert f"{claim} {verdict['verdict']}  {verdict['rule'][:20]}" in printed
+    assert "--quick" not in printed
+
+
+class Again(NamedTuple):
+    """A finished study whose rows, verdicts and figures were lost, and which was resumed with
+    `--quick`; nothing could be trained, and no figure drawn."""
+
+    folder: Path
+    status: Any
+    out: str
+    err: str
+    calls: list[str]
+    """Of the functions that load images and work out their moments."""
+    seen: list[Any]
+    """What there was when the figures were to be drawn: rows and verdicts in memory and on disk."""
+
+
+@pytest.fixture(scope="session")
+def again(finished, tmp_path_factory) -> Callable[[str], Again]:
+    @cache
+    def resumed(study: str) -> Again:
+        folder = copied(finished(study), tmp_path_factory.mktemp("again"))
+        for path in [*folder.glob("*.png"), folder / "results.jsonl", folder / "verdict.json"]:
+            path.unlink()
+        calls, seen = [], []
+
+        def failing(_: Any, rows: Any) -> Any:
+            seen.extend([rows, tiny.rows_of(folder), (folder / "verdict.json").read_bytes()])
+            raise ValueError("a mistake in the page")
+
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name in ((vj.data.dataset, "load"), (vj.theory.components, "moments")):
+                function = getattr(module, name)
+
+                def counting(*given: Any, name=name, function=function, **more: Any) -> Any:
+                    calls.append(name)
+                    return function(*given, **more)
+
+                patch.setattr(module, name, counting)
+            patch.setattr(vj.train, "epoch_lanes", None)
+            images = "10000" if "train_images" in own_fields(study) else "None"
+            quick = ["--quick", "--train-images", images, "--test-images", "None"]
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+                tiny.run(study, folder.parent, "--resume", *quick, figures=failing)
+        return Again(folder, end.value.code, out.getvalue(), err.getvalue(), calls, seen)
+
+    return resumed
+
+
+def own_fields(study: str) -> set[str]:
+    """The fields of the flags of a study that its page declares."""
+    return set(vars(tiny.page(study).STUDY.flags)["__annotations__"])
+
+
+@EVERY
+def test_what_is_trained_is_measured_again_to_the_same_rows(study, finished, again) -> None:
+    rows = "results.jsonl"
+    assert (again(study).folder / rows).read_bytes() == (finished(study) / rows).read_bytes()
+
+
+@EVERY
+def test_images_are_loaded_once_and_their_moments_worked_out_once(study, again) -> None:
+    """`few_images` trains on two sets of them."""
+    calls = again(study).calls
+    assert calls.count("load") == 2  # training and test images
+    assert calls.count("moments") == (2 if study == "few_images" else 1)
+
+
+@EVERY
+def test_a_figure_that_fails_leaves_rows_table_and_verdicts(study, again) -> None:
+    """What was measured is on disk before anything is drawn."""
+    folder, status, out, err, _, seen = again(study)
+    assert status == (
+        "error: The figures were not drawn: a mistake in the page\n"
+        "The results are; --resume draws again."
+    )
+    assert "Traceback" in err  # for the author of the page
+    given, rows, verdicts = seen
+    assert given == rows == tiny.rows_of(folder)
+    assert verdicts == (folder / "verdict.json").read_bytes()
+    assert f"{folder}: mean over seeds, ± half their range" in out
+    assert f"wrote {folder / 'results.jsonl'}\nwrote {folder / 'verdict.json'}" in out
+    assert not list(folder.glob("*.png"))
+
+
+@EVERY
+def test_the_verdicts_of_a_quick_study_do_not_count(study, finished, again) -> None:
+    folder, _, out, *_ = again(study)
+    counting, not_counting = (
+        json.loads((path / "verdict.json").read_text()) for path in (finished(study), folder)
+    )
+    assert not_counting == {claim: v | {"counts": False} for claim, v in counting.items()}
+    assert out.count("(--quick: trained too briefly to count)") == len(counting)
+
+
+BAD = [
+    ("latent_size", "--learning-rate -1", "learning_rate=-1.0: use a positive number"),
+    ("latent_size", "--recon-scale nan", "recon_scale=nan"),
+    ("latent_size", "--kl-weight -0.1", "kl_weight=-0.1"),
+    ("latent_size", "--batch-size 0", "batch_size=0"),
+    ("latent_size", "--batch-size 5000", "1438 training images fill no batch of 5000"),
+    ("latent_size", "--batch-size 5000", "--batch-size 1438"),
+    ("latent_size", "--epochs 0", "--epochs 0"),
+    ("latent_size", "--steps 0", "--steps 0"),
+    ("latent_size", "--checkpoint-every 0", "--checkpoint-every 0"),
+    ("latent_size", "--train-images 1", "--train-images 1"),
+    ("latent_size", "--test-images 1", "--test-images 1"),
+    ("latent_size", "--seeds 1 1", "--seeds (1, 1): give one or more, each once"),
+    ("latent_size", "--seeds", "--seeds (): give one or more"),
+    ("latent_size", "--seeds -1", "seeds=(-1,)"),
+    ("latent_size", "--widths 0", "encoder_widths=(0,)"),
+    ("latent_size", "--latent-sizes 0", "latent_size=0"),
+    ("latent_size", "--latent-sizes", "--latent-sizes ()"),
+    ("latent_size", "--nll-samples 0", "--nll-samples 0"),
+    ("latent_size", "--binarize --likelihood gaussian", "binarize=True needs"),
+    ("latent_size", "--dataset no_such_set", "no_such_set"),
+    ("latent_size", "--likelihood poisson", "poisson"),
+    ("latent_size", "--no-such-flag", "no-such-flag"),
+    ("autoencoder", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
+    ("blur", "--latent-sizes", "--latent-sizes"),
+    ("blur", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
+    ("blur", "--recon-scale 0", "recon_scale=0.0"),
+    ("collapse", "--depths 2", "--depths (2,)"),
+    ("collapse", "--depths 1 0", "--depths (1, 0)"),
+    ("collapse", "--recon-scale 6 1", "--recon-scale (6.0, 1.0)"),
+    ("collapse", "--latent-size 1", "--latent-size 1"),
+    ("collapse", "--widths", "--widths"),
+    ("recon_scale", "--recon-scale 1", "--recon-scale (1.0,): give two or more"),
+    ("recon_scale", "--recon-scale 1 1", "--recon-scale (1.0, 1.0)"),
+    ("recon_scale", "--recon-scale 1 -1", "recon_scale=-1.0"),
+    ("recon_scale", "--decoder-variance learned --likelihood bernoulli", "gaussian"),
+    ("recon_scale", "--kl-warmup 5 --kl-cycle 2", "kl_cycle=2"),
+    ("remedies", "--free-bits 0", "--free-bits 0"),
+    ("remedies", "--free-bits -1", "free_bits=-1.0"),
+    ("remedies", "--recon-scale 0", "recon_scale=0.0"),
+    ("remedies", "--nll-samples 0", "--nll-samples 0"),
+    ("few_images", "--images 2", "--images (2,)"),
+    ("few_images", "--images 5 5", "--images (5, 5)"),
+    ("few_images", "--recon-scale 1", "--recon-scale (1.0,)"),
+    ("few_images", "--recon-scale 0 1", "recon_scale=0.0"),
+    ("few_images", "--recon-scale 1 1 2", "--recon-scale (1.0, 1.0, 2.0)"),
+    ("linear_vae", "--kl-weight 0", "--kl-weight 0"),
+    ("linear_vae", "--recon-scale -1", "recon_scale=-1.0"),
+    ("phase_diagram", "--widths 4 4", "--widths (4, 4)"),
+    ("phase_diagram", "--kl-weight 0", "--kl-weight 0"),
+    ("phase_diagram", "--train-images 0", "--train-images 0"),
+    ("phase_diagram", "--train-images 20", "20 training images"),
+    ("phase_diagram", "--times 2 2", "--times (2.0, 2.0)"),
+    ("phase_diagram", "--nets mlp1 mlp1", "--nets ('mlp1', 'mlp1')"),
+    ("dead_or_slow", "--kl-weight 0", "--kl-weight 0"),
+    ("dead_or_slow", "--train-images 1", "--train-images 1"),
+    ("dead_or_slow", "--times 2 2", "--times (2.0, 2.0)"),
+]
+
+
+@pytest.mark.parametrize(("study", "arguments", "message"), BAD)
+def test_bad_flags_are_one_message_that_names_them(
+    study, arguments, message, tmp_path, capsys
+) -> None:
+    more = arguments.split()
+    text = tiny.fail(capsys, study, *tiny.STUDIES[study], "--out", tmp_path, *more)
+    assert message in text
+    assert not list(tmp_path.iterdir())
+
+
+FIXED = {
+    "collapse": ["--likelihood", "--output", "--pixel-range"],
+    "remedies": ["--likelihood", "--decoder-variance", "--kl-warmup", "--kl-cycle"],
+    "few_images": ["--likelihood", "--kl-cycle"],
+    "linear_vae": [
+        "--likelihood", "--output", "--decoder-variance", "--widths", "--kl-cycle", "--free-bits"
+    ],
+    "phase_diagram": ["--likelihood", "--output", "--kl-cycle", "--free-bits"],
+    "dead_or_slow": ["--kl-cycle", "--free-bits"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("study", "flag"), [(study, flag) for study, flags in FIXED.items() for flag in flags]
+)
+def test_a_flag_that_a_study_fixes_is_not_on_its_command_line(
+    study, flag, tmp_path, capsys
+) -> None:
+    value = {"--likelihood": "bernoulli", "--output": "tanh", "--pixel-range": "signed"}
+    value |= {"--decoder-variance": "learned"}
+    more = ["--out", tmp_path, flag, value.get(flag, "5")]
+    text = tiny.fail(capsys, study, *tiny.STUDIES[study], *more)
+    assert text.startswith("2 ")
+    assert f"Unrecognized options: {flag}" in text
+    assert not list(tmp_path.iterdir())
+
+
+def flags_of(study: str, *arguments: str) -> Any:
+    """The flags that a study makes of its command line."""
+    page = tiny.page(study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [study, *arguments])
+        return vj.lab.command.parse_study(page.STUDY.flags, page.__doc__, page.STUDY.quick)
+
+
+QUICK = {
+    "latent_size": {"nll_samples": 20},
+    "autoencoder": {"latent_sizes": (2, 10)},
+    "collapse": {"depths": (1,)},
+    "recon_scale": {"recon_scale": (1.0, 6000.0)},
+    "few_images": {"images": (25,), "recon_scale": (1.0, 6000.0)},
+    "phase_diagram": {"nets": ("linear",), "times": (0.9, 1.1, 2.0)},
+    "dead_or_slow": {"times": (0.9, 1.4)},
+}
+"""What `--quick` changes beside the shared flags."""
+
+
+@EVERY
+def test_a_quick_study_has_other_defaults_and_nothing_else(study) -> None:
+    plain, quick = flags_of(study), flags_of(study, "--quick")
+    want = {"quick": True, "steps": 100, "seeds": (0, 1)}
+    want |= {"train_images": 10_000, "test_images": 1_000} | QUICK.get(study, {})
+    differing = {
+        name: value for name, value in vars(quick).items() if value != getattr(plain, name)
+    }
+    same = {"train_images"} if plain.train_images == 10_000 else set()
+    assert differing == {name: value for name, value in want.items() if name not in same}
+    assert all(getattr(quick, name) == value for name, value in want.items())
+    assert plain.folder == Path("checkpoints") / plain.dataset
+    assert quick.folder == Path("checkpoints") / f"{plain.dataset}-quick"
+
+
+@EVERY
+def test_flags_that_are_given_win_over_quick(study) -> None:
+    given = ["--seeds", "5", "6", "7", "--steps", "7", "--test-images", "None"]
+    found = flags_of(study, *given, "--quick")
+    assert (found.seeds, found.steps, found.test_images) == ((5, 6, 7), 7, None)
+    assert found.train_images == 10_000
+
+
+@EVERY
+def test_two_seeds_decide_and_one_does_not(study) -> None:
+    two = handmade.verdicts(study, handmade.seeded(study, 0, 1))
+    assert two == dict.fromkeys(CLAIMS[study], "HELD") | (
+        {"C10": "FAILED"} if study == "collapse" else {}
+    )
+    one = handmade.verdicts(study, handmade.seeded(study, 0))
+    assert one == dict.fromkeys(CLAIMS[study], "UNDECIDED")
+
+
+@pytest.mark.parametrize(
+    ("study", "where", "silent"),
+    [
+        ("latent_size", {"latent_size": 10}, ["C5"]),
+        ("latent_size", {"latent_size": 4}, ["C5"]),
+        ("recon_scale", {"recon_scale": 6000.0}, CLAIMS["recon_scale"]),  # 300 remains
+        ("collapse", {"recon_scale": 6000.0}, ["C9", "C12"]),
+        ("collapse", {"run": "signed"}, ["C12"]),
+        ("collapse", {"run": "depth1"}, ["C9", "C10"]),
+        ("remedies", {"remedy": "warm-up"}, ["B4, warm-up", *BEST]),
+        ("remedies", {"remedy": "learned variance"}, ["B4, learned variance", *BEST]),
+        ("remedies", {"remedy": "baseline"}, [f"B4, {cure}" for cure in CURES]),
+        ("few_images", {"images": 2}, ["C8"]),
+        ("phase_diagram", {"run": "linear-gaussian"}, ["B2, KL"]),
+        ("dead_or_slow", {"net": "mlp1"}, ["B3, mlp1", "B3, mlp1 has a loop"]),
+    ],
+)
+def test_without_what_a_claim_speaks_of_there_is_no_verdict_on_it(study, where, silent) -> None:
+    """As when other sizes or scales were asked for. The verdicts on other claims stay."""
+    rows = handmade.seeded(study, 0, 1)
+    left = [row for row in rows if not where.items() <= row.items()]
+    assert 0 < len(left) < len(rows)
+    found = handmade.verdicts(study, left)
+    if study == "recon_scale":  # the largest scale that is there is judged
+        assert None not in found.values()
+        only = [row for row in left if row["recon_scale"] == 1]
+        found = handmade.verdicts(study, only)
+    assert [claim for claim, verdict in found.items() if verdict is None] == silent
+
+
+REAL = [
+    *product(("latent_size", "autoencoder", "remedies"), ("mnist", "cifar10")),
+    *product(("blur", "few_images", "collapse", "recon_scale"), ("cifar10",)),
+    ("recon_scale", "mnist"),
+]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("study", "dataset"), REAL)
+def test_a_study_runs_on_the_real_sets(study, dataset, tmp_path) -> None:
+    sizes = study in ("latent_size", "autoencoder", "blur")
+    small = ["--quick", "--epochs", "1", "--widths", "8"]
+    small += ["--latent-sizes" if sizes else "--latent-size", "2"]
+    if study in ("latent_size", "remedies"):
+        small += ["--nll-samples", "2"]
+    tiny.command(study, "--dataset", dataset, *small, "--out", tmp_path)
+    (folder,) = tmp_path.iterdir()
+    rows = tiny.rows_of(folder)
+    assert {row["dataset"] for row in rows} == {dataset}
+    assert {row["seed"] for row in rows} == {0, 1}
+    assert all(0 < row["mse"] < 0.3 and math.isfinite(row["mse"]) for row in rows)
+    claims = json.loads((folder / "verdict.json").read_text())
+    assert list(claims) == ([] if study == "latent_size" else CLAIMS[study])
+    assert {path.stem for path in folder.glob("*.png")} == FIGURES[study]

@@ -1,0 +1,148 @@
+"""phase_diagram: its nets and scales, what the page says of nets whose figures are known, and how
+it judges rows that are made by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vaejax as vj
+from experiments import phase_diagram
+from tests import handmade, tiny
+
+CLAIMS = ["B1", "B1, directions", "B2", "B2, KL"]
+IMAGES = vj.data.load("digits", "train").images.reshape(-1, 64)
+MOMENTS = vj.theory.moments(IMAGES)
+
+
+@pytest.fixture(scope="module")
+def lab(finished) -> Any:
+    return tiny.open_lab("phase_diagram", finished("phase_diagram").parent)
+
+
+@pytest.fixture(scope="module")
+def trained(lab) -> dict[str, vj.store.Trained]:
+    return {run: lab.trained(run) for run in lab.runs}
+
+
+def test_a_row_says_at_which_multiple_of_the_threshold_it_is(finished) -> None:
+    for row in tiny.rows_of(finished("phase_diagram")):
+        net, likelihood = row["run"].split("-")
+        assert net == "linear"
+        assert row["config"]["likelihood"] == likelihood
+        config = vj.Config(image_shape=(8, 8, 1), likelihood=likelihood)
+        first = vj.theory.thresholds_of(config, MOMENTS, 1)[0]
+        assert row["recon_scale"] == pytest.approx(row["times"] * first, rel=1e-3)
+        assert (row["steps"], row["decay_steps"], row["kl_warmup"]) == (44, 44, 11)
+        assert len(row["threshold_times"]) == 2
+
+
+def test_the_images_are_the_first_ones_and_the_threshold_is_of_them(tmp_path) -> None:
+    few = tiny.open_lab("phase_diagram", tmp_path, "--train-images", 256)
+    np.testing.assert_array_equal(few.train, IMAGES[:256])
+    run = few.runs["linear-gaussian"]
+    assert run.split == few.split == "train[:256]"
+    first = vj.theory.thresholds(run.config, IMAGES[:256], 1)[0]
+    assert run.lanes[2]["recon_scale"] == pytest.approx(0.9 * first, rel=1e-3)
+    np.testing.assert_allclose(few.thresholds(run), first)
+
+
+def test_every_net_has_both_likelihoods_and_the_scale_of_the_elbo(lab) -> None:
+    flags = phase_diagram.PhaseDiagramFlags(dataset="digits", seeds=(7, 8))
+    found = {run.name: run for run in phase_diagram.runs(replace(lab, flags=flags))}
+    assert list(found) == [
+        f"{net}-{likelihood}"
+        for likelihood in ("gaussian", "bernoulli")
+        for net in ("linear", "mlp1", "mlp2")
+    ]
+    for name, run in found.items():
+        net, likelihood = name.split("-")
+        config = run.config
+        assert config.likelihood == likelihood
+        depth = {"linear": 0, "mlp1": 1, "mlp2": 2}[net]
+        assert len(config.encoder_widths) == len(config.decoder_widths) == depth
+        scales = {lane["recon_scale"] for lane in run.lanes}
+        assert config.elbo_scale in scales
+        assert len(run.seeds) == 2 * len(scales) == 2 * 9
+        assert sorted(scales) == [lane["recon_scale"] for lane in run.lanes[::2]]
+
+
+def blind(trained: vj.store.Trained, spread: float = 0.0) -> vj.store.Trained:
+    """A linear net whose decoder shows the mean image whatever the code, and whose encoder is the
+    prior, but for posterior means that are one pixel's, times `spread` over all units alike."""
+    run, state, _ = trained
+    params = {
+        side: {"params": {"Dense_0": {k: np.zeros_like(v) for k, v in layers.items()}}}
+        for side in ("encoder", "decoder")
+        for layers in [state.params[side]["params"]["Dense_0"]]
+    }
+    mean, size = MOMENTS.mean, run.config.latent_size
+    if run.config.likelihood == "bernoulli":
+        with np.errstate(divide="ignore"):
+            mean = np.clip(np.log(mean / (1 - mean)), -40, 40)
+    if run.config.pixel_range == "signed":
+        mean = 2 * mean - 1
+    params["decoder"]["params"]["Dense_0"]["bias"][:] = mean
+    lively = int(np.argmax(np.diag(MOMENTS.covariance)))
+    params["encoder"]["params"]["Dense_0"]["kernel"][:, lively, :size] = spread / math.sqrt(size)
+    return trained._replace(state=state._replace(params=params))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "pixel_range"),
+    [("gaussian", "unit"), ("gaussian", "signed"), ("bernoulli", "unit")],
+)
+def test_the_collapsed_solution_gains_nothing(lab, trained, likelihood, pixel_range) -> None:
+    """Its error is `theory.constant_error`, to the last digit that an error in float32 has."""
+    found = trained[f"linear-{likelihood}"]
+    config = replace(found.run.config, pixel_range=pixel_range)
+    found = found._replace(run=replace(found.run, config=config))
+    for row in phase_diagram.measure(lab, blind(found)):
+        assert row["gain_nats"] == pytest.approx(0, abs=1e-3)
+        assert row["kl_nats"] == 0
+        assert row["active_units"] == row["active_directions"] == 0
+        assert (row["units_off"] > 0) == (row["times"] > 1.5)
+
+
+def test_a_code_that_is_no_unit_s_own_is_one_direction(lab, trained) -> None:
+    """One pixel's variance, shared by two units: 0.015 in all, 0.0075 each is under the 0.01 of an
+    active unit."""
+    variance = np.diag(MOMENTS.covariance).max()
+    shared = blind(trained["linear-gaussian"], math.sqrt(0.015 / variance))
+    for row in phase_diagram.measure(lab, shared):
+        assert (row["active_units"], row["active_directions"]) == (0, 1)
+
+
+def test_what_is_predicted_is_in_multiples_of_the_first_threshold() -> None:
+    """What probabilistic PCA has, see test_thresholds."""
+    relative = np.array([1.0, 1.5, 4.0])
+    found = phase_diagram.predictions(relative, np.array([0.9, 1.0, 2.0, 8.0]))
+    np.testing.assert_array_equal(found["predicted_units"], [0, 0, 2, 3])
+    kl = np.log([1, 1, 2 * 2 / 1.5, 8 * 8 / 1.5 * 2]) / 2
+    np.testing.assert_allclose(found["predicted_kl_nats"], kl)
+    slack = [0, 0, 2 + 2 / 1.5 - 2, 8 + 8 / 1.5 + 2 - 3]
+    np.testing.assert_allclose(found["predicted_gain_nats"], np.array(slack) / 2 - kl)
+
+
+@pytest.mark.parametrize(
+    ("run", "times", "changes", "verdicts"),
+    [
+        ("mlp1-gaussian", 2.0, {}, {}),
+        ("linear-gaussian", 2.0, {"units_off": (2, 2)}, {"B2": "FAILED"}),
+        ("linear-gaussian", 2.0, {"units_off": (1, 2)}, {"B2": "UNDECIDED"}),
+        ("linear-gaussian", 2.0, {"kl_off": (1.1, 1.1)}, {"B2, KL": "FAILED"}),
+        ("mlp1-gaussian", 2.0, {"units_off": (2, 2), "kl_off": (9, 9)}, {}),
+        ("mlp1-bernoulli", 1.4, {"units_off": (2, 2)}, {"B2": "FAILED"}),
+        ("mlp1-bernoulli", 2.0, {"active_directions": (0, 0)}, {"B1, directions": "UNDECIDED"}),
+        ("mlp1-bernoulli", 2.0, {"active_units": (0, 0)}, {"B1": "UNDECIDED"}),
+        ("mlp1-bernoulli", 1.04, {"active_units": (0, 0)}, {"B1": "FAILED"}),
+        ("mlp1-bernoulli", 1.04, {"active_units": (0, 1)}, {"B1": "UNDECIDED"}),
+    ],
+)
+def test_what_the_verdicts_ask_for(run, times, changes, verdicts) -> None:
+    """Of three runs that are as predicted, but one in some figures at one scale."""
+    of_seeds = [({"run": run, "times": times}, *change) for change in changes.items()]
+    found = {claim: handmade.judged("phase_diagram", claim, *of_seeds) for claim in CLAIMS}
+    assert found == dict.fromkeys(CLAIMS, "HELD") | verdicts

@@ -1,0 +1,165 @@
+"""The runner of studies: what is recorded, what diverges, what stops it and how it goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vaejax as vj
+from tests import tiny
+
+ONE_SIZE = ["--latent-sizes", "2"]
+
+
+def test_results_are_never_overwritten_nor_mixed_with_other_settings(finished, capsys) -> None:
+    out = finished("latent_size").parent
+    flags = [*tiny.STUDIES["latent_size"], "--out", out]
+    assert "holds results already" in tiny.fail(capsys, "latent_size", *flags)
+    other = ["--resume", "--learning-rate", 0.01]
+    assert "learning_rate" in tiny.fail(capsys, "latent_size", *flags, *other)
+    fewer = ["--resume", "--epochs", 1]
+    assert "trained for 2 epochs already" in tiny.fail(capsys, "latent_size", *flags, *fewer)
+
+
+def test_other_importance_samples_are_measured_again_without_training(
+    finished, tmp_path, monkeypatch
+) -> None:
+    before = tiny.rows_of(finished("latent_size"))
+    copy = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), copy)
+    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    more = ["--resume", *ONE_SIZE, "--nll-samples", 6]
+    tiny.run("latent_size", tmp_path, *more, figures=tiny.no_figures)
+    rows = tiny.rows_of(copy)
+    assert rows[: len(before)] == before
+    new = rows[len(before) :]
+    assert [(row["run"], row["seed"], row["nll_samples"]) for row in new] == [
+        ("z2", 0, 6),
+        ("z2", 1, 6),
+    ]
+    for row, old in zip(new, before, strict=False):
+        assert row["neg_elbo_nats"] == old["neg_elbo_nats"]
+        assert row["nll_nats"] != old["nll_nats"]
+
+
+def test_a_row_that_lacks_a_figure_is_named(finished, tmp_path, capsys) -> None:
+    copy = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), copy)
+    rows = tiny.rows_of(copy)
+    del rows[0]["mse"]
+    (copy / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    message = tiny.fail(capsys, "latent_size", *flags)
+    assert "row of z2, lane 0 in results.jsonl lacks mse" in message
+
+
+def test_a_figure_that_cannot_be_drawn_ends_in_one_message(finished, tmp_path, capsys) -> None:
+    """A mistake in the page shows its traceback as well, see test_pages."""
+    shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
+
+    def refuse(*_: Any) -> Any:
+        raise vj.LabError("The rows do not agree.")
+
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    assert tiny.fail(capsys, "latent_size", *flags, figures=refuse).startswith(
+        "error: The figures were not drawn: The rows do not agree.\nThe results are;"
+    )
+
+
+def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:
+    wild = ["--learning-rate", "1e38", *ONE_SIZE, "--out", tmp_path]
+    message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wild)
+    assert "Training diverged" in message
+    assert "z2 lane 0 (seed 0, learning_rate 1e+38" in message
+    assert "in epoch 1; its state after epoch 0 is in" in message
+    folder = tmp_path / "latent_size"
+    state = folder / "z2" / str(vj.store.checkpoint.latest(folder / "z2"))
+    assert f"is in {state}" in message
+    assert state.is_dir()
+    assert not (folder / "results.jsonl").exists()
+    assert not (folder / "verdict.json").exists()
+
+
+def test_learning_that_overflows_the_optimizer_counts_as_diverged(tmp_path, capsys) -> None:
+    huge = ["--recon-scale", "1e24", *ONE_SIZE, "--out", tmp_path]
+    message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *huge)
+    assert "Training diverged" in message
+
+
+def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
+    lab = tiny.open_lab("latent_size", tmp_path, *ONE_SIZE)
+    run = lab.runs["z2"]
+    rates = vj.stack([vj.knobs(run.config, learning_rate=1e38), vj.knobs(run.config)])
+    lab.runs = {"grid": replace(run, name="grid", knobs=rates)}
+    rows, (diverged,) = vj.lab.recording.record(lab, lambda *_: [{"mse": 1.0}, {"mse": 2.0}])
+    assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
+    assert rows == tiny.rows_of(lab.folder)
+    assert [(row["lane"], row["mse"]) for row in rows] == [(1, 2.0)]
+
+
+def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:
+    wrong = [*ONE_SIZE, "--out", tmp_path, "--batch-size", 5000]
+    message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wrong)
+    assert "--batch-size 1438" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_and_a_file_in_the_way_are_one_message_each(
+    tmp_path, capsys, monkeypatch
+) -> None:
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    flags = tiny.STUDIES["latent_size"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        message = tiny.fail(capsys, "latent_size", *flags, "--out", tmp_path)
+    assert "Cannot write" in message
+    assert "No space left on device. Free some space" in message
+    (tmp_path / "file").write_text("in the way")
+    message = tiny.fail(capsys, "latent_size", *flags, "--out", tmp_path / "file")
+    assert "Not a directory" in message
+
+
+def test_a_killed_study_resumes_to_the_very_same_bits(tmp_path) -> None:
+    long = [*ONE_SIZE, "--nll-samples", "2", "--epochs", "15", "--checkpoint-every", "1"]
+    whole = tiny.run("latent_size", tmp_path / "whole", *long, figures=tiny.no_figures)
+    command = [sys.executable, "-m", "experiments.latent_size", *tiny.STUDIES["latent_size"]]
+    killed = subprocess.Popen(
+        [*command, *long, "--out", str(tmp_path / "killed")],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    folder = tmp_path / "killed" / "latent_size"
+    while (vj.store.checkpoint.latest(folder / "z2") or 0) < 33:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert (vj.store.checkpoint.latest(folder / "z2") or 0) < 165
+    assert not (folder / "results.jsonl").exists()
+    tiny.run("latent_size", tmp_path / "killed", *long, "--resume", figures=tiny.no_figures)
+    assert tiny.rows_of(folder) == tiny.rows_of(whole)
+    resumed, never_stopped = (vj.store.restore(path / "z2") for path in (folder, whole))
+    assert resumed.run.to_json() == never_stopped.run.to_json()
+    for term in ("objective", "error", "kl"):
+        file = Path("z2", "trace", f"{term}.f32")
+        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_without_git_a_row_names_no_commit(monkeypatch) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert vj.lab.provenance._commit() is None

@@ -1,0 +1,119 @@
+"""Every study, tiny, on the embedded digits. They share a few nets, so that few programs are
+compiled: one hidden layer of 8 units, 2 latent units, batches of 128 images, two seeds."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import vaejax as vj
+
+FLAGS = ["--dataset", "digits", "--epochs", "2", "--widths", "8", "--seeds", "0", "1"]
+LINEAR = ["--dataset", "digits", "--epochs", "2", "--seeds", "0", "1"]
+"""Of a study whose nets have no hidden layers, and which has no flag for them."""
+SIZE = ["--latent-size", "2"]
+ENDS = ["--recon-scale", "1", "6000"]
+STUDIES: dict[str, list[str]] = {
+    "latent_size": [*FLAGS, "--latent-sizes", "2", "3", "--nll-samples", "5"],
+    "autoencoder": [*FLAGS, "--latent-sizes", "2", "3"],
+    "blur": [*FLAGS, "--latent-sizes", "2"],
+    "collapse": [*FLAGS, *SIZE, "--depths", "1", "2"],
+    "recon_scale": [*FLAGS, *SIZE, *ENDS],
+    "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
+    "few_images": [*FLAGS, *SIZE, *ENDS, "--images", "5", "--epochs", "60"],
+    "linear_vae": [*LINEAR, "--latent-size", "3"],
+    "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
+    "dead_or_slow": [*FLAGS, "--times", "0.9", "1.4"],
+}
+"""The flags of each study, but for `--out`; later flags win over earlier ones."""
+FAMILIES = {
+    "cross entropy": ("latent_size", "autoencoder", "blur"),
+    "squared error": ("collapse", "recon_scale", "remedies", "few_images"),
+    "linear nets": ("linear_vae", "phase_diagram", "dead_or_slow"),
+}
+"""Studies that share what they compile."""
+FILES = {
+    "test_pages": "latent_size",
+    "test_runner": "latent_size",
+    "test_inspect_checkpoint": "latent_size",
+    "test_generation_pages": "latent_size",
+    "test_collapse_pages": "collapse",
+    "test_remedies_page": "remedies",
+    "test_devices": "recon_scale",
+    "test_linear_vae_page": "linear_vae",
+    "test_phase_diagram_page": "phase_diagram",
+    "test_dead_or_slow_page": "dead_or_slow",
+}
+"""A study that the tests of a file have trained, unless the test names another one."""
+BLOCK = 5
+"""Steps after which a tiny study that trains until it has converged asks whether it has."""
+
+
+def family_of(study: str) -> str:
+    return next(family for family, studies in FAMILIES.items() if study in studies)
+
+
+def group_of(test: str) -> str:
+    """The group of a test, which runs in one process: the family of its study, so that it is
+    trained once, or its file. The study is the first parameter of the test, or that of its file."""
+    file, _, name = test.partition("::")
+    stem = Path(file).stem
+    if stem not in FILES:
+        return file
+    named = [study for study in STUDIES if re.search(rf"\[{study}\b", name)]
+    return family_of(named[0] if named else FILES[stem])
+
+
+def page(name: str) -> ModuleType:
+    """The module of a study, or of another command."""
+    return importlib.import_module(f"experiments.{name}")
+
+
+def command(name: str, *arguments: Any, **changes: Any) -> None:
+    """Run a command of `experiments` in this process, with exactly these arguments; `changes` are
+    fields of its `Study`."""
+    module = page(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        patch.setattr(vj.lab.training, "BLOCK", BLOCK)
+        if name in STUDIES:
+            vj.lab.run_study(module.STUDY._replace(**changes))
+        else:
+            module.main()
+
+
+def run(name: str, out: Path, *more: Any, **changes: Any) -> Path:
+    """Run a tiny study; returns its folder."""
+    command(name, *STUDIES[name], "--out", out, *more, **changes)
+    return out / name
+
+
+def fail(capsys: pytest.CaptureFixture[str], name: str, *arguments: Any, **changes: Any) -> str:
+    """The exit status and the one message with which a command ends."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        command(name, *arguments, **changes)
+    assert end.value.code not in (0, None)
+    text = f"{end.value.code} {capsys.readouterr().err}"
+    assert "Traceback" not in text
+    return text
+
+
+def rows_of(folder: Path) -> list[vj.store.Row]:
+    return vj.store.records.read(folder / "results.jsonl")
+
+
+def open_lab(name: str, out: Path, *more: Any) -> Any:
+    """The `Lab` of a tiny study, with its runs planned; they may be trained already."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *map(str, [*STUDIES[name], "--out", out, *more])])
+        return vj.lab.study.open_lab(page(name).STUDY)
+
+
+def no_figures(*_: Any) -> dict[str, Any]:
+    """For a study of which the pictures are not asked for: they take longer than all the rest."""
+    return {}

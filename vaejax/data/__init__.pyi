@@ -1,0 +1,13 @@
+from . import archives as archives
+from . import cache as cache
+from . import dataset as dataset
+from . import embedded as embedded
+from . import names as names
+from . import network as network
+from . import prepare as prepare
+from . import prepared as prepared
+from . import reader as reader
+from . import splits as splits
+from . import tfrecord as tfrecord
+from .dataset import Dataset as Dataset
+from .dataset import load as load

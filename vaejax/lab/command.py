@@ -1,0 +1,42 @@
+"""How a command begins and ends: flags from the command line, one clear message for an error."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import tyro
+
+from vaejax.errors import LabError
+from vaejax.lab.flags import QUICK, Flags
+
+F = TypeVar("F")
+S = TypeVar("S", bound=Flags)
+
+
+def parse(flags: type[F], description: str | None, default: F | None = None) -> F:
+    """Flags from the command line, with the docstring of the page as `--help`; those that are not
+    given are as in `default`."""
+    own: dict[str, Any] = {} if default is None else {"default": default}
+    plain = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(flags, description=description, config=plain, **own)
+
+
+def parse_study(flags: type[S], description: str | None, quick: Mapping[str, Any]) -> S:
+    """The flags of a study. With `--quick` they have other defaults, those of `QUICK` and `quick`;
+    `--help` shows the defaults that hold."""
+    default = replace(flags(), **QUICK, **quick) if "--quick" in sys.argv[1:] else None
+    return parse(flags, description, default)
+
+
+@contextmanager
+def failing_clearly() -> Iterator[None]:
+    """Turn an error that the user can mend into one message and exit status 1."""
+    try:
+        yield
+    except LabError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted (a study goes on with --resume)", file=sys.stderr)
+        sys.exit(130)

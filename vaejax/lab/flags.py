@@ -1,0 +1,171 @@
+"""The flags that every study shares, and what they make of a Config and of a run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from vaejax.config import Config, DecoderVariance, Likelihood, Output, PixelRange, Scale, grid
+from vaejax.errors import LabError
+from vaejax.run import Run
+
+T = TypeVar("T")
+Fixed = tyro.conf.Suppress[tyro.conf.Fixed[T]]
+"""`likelihood: Fixed[Likelihood] = "gaussian"`: a shared flag that a study sets itself, and which
+its command line therefore does not have."""
+
+QUICK: dict[str, Any] = {
+    "steps": 100,
+    "seeds": (0, 1),
+    "train_images": 10_000,
+    "test_images": 1_000,
+}
+"""What `--quick` changes in the shared flags."""
+RATE_PIXELS = 784
+KNOBS = ("learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What every study takes."""
+
+    dataset: str = "mnist"
+    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
+    train_images: int | None = None
+    """Use only the first so many training images. None: all."""
+    test_images: int | None = None
+    """Use only the first so many test images. None: all."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A model per seed; all are trained side by side."""
+    steps: int = 4680
+    """Training steps, rounded to whole epochs."""
+    epochs: int | None = None
+    """Passes over the training images, instead of --steps."""
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    """The learning rate of Adam."""
+    decay_steps: float = 0.0
+    """Steps over which the learning rate falls to 0. 0: it does not fall."""
+    kl_weight: float = 1.0
+    """Weight of the KL in nats."""
+    kl_warmup: float = 0.0
+    """Steps over which the weight of the KL grows from 0. 0: no warm-up."""
+    kl_cycle: float = 0.0
+    """Steps after which the warm-up starts again. 0: never."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent unit has for free."""
+    likelihood: Likelihood = "bernoulli"
+    """bernoulli: cross entropy on logits; gaussian: squared error."""
+    decoder_variance: DecoderVariance = "fixed"
+    """learned: the standard deviation of a gaussian likelihood is trained too. At the recon_scale
+    of the ELBO, half the number of pixels, that is the sigma-VAE."""
+    output: Output = "sigmoid"
+    """The function from logits to the mean image; a bernoulli likelihood has only sigmoid."""
+    pixel_range: PixelRange = "unit"
+    """unit: [0, 1]; signed: [-1, 1]."""
+    binarize: bool = False
+    """Draw each pixel anew from Bernoulli(pixel) at every use."""
+    widths: tuple[int, ...] = (400,)
+    """Sizes of the hidden layers of the encoder; the decoder has them in reverse."""
+    quick: bool = False
+    """A look at the study within a minute or two: few steps, few images, two seeds. Its verdicts
+    do not count."""
+    out: Path | None = None
+    """Where to write. None: checkpoints/DATASET, or checkpoints/DATASET-quick."""
+    resume: bool = False
+    """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
+    checkpoint_every: int | None = None
+    """Epochs between checkpoints. None: a tenth of the run."""
+    chunk: int | None = None
+    """Models trained at once. None: as many as fit in the memory of the devices."""
+    batch_devices: int = 1
+    """Devices that share each batch; the models are divided among the groups of devices."""
+    distributed: bool = False
+    """Run on several processes, each started with the same flags. JAX finds the others (SLURM, Open
+    MPI, TPU pods), or the next three flags name them."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process."""
+    processes: int | None = None
+    """The number of processes."""
+    process_id: int | None = None
+    """The number of this process, from 0."""
+
+    def __post_init__(self) -> None:
+        each_once("--seeds", self.seeds)
+        if not self.distributed and (self.coordinator or self.processes or self.process_id):
+            raise LabError("--coordinator, --processes and --process-id go with --distributed.")
+        for name in ("steps", "epochs", "checkpoint_every", "chunk"):
+            at_least(flag(name), 1, getattr(self, name))
+        for name in ("train_images", "test_images"):
+            at_least(flag(name), 2, getattr(self, name))  # one image has no variance
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all studies of this data set."""
+        return self.out or Path("checkpoints") / (
+            f"{self.dataset}-quick" if self.quick else self.dataset
+        )
+
+    def run_epochs(self, steps_per_epoch: int) -> int:
+        """How many epochs to train a run whose epochs have so many steps."""
+        return self.epochs or max(1, round(self.steps / steps_per_epoch))
+
+    def gentle_rate(self, pixels: int) -> float:
+        """`--learning-rate` for images of up to 784 pixels, and lower in proportion for larger
+        ones. Adam moves each weight by about the learning rate, so the input of a hidden unit moves
+        in proportion to the number of pixels."""
+        return self.learning_rate * min(1, RATE_PIXELS / pixels)
+
+    def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
+        """The Config that these flags ask for, with a study's own choices on top."""
+        common = {
+            "image_shape": image_shape,
+            "encoder_widths": self.widths,
+            "decoder_widths": self.widths[::-1],
+            "likelihood": self.likelihood,
+            "decoder_variance": self.decoder_variance,
+            "output": self.output,
+            "pixel_range": self.pixel_range,
+            "binarize": self.binarize,
+            "batch_size": self.batch_size,
+        }
+        return Config(**(common | choices))
+
+    def run(
+        self, name: str, split: str, config: Config, recon_scales: Sequence[Scale], **labels: Any
+    ) -> Run:
+        """The run that these flags ask for: a lane for each scale and seed. Each of `labels` is
+        the same for all lanes."""
+        common = {name: [getattr(self, name)] for name in KNOBS}
+        knobs, seeds = grid(config, self.seeds, recon_scale=recon_scales, **common)
+        of_lanes = {label: (value,) * len(seeds) for label, value in labels.items()}
+        return Run(name, self.dataset, split, config, knobs, seeds, of_lanes)
+
+
+def flag(name: str) -> str:
+    """The name of a field as a flag."""
+    return f"--{name.replace('_', '-')}"
+
+
+def each_once(flag: str, values: Sequence[Any], least: int = 1) -> None:
+    """Refuse too few values, or the same one twice.
+
+    Raises:
+        LabError: names the flag.
+    """
+    if len(set(values)) < max(least, len(values)):
+        count = {1: "one or more", 2: "two or more"}[least]
+        raise LabError(f"{flag} {values}: give {count}, each once.")
+
+
+def at_least(flag: str, least: int, *values: int | None) -> None:
+    """Refuse numbers that are too small; None stands for no number.
+
+    Raises:
+        LabError: names the flag.
+    """
+    for value in values:
+        if value is not None and value < least:
+            raise LabError(f"{flag} {value}: use a whole number of {least} or more.")

@@ -1,0 +1,22 @@
+"""The keys of measurements and figures: fixed, so that every study draws the same noise."""
+
+import jax
+from jaxtyping import Array, Key
+
+EVALUATION_SEED, FIGURE_SEED = 2**31, 2**31 + 1
+"""Seeds beyond those that a run may have, so that no key is used twice."""
+
+
+def evaluation_key() -> Key[Array, ""]:
+    """The key of what is measured on a trained model."""
+    return jax.random.key(EVALUATION_SEED)
+
+
+def evaluation_keys(count: int) -> Key[Array, "count"]:
+    """Keys for several measurements. The first ones do not depend on how many follow."""
+    return jax.random.split(evaluation_key(), count)
+
+
+def figure_key() -> Key[Array, ""]:
+    """The key of what is drawn for a figure."""
+    return jax.random.key(FIGURE_SEED)

@@ -1,0 +1,181 @@
+"""What a study works with: its flags, its images and what they say, its folder, its runs."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+
+from vaejax import hosts
+from vaejax.config import Config
+from vaejax.data import cache, dataset, splits
+from vaejax.lab.flags import Flags
+from vaejax.lab.keys import evaluation_key
+from vaejax.lab.training import run_steps
+from vaejax.lab.views import Pictures, unit_pixels
+from vaejax.measure import collapse, samples
+from vaejax.measure.batched import over_lanes
+from vaejax.run import Run
+from vaejax.store import checkpoint
+from vaejax.store.checkpoint import Trained
+from vaejax.store.records import Row
+from vaejax.theory import components, threshold
+
+F = TypeVar("F", bound=Flags)
+
+
+@dataclass
+class Lab(Generic[F]):
+    """What a study works with. Images are flat: [n, pixels] uint8."""
+
+    flags: F
+    folder: Path
+    """The folder of this study."""
+    shape: tuple[int, int, int]
+    """Height, width and channels of an image."""
+    train: np.ndarray
+    """The training images."""
+    test: np.ndarray
+    """The test images."""
+    test_labels: np.ndarray
+    """The class of each test image."""
+    split: str
+    """The training images, in TFDS syntax."""
+    runs: dict[str, Run] = field(default_factory=dict)
+    """The runs of the study by name, once they are planned."""
+    _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def moments(self) -> components.Moments:
+        """Mean and covariance of the training images."""
+        return components.moments(self.train)
+
+    @cached_property
+    def mean_image(self) -> np.ndarray:
+        """The mean of the training images: [height, width, channels], pixels in [0, 1]."""
+        return (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
+
+    @cached_property
+    def reference(self) -> samples.Reference:
+        """What prior samples are compared with: the test images, in features of the training
+        images."""
+        space = self.pca(min(samples.FEATURES, self.train.shape[1]))
+        return samples.reference(space, self.train, self.test)
+
+    def pca(self, count: int) -> components.PCA:
+        """The first principal components of the training images, worked out once."""
+        if count not in self._spaces:
+            self._spaces[count] = components.principal_components(self.moments, count)
+        return self._spaces[count]
+
+    def images(self, run: Run) -> np.ndarray:
+        """The training images of a run: those that its split names."""
+        pieces = splits.resolve(run.split, {"train": len(self.train)})
+        parts = [self.train[piece.start : piece.stop] for piece in pieces]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def thresholds(self, run: Run) -> np.ndarray:
+        """The recon_scale below which the collapsed solution is stable in each lane of a run; NaN
+        where there is none."""
+        if not threshold.charged_lanes(run).any():
+            return np.full(len(run.seeds), np.nan)  # whatever the images are
+        own = run.split == self.split
+        moments = self.moments if own else components.moments(self.images(run))
+        return threshold.lane_thresholds(run, moments)
+
+    def pictures(self, images: np.ndarray) -> Pictures:
+        """Flat images as pictures with pixels in [0, 1]."""
+        return unit_pixels(images, self.shape)
+
+    def config(self, **choices: Any) -> Config:
+        """The Config that the flags ask for, with the study's own choices on top."""
+        return self.flags.config(self.shape, **choices)
+
+    def steps(self, config: Config) -> float:
+        """The steps of a run of this Config on all training images."""
+        return run_steps(self.flags, config, len(self.train))
+
+    def trained(self, name: str) -> Trained:
+        """The run of this name, as its newest checkpoint left it."""
+        return checkpoint.restore(self.folder / name, self.runs[name].config.nets)
+
+    def distances(self, trained: Trained, key: Any) -> list[float]:
+        """Frechet distance of the prior samples of each lane from the test images; there are as
+        many samples as test images."""
+        return samples.sample_distances(
+            trained.run.config, trained.state.params, self.reference, len(self.test), key
+        )
+
+
+def load(flags: F, study: str) -> Lab[F]:
+    """The images that the flags name.
+
+    Raises:
+        LabError: see `vaejax.data.load`.
+    """
+    train = dataset.load(flags.dataset, "train", limit=flags.train_images)
+    test = dataset.load(flags.dataset, "test", limit=flags.test_images)
+    count = len(train.images)
+    return Lab(
+        flags,
+        flags.folder / study,
+        train.images.shape[1:],
+        train.images.reshape(count, -1),
+        test.images.reshape(len(test.images), -1),
+        test.labels,
+        "train" if flags.train_images is None else f"train[:{count}]",
+    )
+
+
+def join(flags: Flags) -> None:
+    """Before any other use of jax: join the other processes, if there are any, and keep what jax
+    compiles."""
+    if flags.distributed:
+        print("waiting for the other processes, up to five minutes", file=sys.stderr)
+        hosts.connect(flags.coordinator, flags.processes, flags.process_id)
+    keep_compiled_programs()
+
+
+def keep_compiled_programs() -> None:
+    """Have jax keep what it compiles in the cache directory, so that the next command starts
+    faster. A `JAX_COMPILATION_CACHE_DIR` that the user has set is left as it is."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def on_lanes(
+    function: Callable[..., Any], trained: Trained, images: np.ndarray, key: Any, *static: Any
+) -> Any:
+    """`function(config, params, images, key, *static)` of every lane of a trained run, such as
+    `measure.evaluate`: what it returns has a leading lane axis. It is compiled once."""
+    lifted = over_lanes(function, trained.run.config, *static)
+    return lifted(trained.state.params, images, key)
+
+
+def rows_of(trained: Trained, figures: dict[str, Any]) -> list[Row]:
+    """Figures as a row for each lane. A figure is a number that all lanes share, or has an entry
+    for each lane."""
+    on_host = {name: np.asarray(figure) for name, figure in figures.items()}
+    return [
+        {name: figure[lane] if figure.ndim else figure[()] for name, figure in on_host.items()}
+        for lane in range(len(trained.run.seeds))
+    ]
+
+
+def collapse_rows(trained: Trained, images: np.ndarray) -> list[Row]:
+    """The figures and the verdict of `measure.collapse` on these images, a row for each lane; no
+    verdict on a lane that diverged."""
+    config, state = trained.run.config, trained.state
+    figures = collapse.collapse_figures(config, state.params, images, evaluation_key())
+    rows = rows_of(trained, figures)
+    for row, diverged in zip(rows, np.asarray(state.diverged), strict=True):
+        if not diverged:
+            found = collapse.judge_collapse(row)
+            row |= {"collapse": found.verdict, "dead_units": found.dead_units}
+    return rows

@@ -1,0 +1,181 @@
+"""Trains every run of a study that is not recorded yet, measures it and records its rows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vaejax import hosts, sweep
+from vaejax.errors import LabError
+from vaejax.lab import training
+from vaejax.lab.laboratory import Lab
+from vaejax.lab.provenance import describe, grouped, identities
+from vaejax.run import Run
+from vaejax.store import checkpoint, records
+from vaejax.store.records import Row
+from vaejax.theory import threshold
+from vaejax.train import State
+
+RESULTS = "results.jsonl"
+Measure = Callable[[Any, checkpoint.Trained], Sequence[Row]]
+"""`measure(lab, trained)`: a row for each lane."""
+InitialState = Callable[[Any, Run], State | None]
+"""`initial_state(lab, run)`: the state, on the host, that a run starts from; None for fresh
+weights."""
+
+
+class Recorded(NamedTuple):
+    """What a study has found so far."""
+
+    rows: list[Row]
+    """Of the runs of this study, in their order; in processes other than the first, none."""
+    diverged: list[str]
+    """A line for each lane that diverged: it has no row."""
+
+
+def record(
+    lab: Lab[Any],
+    measure: Measure,
+    settings: Sequence[str] = (),
+    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None = None,
+    initial_state: InitialState | None = None,
+) -> Recorded:
+    """Train, measure and record every run of `lab.runs` that is not recorded yet with these epochs
+    and settings. A run that is trained already is only measured again.
+
+    Args:
+        measure: called in the first process only.
+        settings: the names of flags that change what is measured, but not the training.
+        converged: `converged(lab, run, error)` tells which lanes have converged, see
+            `training.Converged`; the epochs of a run are then the most that it may take.
+        initial_state: None: every run starts from fresh weights.
+
+    Raises:
+        LabError: the folder holds results and there is no `--resume`, or they are of other flags.
+    """
+    flags = lab.flags
+    mesh = sweep.mesh(flags.batch_devices)
+    plans = {
+        name: training.plan(flags, run.config, len(lab.images(run)), converged is not None)
+        for name, run in lab.runs.items()
+    }
+    hosts.once(partial(_refuse, lab, plans))
+    chosen = {name: getattr(flags, name) for name in settings}
+
+    def recorded(run: Run) -> list[Row]:
+        wanted = {"run": run.name, "epochs": plans[run.name].epochs, **chosen}
+        rows = records.read(lab.folder / RESULTS)
+        return [row for row in rows if wanted.items() <= row.items()]
+
+    def lanes_recorded() -> dict[str, set[int]]:
+        return {name: {row["lane"] for row in recorded(run)} for name, run in lab.runs.items()}
+
+    finished = hosts.once(lanes_recorded)
+    unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
+    replicas = {
+        split: sweep.replicate(mesh, lab.images(run))
+        for split, run in {run.split: run for run in unfinished}.items()
+    }
+    console = Console(stderr=True, quiet=not hosts.is_first(), highlight=False)
+    diverged: list[str] = []
+    with _progress(console) as progress:
+        for run in unfinished:
+            thresholds = hosts.once(partial(_announce, lab, run, console))
+            state, step = training.train_run(
+                run,
+                lab.folder / run.name,
+                partial(_begin, lab, run, initial_state),
+                partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk),
+                plans[run.name],
+                progress,
+                partial(converged, lab) if converged else None,
+            )
+            new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
+            about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
+            if new:
+                hosts.once(partial(_measure, lab, run, measure, about, thresholds, new))
+            diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
+    first = hosts.is_first()
+    rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
+    return Recorded(rows, diverged)
+
+
+def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
+    """Refuse, before anything is written: results that would be overwritten, other runs than those
+    of the folder, or shorter ones."""
+    if not lab.flags.resume and any(lab.folder.glob("*")):
+        raise LabError(
+            f"{lab.folder} holds results already: continue or redraw them with --resume, or choose "
+            "another --out."
+        )
+    for name, run in lab.runs.items():
+        folder = lab.folder / name
+        step = checkpoint.latest(folder)
+        if step is None:
+            continue
+        checkpoint.create(folder, run)
+        trained = step // plans[name].steps_per_epoch
+        if trained > plans[name].epochs:
+            raise LabError(
+                f"{folder} was trained for {trained} epochs already: ask for --epochs {trained} or "
+                "more, or another --out."
+            )
+
+
+def _announce(lab: Lab[Any], run: Run, console: Console) -> np.ndarray:
+    """Open the folder of a run, say what it is, and warn of scales at which it must collapse.
+    Returns the threshold of each lane, NaN where there is none."""
+    checkpoint.create(lab.folder / run.name, run)
+    console.print(describe(run))
+    thresholds = lab.thresholds(run)
+    for line in collapse_warnings(run, thresholds):
+        console.print(line, soft_wrap=True)
+    return thresholds
+
+
+def collapse_warnings(run: Run, thresholds: np.ndarray) -> list[str]:
+    """A line for each threshold that lanes are below."""
+    scales = grouped(
+        (float(at), lane["recon_scale"])
+        for at, lane in zip(thresholds, run.lanes, strict=True)
+        if np.isfinite(at)
+    )
+    lines = [threshold.collapse_warning(run.config, below, at) for at, below in scales.items()]
+    return [f"warning: {line}" for line in lines if line]
+
+
+def _begin(lab: Lab[Any], run: Run, initial_state: InitialState | None) -> checkpoint.Trained:
+    return checkpoint.start(run, initial_state(lab, run) if initial_state else None)
+
+
+def _measure(
+    lab: Lab[Any],
+    run: Run,
+    measure: Measure,
+    about: Row,
+    thresholds: np.ndarray,
+    lanes: Sequence[int],
+) -> None:
+    """Measure a trained run, and record the rows of these lanes."""
+    rows = measure(lab, lab.trained(run.name))
+    identity = identities(lab.folder.name, run)
+    new = [
+        identity[lane] | about | {"threshold_scale": thresholds[lane]} | rows[lane]
+        for lane in lanes
+    ]
+    records.append(lab.folder / RESULTS, new)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:>12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[objective]}"),
+        console=console,
+    )

@@ -1,0 +1,118 @@
+"""A study, and its run from the command line to the exit status.
+
+A study is a few functions of one page: which models train (`runs`), what is measured on each
+(`measure`), what that decides (`verdict`) and how it looks (`figures`). `run_study` owns the order:
+parse the flags, join the other processes, load the images, refuse what cannot be, train, record,
+show the table, judge, draw, end. What was measured is on disk before anything is drawn.
+
+Nothing heavy is loaded until the flags are parsed, so that `--help` is quick.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from vaejax import lab as rooms
+from vaejax import show, store
+from vaejax.errors import LabError
+from vaejax.lab.command import failing_clearly, parse_study
+from vaejax.lab.flags import Flags
+
+Row = dict[str, Any]
+
+
+class Study(NamedTuple):
+    """What a page says about its study. `lab` is a `vaejax.lab.Lab`."""
+
+    name: str
+    """The name of the folder of the results."""
+    about: str | None
+    """The docstring of the page: it is the text of `--help`."""
+    flags: type[Flags]
+    runs: Callable[[Any], list[Any]]
+    """`runs(lab)`: the models to train, a `vaejax.Run` for each Config."""
+    measure: Callable[[Any, Any], Sequence[Row]]
+    """`measure(lab, trained)`: a row for each lane of a trained run."""
+    verdict: Callable[[list[Row]], Mapping[str, Any]]
+    """`verdict(rows)`: a `vaejax.lab.Verdict` for each claim; None for one that these rows say
+    nothing about."""
+    figures: Callable[[Any, list[Row]], Mapping[str, Any]]
+    """`figures(lab, rows)`: a matplotlib Figure for each name of a PNG file."""
+    columns: Sequence[str]
+    """The figures that the table shows."""
+    by: Sequence[str] = ("run",)
+    """What the rows of one line of the table have in common; a line averages over the rest."""
+    quick: Mapping[str, Any] = {}
+    """What `--quick` changes in the flags of this study, beside `vaejax.lab.QUICK`."""
+    settings: Sequence[str] = ()
+    """The names of flags that change what is measured, but not the training."""
+    converged: Callable[[Any, Any, Any], Any] | None = None
+    """`converged(lab, run, error)`: the lanes that need no more training, from the error [lanes,
+    steps] of all steps. None: a run trains for all of its epochs."""
+    initial_state: Callable[[Any, Any], Any] | None = None
+    """`initial_state(lab, run)`: the state that a run starts from, or None for fresh weights."""
+    shown: Callable[[list[Row]], list[Row]] = list
+    """The rows as the table shows them."""
+
+
+def run_study(study: Study) -> None:
+    """Run a study as its command line says, and end the process with status 1 if it fails."""
+    with failing_clearly():
+        lab = open_lab(study)
+        found = rooms.recording.record(
+            lab, study.measure, study.settings, study.converged, study.initial_state
+        )
+        problems = []
+        if found.diverged:
+            problems.append(
+                "Training diverged (a number was not finite):\n  "
+                + "\n  ".join(found.diverged)
+                + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
+            )
+        if found.rows:
+            judge(study, lab, found)
+            problems += draw(study, lab, found.rows)
+        if problems:
+            raise LabError("\n".join(problems))
+
+
+def open_lab(study: Study) -> Any:
+    """The `Lab` of a study, with its runs planned: flags from the command line, other processes
+    joined, images loaded."""
+    flags = parse_study(study.flags, study.about, study.quick)
+    rooms.laboratory.join(flags)
+    lab = rooms.laboratory.load(flags, study.name)
+    lab.runs |= {run.name: run for run in study.runs(lab)}
+    return lab
+
+
+def judge(study: Study, lab: Any, found: Any) -> None:
+    """Write verdict.json, then show the table, the verdicts, and where both are."""
+    verdicts = {}
+    for claim, verdict in study.verdict(found.rows).items():
+        if verdict is None and found.diverged:
+            verdict = rooms.Verdict("UNDECIDED", "models that it speaks of diverged", {})
+        if verdict is not None:
+            verdicts[claim] = verdict
+    quick, file = lab.flags.quick, lab.folder / "verdict.json"
+    store.write_json(
+        file,
+        {claim: {**verdict._asdict(), "counts": not quick} for claim, verdict in verdicts.items()},
+    )
+    out = rooms.report.console()
+    rooms.report.show_table(out, str(lab.folder), study.shown(found.rows), study.columns, study.by)
+    rooms.report.show_verdicts(out, verdicts, quick)
+    rooms.report.show_paths(out, lab.folder / rooms.recording.RESULTS, file)
+
+
+def draw(study: Study, lab: Any, rows: list[Row]) -> list[str]:
+    """Draw and save the figures, and show where they are. Returns what went wrong, if anything."""
+    out = rooms.report.console()
+    try:
+        for name, figure in study.figures(lab, rows).items():
+            rooms.report.show_paths(out, show.save(figure, lab.folder / f"{name}.png"))
+    except Exception as error:
+        if not isinstance(error, LabError):
+            traceback.print_exc()  # a mistake in the page, which its author wants to see
+        return [f"The figures were not drawn: {error}\nThe results are; --resume draws again."]
+    return []

@@ -1,0 +1,146 @@
+"""How long a run trains, and its training: resumed, saved as it goes, shown."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from rich.progress import Progress
+
+from vaejax import hosts, sweep, train
+from vaejax.config import Config
+from vaejax.lab.flags import Flags
+from vaejax.run import Run
+from vaejax.store import checkpoint
+from vaejax.store.checkpoint import Trained
+
+Converged = Callable[[Run, np.ndarray], np.ndarray]
+"""Tells which lanes [lanes] of a run have converged, from the error [lanes, steps] of all its
+steps, averaged over pixels. The run ends once all have."""
+Fit = Callable[..., Iterator[tuple[sweep.Lanes, train.Trace]]]
+"""`sweep.fit` with the images of a run filled in."""
+
+BLOCK = 1000
+"""A study that trains until it has converged asks whether it has after so many steps."""
+
+
+class Plan(NamedTuple):
+    """How long a run trains."""
+
+    epochs: int
+    steps_per_epoch: int
+    every: int
+    """Epochs between checkpoints."""
+    passes: int
+    """Epochs in one call of the compiled program."""
+
+
+def plan(flags: Flags, config: Config, images: int, until_converged: bool) -> Plan:
+    """How long to train a run on so many images. A run that trains until it has converged does so
+    in blocks of about `BLOCK` steps, with a checkpoint after each.
+
+    Raises:
+        LabError: there are fewer images than one batch.
+    """
+    steps = train.steps_per_epoch(config, images)
+    epochs = flags.run_epochs(steps)
+    if until_converged:
+        block = min(epochs, max(1, BLOCK // steps))
+        every = math.ceil((flags.checkpoint_every or 1) / block) * block
+        return Plan(math.ceil(epochs / block) * block, steps, every, block)
+    return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
+
+
+def run_steps(flags: Flags, config: Config, images: int) -> float:
+    """The steps of a run on so many images, as a number that a knob may be.
+
+    Raises:
+        LabError: there are fewer images than one batch.
+    """
+    steps = train.steps_per_epoch(config, images)
+    return float(flags.run_epochs(steps) * steps)
+
+
+class _Newest(NamedTuple):
+    """What all processes need of the newest checkpoint; the trace stays with the first one."""
+
+    state: train.State
+    step: int
+    error: np.ndarray
+    """[lanes, steps]; of no steps unless the run trains until it has converged."""
+
+
+def train_run(
+    run: Run,
+    folder: Path,
+    initial: Callable[[], Trained],
+    fit: Fit,
+    plan: Plan,
+    progress: Progress,
+    converged: Converged | None = None,
+) -> tuple[train.State, int]:
+    """Train a run as planned, from its newest checkpoint or else from `initial()`, saving as it
+    goes. Returns the state at the end, on the host, and the number of steps; the trace of all steps
+    is in the folder."""
+
+    def newest() -> _Newest:
+        is_new = checkpoint.latest(folder) is None
+        found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
+        error = np.asarray(found.trace.error) if converged else np.empty((len(run.seeds), 0))
+        return _Newest(found.state, found.step, error)
+
+    state, step, error = hosts.once(newest)
+    first = step // plan.steps_per_epoch
+    task = progress.add_task(run.name, total=plan.epochs, completed=first, objective="")
+
+    def is_over() -> bool:
+        if step >= plan.epochs * plan.steps_per_epoch:
+            return True
+        return converged is not None and step > 0 and bool(converged(run, error).all())
+
+    if is_over() or state.diverged.all():
+        return state, step
+    unsaved: list[train.Trace] = []
+    for lanes, trace in fit(
+        run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes
+    ):
+        unsaved.append(trace)
+        step += trace.objective.shape[1]
+        if converged:
+            error = np.concatenate([error, trace.error], 1)
+        epoch = step // plan.steps_per_epoch
+        progress.update(task, completed=epoch, objective=_objective(trace))
+        over = is_over()
+        if over or (epoch - first) % plan.every == 0:
+            state = sweep.collect(lanes)
+            new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
+            hosts.once(partial(checkpoint.save, folder, state, new, step))
+            unsaved.clear()
+            over = over or bool(state.diverged.all())
+        if over:
+            break
+    return state, step
+
+
+def _objective(trace: train.Trace) -> str:
+    """The objective of each lane, averaged over the newest steps; of many lanes the range."""
+    recent = trace.objective.mean(1)
+    shown = [recent.min(), recent.max()] if len(recent) > 4 else recent
+    separator = " to " if len(recent) > 4 else ", "
+    return f"objective {separator.join(f'{value:.4g}' for value in shown)}"
+
+
+def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:
+    """A line for each lane that diverged: when it did, and where its last good state is."""
+    lines = []
+    for lane in map(int, np.flatnonzero(state.diverged)):
+        good = int(state.step[lane]) // plan.steps_per_epoch
+        settings = ", ".join(f"{name} {value:g}" for name, value in run.lanes[lane].items())
+        lines.append(
+            f"{run.name} lane {lane} ({settings}) in epoch {good + 1}; its state after epoch "
+            f"{good} is in {folder / run.name / str(step)}"
+        )
+    return lines

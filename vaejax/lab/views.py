@@ -1,0 +1,84 @@
+"""Pictures that trained models make: of flat images, of codes from the prior, of posteriors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vaejax import model
+from vaejax.config import Config
+from vaejax.lab.keys import figure_key
+from vaejax.measure.batched import lane_of, over_lanes
+from vaejax.measure.elbo import reconstructions
+from vaejax.run import Run
+from vaejax.show.latent import Cloud
+from vaejax.store.checkpoint import Trained
+
+Pictures = Float[np.ndarray, "n height width channels"]
+"""Pixels in [0, 1]."""
+
+
+def unit_pixels(images: UInt8[np.ndarray, "n pixels"], shape: tuple[int, int, int]) -> Pictures:
+    """Flat bytes as pictures of this height, width and number of channels."""
+    return images.reshape(-1, *shape).astype(np.float32) / 255
+
+
+def lane_at(run: Run, recon_scale: float) -> int:
+    """The first lane with this scale, which is the lane of the first seed."""
+    return [lane["recon_scale"] for lane in run.lanes].index(recon_scale)
+
+
+def outputs(trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]) -> Pictures:
+    """What one lane makes of flat images, decoding its posterior means."""
+    config = trained.run.config
+    params = jax.tree.map(lambda leaf: leaf[None], lane_of(trained.state.params, lane))
+    decoded = over_lanes(reconstructions, config)(params, images, figure_key())
+    return _pictures(config, decoded)
+
+
+def posterior_means(
+    trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]
+) -> Float[np.ndarray, "n latent"]:
+    """The posterior means of flat images in one lane."""
+    config, params = trained.run.config, lane_of(trained.state.params, lane)
+    x = model.to_pixels(config, jnp.asarray(images), figure_key())
+    return np.asarray(model.encode(config, params, x).mean)
+
+
+def decoded(trained: Trained, lane: int, codes: Float[np.ndarray, "n latent"]) -> Pictures:
+    """What one lane decodes from codes."""
+    config, params = trained.run.config, lane_of(trained.state.params, lane)
+    return _pictures(config, model.images_of(config, params, jnp.asarray(codes)))
+
+
+def samples(trained: Trained, lane: int, count: int) -> Pictures:
+    """What one lane makes of codes drawn from the prior."""
+    config = trained.run.config
+    params = lane_of(trained.state.params, lane)
+    return _pictures(config, model.sample(config, params, figure_key(), count))
+
+
+def strip(trained: Trained, lane: int, images: UInt8[np.ndarray, "2 pixels"]) -> Pictures:
+    """Five pictures of two flat images: input, output, input, output, output of a random code."""
+    inputs = unit_pixels(images, trained.run.config.image_shape)
+    made = outputs(trained, lane, images)
+    return np.concatenate([inputs[:1], made[:1], inputs[1:], made[1:], samples(trained, lane, 1)])
+
+
+def cloud(
+    trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"], draws: int = 300
+) -> Cloud:
+    """Codes drawn for a few flat images, in the two units in which their posterior means are
+    farthest apart."""
+    config = trained.run.config
+    params = lane_of(trained.state.params, lane)
+    keys = jax.random.split(figure_key(), draws + 1)
+    x = model.to_pixels(config, jnp.asarray(images), keys[0])
+    posterior = model.encode(config, params, x)
+    units = np.argsort(-np.ptp(np.asarray(posterior.mean), axis=0), kind="stable")[:2]
+    codes = [np.asarray(model.draw_code(config, posterior, key)) for key in keys[1:]]
+    return Cloud(np.stack(codes, 1)[..., units], np.asarray(posterior.mean)[:, units])
+
+
+def _pictures(config: Config, flat: jax.Array) -> Pictures:
+    return np.asarray(flat).reshape(-1, *config.image_shape)

@@ -1,0 +1,48 @@
+"""Which latent units carry something, and how far all codes together are from the prior."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+ACTIVE_VARIANCE = 0.01
+"""A latent unit is active if its posterior mean varies more than this over images (Burda et al.
+2016, section 5.2)."""
+
+
+def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
+    """Which units are active, from the posterior means of a split."""
+    return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
+
+
+def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lanes"]:
+    """The number of orthogonal directions of the code along which posterior means vary as much as
+    in an active unit. It does not depend on the axes of the code, to which a linear VAE turns only
+    slowly: one direction that several units share is no active unit, but one direction."""
+    centred = mean - mean.mean(-2, keepdims=True)
+    covariance = jnp.einsum("...ni,...nj->...ij", centred, centred) / mean.shape[-2]
+    return (jnp.linalg.eigvalsh(covariance) > ACTIVE_VARIANCE).sum(-1)
+
+
+class AggregatedPosterior(NamedTuple):
+    """Moments of q(z), the codes of a whole split taken together."""
+
+    mean: Float[Array, "*lanes latent"]
+    covariance: Float[Array, "*lanes latent latent"]
+    distance_to_prior: Float[Array, "*lanes"]
+    """Squared 2-Wasserstein distance between N(0, I) and the Gaussian with these moments,
+    `|mean|^2 + tr(C + I - 2 C^(1/2))`, in squared code units: 0 only for the prior's moments,
+    the latent size if every code is 0."""
+
+
+@jax.jit
+def aggregated_posterior(code: Float[Array, "*lanes n latent"]) -> AggregatedPosterior:
+    """How far the codes of a split are from the prior, from one drawn code per image."""
+    mean = code.mean(-2)
+    centred = code - mean[..., None, :]
+    with jax.default_matmul_precision("highest"):
+        covariance = jnp.swapaxes(centred, -1, -2) @ centred / code.shape[-2]
+    spread = jnp.sqrt(jnp.linalg.eigvalsh(covariance).clip(0))
+    distance = jnp.square(mean).sum(-1) + jnp.square(spread - 1).sum(-1)
+    return AggregatedPosterior(mean, covariance, distance)

@@ -1,0 +1,54 @@
+"""Lifts a function of one image, or of one model, to whole splits and to many lanes."""
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from vaejax.config import Config
+
+
+def map_images(
+    one: Callable[[Any, Array], Any], images: Any, key: Key[Array, ""], batch_size: int
+) -> Any:
+    """`one(image, key of the image)` for every row of `images`, an array or a tree of arrays with
+    equally many rows.
+
+    The rows are vectorized in batches of one size: the last one is padded, and the padding is cut
+    off again. The key of an image is a function of (key, index of the image), and matrix products
+    run at full precision: up to rounding, no result depends on the batch size.
+    """
+    count = len(jax.tree.leaves(images)[0])
+    batch_size = min(batch_size, count)
+    extra = -count % batch_size
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count + extra))
+    padded = jax.tree.map(
+        lambda rows: jnp.pad(jnp.asarray(rows), ((0, extra),) + ((0, 0),) * (rows.ndim - 1)), images
+    )
+    batched = jax.tree.map(
+        lambda rows: rows.reshape(-1, batch_size, *rows.shape[1:]), (padded, keys)
+    )
+    with jax.default_matmul_precision("highest"):
+        results = jax.lax.map(lambda batch: jax.vmap(one)(*batch), batched)
+    return jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[2:])[:count], results)
+
+
+@functools.cache
+def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Callable[..., Any]:
+    """Lift `function(config, params, images, key, *static)` to stacked params, compiled."""
+    return jax.jit(
+        jax.vmap(
+            lambda params, images, key: function(config, params, images, key, *static),
+            in_axes=(0, None, None),
+        )
+    )
+
+
+def lane_of(stacked: Any, lane: int) -> Any:
+    """One lane of stacked arrays, as numpy arrays: jax would compile a program for the slice."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[lane], stacked)

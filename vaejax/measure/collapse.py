@@ -1,0 +1,123 @@
+"""Has the posterior collapsed? Measurements at both ends of the code, and a verdict.
+
+At one end: how much does the image move its posterior (mutual information, posterior means)? At the
+other: how much does the code move the output (outputs of two codes, shuffled codes)? Drawn codes
+prove nothing: the codes of two images differ even where both posteriors are the prior.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, UInt8
+
+from vaejax import model
+from vaejax.config import Config
+from vaejax.errors import LabError
+from vaejax.measure.activity import ACTIVE_VARIANCE
+from vaejax.measure.batched import over_lanes
+from vaejax.measure.elbo import evaluate, summary
+from vaejax.measure.information import marginal_kl, mutual_information
+from vaejax.measure.pairing import Pairs, pairs
+
+OUTPUT_VARIANCE_RATIO = 0.01
+"""Below this share of the variance of the images, the outputs are one picture for all inputs: a
+hundredth of the variance is a tenth of the contrast, faint beside the picture itself."""
+
+
+class Collapse(NamedTuple):
+    """What `judge_collapse` makes of the figures of one model."""
+
+    verdict: Literal["healthy", "partial", "total"]
+    """`total`: no unit is active. `partial`: some are dead. `healthy`: none is."""
+    dead_units: tuple[int, ...]
+    """The numbers of the units that are not active, from 0."""
+    evidence: tuple[str, ...]
+    """A line for each measurement, with the value to compare it with."""
+
+
+def collapse_figures(
+    config: Config,
+    params: model.Params,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+) -> dict[str, Array]:
+    """Every figure of a split that a study of collapse asks for, by name and unit; arrays [lanes],
+    or [lanes, latent] per unit, of stacked params.
+
+    The total variance of a set is half the mean squared difference of its pairs.
+    `output_variance_ratio` is the variance of the outputs over the variance of the images: 0 if the
+    output ignores the input, 1 if it varies as much, NaN if all images are equal. A figure that a
+    model does not have is NaN: the KL of an AE and its parts, the sigma of a Bernoulli decoder.
+
+    Raises:
+        LabError: a single image.
+    """
+    evaluate_key, pairs_key = jax.random.split(key)
+    paired = over_lanes(pairs, config)(params, images, pairs_key)
+    evaluation = over_lanes(evaluate, config)(params, images, evaluate_key)
+    figures = summary(evaluation)
+    information = mutual_information(evaluation.mean, evaluation.logvar, evaluation.code)
+    average = Pairs(*(change.mean(-1) for change in paired))
+    varied = jnp.where(average.input_change > 0, average.input_change, jnp.nan)
+    sigma = jnp.exp(jax.vmap(partial(model.log_sigma, config))(params))
+    if config.likelihood == "bernoulli":
+        sigma = jnp.full_like(sigma, jnp.nan)
+    return figures | {
+        "mi_nats": information,
+        "mi_ceiling_nats": jnp.full_like(information, math.log(len(images))),
+        "marginal_kl_nats": marginal_kl(figures["kl_nats"], information),
+        "output_variance_ratio": average.output_change / varied,
+        "random_output_ratio": average.random_change / varied,
+        "shuffled_gap_nats": average.shuffled_gap,
+        "code_distance": jnp.sqrt(average.code_change),
+        "mean_distance": jnp.sqrt(average.mean_change),
+        "mean_variance_per_unit": jnp.var(evaluation.mean, axis=-2),
+        "decoder_sigma": sigma,
+    }
+
+
+def judge_collapse(figures: Mapping[str, Any]) -> Collapse:
+    """The verdict on one lane of `collapse_figures`; numbers and lists, as in a row, will do.
+
+    Raises:
+        LabError: no KL, so nothing that could collapse: an AE, or a model that diverged.
+    """
+    if figures["kl_nats"] is None or not math.isfinite(figures["kl_nats"]):
+        raise LabError("No KL, no collapse: judge VAEs that have not diverged, not an AE.")
+    variances = [float(variance) for variance in figures["mean_variance_per_unit"]]
+    dead = tuple(unit for unit, variance in enumerate(variances) if variance <= ACTIVE_VARIANCE)
+    ratio = figures["output_variance_ratio"]
+    ratio = math.nan if ratio is None else float(ratio)  # NaN is null in a row
+    verdict = "healthy" if not dead else "partial" if len(dead) < len(variances) else "total"
+    return Collapse(verdict, dead, _evidence(figures, variances, dead, ratio))
+
+
+def _evidence(
+    figures: Mapping[str, Any], variances: list[float], dead: tuple[int, ...], ratio: float
+) -> tuple[str, ...]:
+    total = len(variances)
+    names = f"; dead: {', '.join(map(str, dead))} (from 0)" if 0 < len(dead) < total else ""
+    varies = (
+        "All images are equal: how much outputs vary cannot be compared"
+        if math.isnan(ratio)
+        else f"Outputs vary {ratio:.3g} times as much as the images "
+        f"(ignoring the code: below {OUTPUT_VARIANCE_RATIO:g})"
+    )
+    return (
+        f"{total - len(dead)} of {total} units are active{names}; the largest variance of a "
+        f"posterior mean over images is {max(variances):.3g} (active: above {ACTIVE_VARIANCE:g})",
+        f"KL: {figures['kl_nats']:.3g} nats, {max(figures['kl_per_unit_nats']):.3g} of them in the "
+        "largest unit (0: the posterior is the prior)",
+        f"Mutual information of image and code: {figures['mi_nats']:.3g} nats "
+        f"(at most log n = {figures['mi_ceiling_nats']:.3g})",
+        varies,
+        f"Shuffling codes between images costs {figures['shuffled_gap_nats']:.3g} nats "
+        "(0: the code does not matter)",
+        f"Codes of two images are {figures['code_distance']:.3g} apart, their posterior means "
+        f"{figures['mean_distance']:.3g} (means that coincide: codes differ by noise alone)",
+    )

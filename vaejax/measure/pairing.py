@@ -1,0 +1,94 @@
+"""What changes from an image to another one: at the input, in the code and at the output."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from vaejax import loss, model
+from vaejax.config import Config
+from vaejax.errors import LabError
+from vaejax.measure.batched import map_images
+
+
+class Pairs(NamedTuple):
+    """For each of the n images of a split: what changes from it to its partner, another image."""
+
+    shuffled_gap: Float[Array, "*lanes n"]
+    """How many nats `-log p(x | z)` grows if z is the partner's code. The KL stays the same, so
+    this is what shuffling the codes does to the negative ELBO."""
+    input_change: Float[Array, "*lanes n"]
+    """Squared difference of the two images, averaged over pixels in [0, 1]. Images that are
+    binarized are compared before that: their grey pixels are the means that a decoder outputs."""
+    output_change: Float[Array, "*lanes n"]
+    """Squared difference of the mean images decoded from the two posterior means."""
+    random_change: Float[Array, "*lanes n"]
+    """Squared difference of the mean images decoded from the posterior mean and from a draw of
+    N(0, I)."""
+    mean_change: Float[Array, "*lanes n"]
+    """Squared Euclidean distance of the two posterior means."""
+    code_change: Float[Array, "*lanes n"]
+    """Squared Euclidean distance of the two codes drawn."""
+
+
+def partners(key: Key[Array, ""], n: int) -> Int[Array, "n"]:
+    """A partner for each of n images, every image once: the next one in a random circle."""
+    circle = jax.random.permutation(key, n)
+    return jnp.zeros(n, circle.dtype).at[circle].set(jnp.roll(circle, -1))
+
+
+class _Side(NamedTuple):
+    image: UInt8[Array, "*n pixels"]
+    mean: Float[Array, "*n latent"]
+    code: Float[Array, "*n latent"]
+
+
+def pairs(
+    config: Config,
+    params: model.Params,
+    images: UInt8[Array | np.ndarray, "n pixels"],
+    key: Key[Array, ""],
+    batch_size: int = 1000,
+) -> Pairs:
+    """What changes from each image to another one, at the input, in the code and at the output.
+
+    Raises:
+        LabError: a single image, which has no partner.
+    """
+    if len(images) < 2:
+        raise LabError("One image cannot be compared with another: use two or more.")
+    order_key, draw_key = jax.random.split(key)
+
+    def draw(image: Array, key: Array) -> tuple[Array, _Side]:
+        pixel_key, code_key = jax.random.split(key)
+        x = model.to_pixels(config, image, pixel_key)
+        posterior = model.encode(config, params, x)
+        return x, _Side(image, posterior.mean, model.draw_code(config, posterior, code_key))
+
+    def compare(rows: tuple[Array, _Side], key: Array) -> Pairs:
+        image, other = rows
+        x, own = draw(image, key)  # the same pixels and the same code as before
+
+        def recon(code: Array) -> Array:
+            logits = model.decode(config, params, code)
+            return loss.neg_log_likelihood(config, logits, x, model.log_sigma(config, params))
+
+        prior_code = jax.random.normal(jax.random.fold_in(key, 2), own.mean.shape)
+        output, other_output, random_output = (
+            model.images_of(config, params, z) for z in (own.mean, other.mean, prior_code)
+        )
+        return Pairs(
+            recon(other.code) - recon(own.code),
+            jnp.square((own.image.astype(jnp.int32) - other.image) / 255).mean(),  # 0 if equal
+            jnp.square(output - other_output).mean(),
+            jnp.square(output - random_output).mean(),
+            jnp.square(own.mean - other.mean).sum(),
+            jnp.square(own.code - other.code).sum(),
+        )
+
+    images = jnp.asarray(images)
+    sides = map_images(lambda *row: draw(*row)[1], images, draw_key, batch_size)
+    others = jax.tree.map(lambda rows: rows[partners(order_key, len(images))], sides)
+    return map_images(compare, (images, others), draw_key, batch_size)

@@ -1,0 +1,106 @@
+"""The description of a run: which models train together, on what. Plain data, kept as JSON."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from vaejax.config import Config, Knobs, Nets
+from vaejax.errors import LabError
+
+
+@dataclass(frozen=True)
+class Run:
+    """Models trained together: one Config, and for each lane its knobs and its seed.
+
+    Raises:
+        LabError: there is no seed or one out of range, or a knob or a label does not have as many
+            values as there are seeds.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    """The training images, in TFDS syntax."""
+    config: Config
+    knobs: Knobs
+    """Arrays [lanes]."""
+    seeds: tuple[int, ...]
+    labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """What a study calls its lanes, a value for each: columns of the rows of this run."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
+            raise LabError(f"seeds={self.seeds}: use one or more whole numbers from 0 to 2^31 - 1.")
+        lanes = len(self.seeds)
+        if any(values.shape != (lanes,) for values in self.knobs):
+            raise LabError(f"{lanes} seeds need as many of each knob, one for each lane.")
+        if any(len(values) != lanes for values in self.labels.values()):
+            raise LabError(f"{lanes} seeds need as many of each label, one for each lane.")
+
+    @cached_property
+    def lanes(self) -> tuple[dict[str, int | float], ...]:
+        """Seed and knobs of each lane, by name. A knob is the shortest decimal number that its
+        float32 is written as."""
+        columns = {
+            name: [float(str(np.float32(value))) for value in values]
+            for name, values in self.knobs._asdict().items()
+        }
+        return tuple(
+            {"seed": seed, **{name: column[lane] for name, column in columns.items()}}
+            for lane, seed in enumerate(self.seeds)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as JSON values. Of nets other than the MLP it holds the name."""
+        config = {
+            choice.name: getattr(self.config, choice.name)
+            for choice in dataclasses.fields(self.config)
+        }
+        nets = config.pop("nets")
+        if nets is not None:
+            config["nets"] = nets.name
+        return {
+            "name": self.name,
+            "dataset": self.dataset,
+            "split": self.split,
+            "config": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in config.items()
+            },
+            "lanes": list(self.lanes),
+            "labels": {name: list(values) for name, values in self.labels.items()},
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], nets: Nets | None = None) -> "Run":
+        """The run that `to_json` described; give `nets` if its Config has nets of its own.
+
+        Raises:
+            LabError: the nets that the run was trained with are not those given.
+        """
+        choices: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+            for name, value in fields["config"].items()
+        }
+        trained_with = choices.pop("nets", None)
+        if trained_with != (nets and nets.name):
+            raise LabError(
+                f"The run was trained with the nets {trained_with or 'of vaejax.model'}: give "
+                f"{'them as nets=...' if trained_with else 'no nets'}."
+            )
+        lanes = fields["lanes"]
+        return cls(
+            name=fields["name"],
+            dataset=fields["dataset"],
+            split=fields["split"],
+            config=Config(**choices, nets=nets),
+            knobs=Knobs(
+                *(np.asarray([lane[name] for lane in lanes], np.float32) for name in Knobs._fields)
+            ),
+            seeds=tuple(lane["seed"] for lane in lanes),
+            labels={name: tuple(values) for name, values in fields.get("labels", {}).items()},
+        )

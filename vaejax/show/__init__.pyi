@@ -1,0 +1,17 @@
+from . import charts as charts
+from . import latent as latent
+from . import lines as lines
+from . import pictures as pictures
+from . import style as style
+from .charts import Dots as Dots
+from .charts import dots as dots
+from .charts import heatmaps as heatmaps
+from .latent import Cloud as Cloud
+from .latent import clouds as clouds
+from .latent import codes as codes
+from .lines import Line as Line
+from .lines import Panel as Panel
+from .lines import curves as curves
+from .pictures import grids as grids
+from .pictures import strips as strips
+from .style import save as save

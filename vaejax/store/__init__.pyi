@@ -1,0 +1,6 @@
+from . import checkpoint as checkpoint
+from . import records as records
+from .checkpoint import Trained as Trained
+from .checkpoint import restore as restore
+from .records import Row as Row
+from .records import write_json as write_json

@@ -1,0 +1,276 @@
+"""A run on disk: its description, the newest state of its lanes, and the trace of all its steps.
+
+    config.json        the description, written once
+    <step>/            the state after so many steps, by orbax; only the newest is kept
+    trace/*.f32        the loss terms of every step, appended at each save
+
+A state is written aside and renamed. The trace grows before the state does, and what it holds
+beyond the newest state is written over: a killed process leaves the checkpoint before it. The
+newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
+"""
+
+import json
+import math
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from vaejax import sweep, train
+from vaejax.config import Nets
+from vaejax.errors import LabError, first_line
+from vaejax.run import Run
+from vaejax.store import records
+
+
+class Trained(NamedTuple):
+    """A run, with the state of its models and the terms of all steps that led there."""
+
+    run: Run
+    state: train.State
+    """The state of all lanes, on the host: numpy arrays, of keys the raw data."""
+    trace: train.Trace
+    """The loss terms of every step from the first on, on the host: arrays [lanes, steps], mapped
+    from disk where they were read from there."""
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.trace.objective.shape[1]
+
+
+def start(run: Run, state: train.State | None = None) -> Trained:
+    """A run before its first step, from fresh weights or from a state on the host."""
+    terms = np.zeros((len(run.seeds), 0), np.float32)
+    kl = np.zeros((*terms.shape, run.config.latent_size), np.float32)
+    return Trained(run, state or sweep.init(run.config, run.seeds), train.Trace(terms, terms, kl))
+
+
+def one_lane(trained: Trained, lane: int) -> Trained:
+    """One lane of a run, as a run of its own."""
+    run = trained.run
+
+    def take(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[lane : lane + 1], tree)
+
+    alone = replace(
+        run,
+        knobs=take(run.knobs),
+        seeds=run.seeds[lane : lane + 1],
+        labels={name: values[lane : lane + 1] for name, values in run.labels.items()},
+    )
+    return Trained(alone, take(trained.state), take(trained.trace))
+
+
+def create(folder: Path, run: Run) -> None:
+    """Make the folder of a run. The folder of a run that never reached a checkpoint gives way.
+
+    Raises:
+        LabError: the folder holds another run.
+    """
+    if latest(folder) is None:
+        records.write_json(folder / "config.json", run.to_json())
+        return
+    there, asked = _read_json(folder), run.to_json()
+    for description in (there, asked):
+        description.pop("labels", None)  # they say nothing about the training
+    differing = sorted(_differences(there, asked))
+    if differing:
+        raise LabError(
+            f"{folder} holds another run: {'; '.join(differing)}. Use the flags that it was "
+            "made with, or another --out."
+        )
+
+
+def read_run(folder: Path, nets: Nets | None = None) -> Run:
+    """The description of the run in a folder; give `nets` if its Config has nets of its own.
+
+    Raises:
+        LabError: there is no run, its config.json is damaged, or it was trained with other nets.
+    """
+    fields = _read_json(folder)
+    try:
+        return Run.from_json(fields, nets)
+    except LabError as error:
+        raise LabError(f"{folder / 'config.json'}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise LabError(
+            f"{folder} holds no config.json: give the folder of a run, such as "
+            "checkpoints/mnist/latent_size/z2."
+        ) from None
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> LabError:
+    return LabError(
+        f"{folder / 'config.json'} is damaged ({error}): delete {folder} and train again."
+    )
+
+
+def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> None:
+    """Write the checkpoint of a run after `step` steps, then delete the one before.
+
+    Args:
+        state: the state of all lanes, on the host.
+        trace: the terms [lanes, steps] of the steps since the checkpoint before.
+
+    Raises:
+        LabError: it cannot be written.
+    """
+    # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace))) * 1.2 + 2**20
+    options = _options(max_to_keep=1, cleanup_tmp_directories=True)
+    try:
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
+        before = step - trace.objective.shape[1]
+        if before and not _holds_trace(folder, trace, before):
+            # Checkpoints of older versions hold the trace themselves: it moves out of them once.
+            _write_trace(folder, restore(folder).trace, 0)
+        _write_trace(folder, trace, before)
+        with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
+            manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+    except LabError:
+        raise
+    except Exception as error:  # orbax passes on whatever its storage layer raises
+        raise LabError(
+            f"Cannot write a checkpoint to {folder}: {first_line(error)}. Free some space or mend "
+            "the permissions; --resume continues from what is there."
+        ) from error
+
+
+def latest(folder: Path) -> int | None:
+    """The step of the newest checkpoint, None if there is none."""
+    steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
+    return max(steps, default=None)
+
+
+def restore(folder: Path, nets: Nets | None = None) -> Trained:
+    """The run in a folder, as its newest checkpoint left it; give `nets` if its Config has nets of
+    its own.
+
+    Raises:
+        LabError: there is no run or no checkpoint, it is damaged, or it was trained with other
+            nets.
+    """
+    run, step = read_run(folder, nets), latest(folder)
+    if step is None:
+        raise LabError(
+            f"{folder} holds no checkpoint yet: train with the flags that the folder was made "
+            "with, and --resume."
+        )
+    shapes = jax.eval_shape(train.init_lanes, run.config, np.asarray(run.seeds, np.uint32))
+    shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
+    state = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+    try:
+        with ocp.CheckpointManager(folder.resolve(), options=_options()) as manager:
+            if not (folder / str(step) / "state").is_dir():
+                return Trained(run, *_restore_older(manager, run, state, step))
+            target = ocp.args.Composite(state=ocp.args.StandardRestore(state))
+            state = manager.restore(step, args=target)["state"]
+        return Trained(run, state, _read_trace(folder, run, step))
+    except Exception as error:  # orbax passes on whatever its storage layer raises
+        raise LabError(
+            f"The checkpoint in {folder / str(step)} is damaged ({first_line(error)}): delete "
+            f"{folder} and train again."
+        ) from error
+
+
+class _Older(NamedTuple):
+    """What one item of orbax held before the trace had files of its own."""
+
+    state: train.State
+    trace: train.Trace
+
+
+def _restore_older(
+    manager: ocp.CheckpointManager, run: Run, state: train.State, step: int
+) -> _Older:
+    terms = np.zeros((len(run.seeds), step), np.float32)
+    kl = np.zeros((*terms.shape, run.config.latent_size), np.float32)
+    target = _Older(state, train.Trace(terms, terms, kl))
+    older: Any = manager.restore(step, args=ocp.args.StandardRestore(target))
+    return older
+
+
+def _options(**more: Any) -> ocp.CheckpointManagerOptions:
+    """Options for the process that calls: by itself orbax would have all processes write and wait
+    for each other."""
+    if jax.process_count() > 1:
+        this = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
+        more |= {"multiprocessing_options": alone, "create": False}
+    return ocp.CheckpointManagerOptions(**more)
+
+
+def _trace_file(folder: Path, term: str) -> Path:
+    return folder / "trace" / f"{term}.f32"
+
+
+def _write_trace(folder: Path, trace: train.Trace, before: int) -> None:
+    """Write the terms of the steps that follow the first `before` ones. Whatever the files hold
+    beyond those is cut off."""
+    (folder / "trace").mkdir(exist_ok=True)
+    for term, values in trace._asdict().items():
+        values = np.asarray(values)
+        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4")
+        path = _trace_file(folder, term)
+        with path.open("r+b" if path.exists() else "x+b") as file:
+            file.seek(before * _step_bytes(values))
+            file.truncate()
+            file.write(steps.data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _step_bytes(values: np.ndarray) -> int:
+    """What a step takes in the file of a term [lanes, steps, ...]."""
+    return 4 * len(values) * math.prod(values.shape[2:])
+
+
+def _holds_trace(folder: Path, trace: train.Trace, steps: int) -> bool:
+    """Whether every file of the trace holds so many steps."""
+    files = [(_trace_file(folder, term), values) for term, values in trace._asdict().items()]
+    return all(
+        path.exists() and path.stat().st_size >= steps * _step_bytes(np.asarray(values))
+        for path, values in files
+    )
+
+
+def _read_trace(folder: Path, run: Run, steps: int) -> train.Trace:
+    """The terms of the first steps, mapped; a file that is too short raises ValueError."""
+    lanes = len(run.seeds)
+
+    def read(term: str, *shape: int) -> np.ndarray:
+        whole = np.memmap(_trace_file(folder, term), "<f4", "r", shape=(steps, lanes, *shape))
+        return np.swapaxes(whole, 0, 1)
+
+    return train.Trace(read("objective"), read("error"), read("kl", run.config.latent_size))
+
+
+def _differences(there: Any, asked: Any, path: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(asked, dict):
+        names = there.keys() | asked.keys()
+        return [
+            line
+            for name in names
+            for line in _differences(there.get(name), asked.get(name), f"{path}.{name}".strip("."))
+        ]
+    return [] if there == asked else [f"{path} is {there}, asked is {asked}"]

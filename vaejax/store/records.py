@@ -1,0 +1,69 @@
+"""Result rows and small JSON files: written aside and renamed, so never half-written. No model."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaejax.errors import LabError
+from vaejax.files import write_bytes
+
+Row = dict[str, Any]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write one indented JSON document; NaN becomes null."""
+    write_bytes(path, (json.dumps(plain(content), indent=2) + "\n").encode())
+
+
+def append(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows to a JSON-lines file, all of them or none."""
+    old = _read_bytes(path)
+    if old and not old.endswith(b"\n"):
+        old += b"\n"  # as an editor may leave it
+    new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
+    write_bytes(path, old + new.encode())
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a JSON-lines file; none if there is no file.
+
+    Raises:
+        LabError: a damaged line, or a file that cannot be read.
+    """
+    content = _read_bytes(path)
+    try:
+        rows = [json.loads(line) for line in content.splitlines()]
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError("a line is no JSON object")
+        return rows
+    except ValueError as error:
+        raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """What a file holds; nothing if there is no file."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def plain(value: Any) -> Any:
+    """numpy and jax values as what JSON knows; numbers that are not finite as null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (str, bool, int)) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__array__"):
+        return plain(np.asarray(value).tolist())
+    raise TypeError(f"{type(value).__name__} has no place in JSON")

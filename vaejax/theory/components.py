@@ -1,0 +1,110 @@
+"""Moments of the pixels of a set of images, and their principal components (Pearson 1901)."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+from jaxtyping import Float, UInt8
+
+from vaejax.errors import LabError
+
+MOST_PIXELS = 16_384
+"""The covariance of so many pixels takes 2 GiB."""
+EXACT_SUM = 1024
+"""A sum of so many products of two bytes, less 128 each, is exact in float32: it is at most
+1024 * 128^2 = 2^24."""
+
+
+class Moments(NamedTuple):
+    """Mean and covariance of images with pixels in [0, 1]."""
+
+    mean: Float[np.ndarray, "pixels"]
+    covariance: Float[np.ndarray, "pixels pixels"]
+
+
+class PCA(NamedTuple):
+    """The leading principal components of images with pixels in [0, 1]."""
+
+    mean: Float[np.ndarray, "pixels"]
+    components: Float[np.ndarray, "components pixels"]
+    """Orthonormal rows, by falling eigenvalue."""
+    eigenvalues: Float[np.ndarray, "components"]
+    """Variance along each component: the eigenvalues of the pixel covariance."""
+
+
+def moments(images: UInt8[np.ndarray, "n pixels"]) -> Moments:
+    """Mean and covariance of the pixels. The sums are of whole numbers and have no rounding error.
+
+    Raises:
+        LabError: the covariance of so many pixels is too large.
+    """
+    count, pixels = images.shape
+    if pixels > MOST_PIXELS:
+        raise LabError(
+            f"Images of {pixels} pixels: principal components need a covariance of all pairs, "
+            f"which is kept for up to {MOST_PIXELS}."
+        )
+    products = np.zeros((pixels, pixels))
+    for start in range(0, count, EXACT_SUM):
+        part = images[start : start + EXACT_SUM].astype(np.float32) - 128
+        products += part.T @ part
+    total = images.sum(0, dtype=np.float64)
+    shifted = total - 128 * count
+    covariance = (count * products - np.outer(shifted, shifted)) / (255 * count) ** 2
+    return Moments(total / count / 255, covariance)
+
+
+def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
+    """The first principal components of images.
+
+    Raises:
+        LabError: more components than pixels are asked for, or the covariance of so many pixels is
+            too large.
+    """
+    return principal_components(moments(images), components)
+
+
+def principal_components(moments: Moments, components: int) -> PCA:
+    """`pca` of images with these moments."""
+    pixels = len(moments.mean)
+    if not 1 <= components <= pixels:
+        raise LabError(f"{components} principal components of {pixels} pixels: use 1 to {pixels}.")
+    eigenvalues, vectors = leading_eigenvectors(moments.covariance, components)
+    mean, rows = moments.mean.astype(np.float32), vectors.T.astype(np.float32, order="C")
+    return PCA(mean, rows, eigenvalues)
+
+
+def leading_eigenvectors(
+    matrix: Float[np.ndarray, "n n"], count: int
+) -> tuple[Float[np.ndarray, "count"], Float[np.ndarray, "n count"]]:
+    """The largest eigenvalues of a symmetric matrix, falling, and their eigenvectors."""
+    size = len(matrix)
+    if count <= size // 20 and matrix.any():  # Lanczos: far fewer products than the dense solver
+        start = np.random.default_rng(0).normal(size=size)  # its own would be numpy's global one
+        eigenvalues, vectors = scipy.sparse.linalg.eigsh(matrix, count, v0=start)
+    else:
+        leading = (size - count, size - 1)
+        eigenvalues, vectors = scipy.linalg.eigh(matrix, subset_by_index=leading)
+    return eigenvalues[::-1], vectors[:, ::-1]
+
+
+def project(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Float[np.ndarray, "n components"]:
+    """Coordinates of images (pixels in [0, 1]) along the components."""
+    return (pixels - space.mean) @ space.components.T
+
+
+def compress(
+    space: PCA, pixels: Float[np.ndarray, "n pixels"], components: int
+) -> Float[np.ndarray, "n pixels"]:
+    """Images (pixels in [0, 1]) restored from their first `components` coordinates."""
+    codes = project(space, pixels)[:, :components]
+    return codes @ space.components[:components] + space.mean
+
+
+def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
+    """Mean squared error per pixel, for pixels in [0, 1], of images restored from their first
+    `components` coordinates."""
+    pixels = images.astype(np.float32) / 255
+    error = compress(space, pixels, components) - pixels
+    return float(np.square(error).mean(dtype=np.float64))

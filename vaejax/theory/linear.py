@@ -1,0 +1,75 @@
+"""The best linear VAE with squared error, in closed form from the principal components.
+
+It is probabilistic PCA at a fixed variance (Tipping and Bishop 1999; Lucas et al. 2019, "Don't
+Blame the ELBO!"). Squared error at a recon_scale, divided by kl_weight, is up to a constant the
+negative ELBO of a Gaussian decoder of one variance. At the threshold of a direction that variance
+equals the variance of the images along the direction.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from vaejax.config import Config
+from vaejax.theory.components import PCA
+
+
+def decoder_variance(recon_scale: float, pixels: int, kl_weight: float = 1.0) -> float:
+    """The variance of the Gaussian decoder, in squared units of the pixel range, that squared error
+    at this scale amounts to: the square of `loss.effective_sigma`."""
+    return kl_weight * pixels / (2 * recon_scale)
+
+
+class LinearOptimum(NamedTuple):
+    """The best linear VAE with squared error, on the images whose components it was given."""
+
+    units: int
+    """Active units: eigenvalues above the variance, at most the latent size."""
+    neg_elbo: float
+    """`-log p(x)` in nats at the decoder's variance, averaged over images: the bound is tight."""
+    gain: float
+    """How many nats lower that is than at the collapsed solution."""
+    kl: float
+    """Nats per image."""
+    mse: float
+    """Squared error per pixel of the image decoded from one drawn code, in squared units of the
+    pixel range."""
+    decoder: Float[np.ndarray, "units pixels"]
+    """A row for each active unit, in units of the pixel range; any rotation of them is as good."""
+
+
+def linear_optimum(
+    config: Config, space: PCA, total_variance: float, variance: float
+) -> LinearOptimum:
+    """The best linear VAE at a decoder variance in squared units of the config's pixel range.
+
+    `space` has at least `latent_size` components (or all), and `total_variance` is the trace of the
+    pixel covariance, for pixels in [0, 1].
+    """
+    in_range = config.pixel_width**2
+    kept = in_range * space.eigenvalues[: config.latent_size]
+    kept = kept[kept > variance]
+    left_over = max(in_range * total_variance - kept.sum(), 0)
+    pixels = config.pixels
+    kl = np.log(kept / variance).sum() / 2
+    gain = (kept.sum() / variance - len(kept)) / 2 - kl
+    error = left_over + len(kept) * variance
+    neg_elbo = (pixels * math.log(2 * math.pi * variance) + error / variance) / 2 + kl
+    decoder = np.sqrt(kept - variance)[:, None] * space.components[: len(kept)]
+    mse = float(error / pixels)
+    return LinearOptimum(len(kept), float(neg_elbo), float(gain), float(kl), mse, decoder)
+
+
+def largest_angle(
+    components: Float[np.ndarray, "n pixels"], rows: Float[np.ndarray, "m pixels"]
+) -> float:
+    """The largest angle in degrees between a direction in the span of the components and the span
+    of the rows; 90 if there are fewer rows than components, NaN without components."""
+    if not len(components):
+        return math.nan
+    if len(rows) < len(components):
+        return 90.0
+    return float(np.degrees(scipy.linalg.subspace_angles(rows.T, components.T).max()))

@@ -1,0 +1,216 @@
+"""The recon_scale below which a VAE collapses, from the images alone; what it predicts above.
+
+The objective of an image is `s * error + kl_weight * KL`, with `s = recon_scale / D` and the error
+summed over D pixels. At the collapsed solution the posterior is the prior and the output is the
+mean image m. Let one unit carry a little: its posterior mean is `a.(x - m)`, decoded to `m + w z`.
+With C the pixel covariance the objective changes, to second order in a and w, by
+
+    squared error   s * (w.w - 2 a.C.w)       + kl_weight / 2 * a.C.a
+    Bernoulli       s * (w.P.w / 2 - a.C.w)   + kl_weight / 2 * a.C.a
+
+(For a Bernoulli likelihood w moves the logits; its error has the slope `m - x` and the curvature
+`P = diag(m (1 - m))`.) The best a is `2 s w / kl_weight`, or half of it. The change is negative for
+some w if and only if `2 s lambda > kl_weight` for an eigenvalue lambda of C, or `s lambda >
+kl_weight` for one of `P^-1/2 C P^-1/2`. A learned decoder variance is there the mean variance of a
+pixel, `tr C / D`, and divides s: `2 recon_scale lambda > kl_weight tr C`. At the scale of the ELBO,
+D / 2, the largest eigenvalue is above their mean, unless all are the same.
+
+Depth and width do not enter. Any encoder gives some mean and log variance for each x, any decoder
+some `m + W h(z)`. To second order the best mean and log variance are again linear in x - m. They
+reach h by its first and second Hermite component, while every component costs its square in error:
+no h gains before `h(z) = z` does. `vaejax.theory.linear` has the best linear VAE above the
+threshold.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.special
+from jaxtyping import Bool, Float, Int, UInt8
+
+from vaejax.config import Config
+from vaejax.errors import LabError
+from vaejax.run import Run
+from vaejax.theory import components
+from vaejax.theory.components import Moments
+
+
+def thresholds(
+    config: Config, images: UInt8[np.ndarray, "n pixels"], count: int
+) -> Float[np.ndarray, "count"]:
+    """The recon_scale, at kl_weight 1, at which each direction of the images begins to pay for its
+    KL, rising; inf for a direction without variance. Below the first the collapsed solution is
+    stable.
+
+    Squared error: `D / (2 lambda)`, with lambda the eigenvalues of the pixel covariance C in the
+    model's pixel range; with a learned variance `tr C / (2 lambda)`. Bernoulli: `D / lambda`, with
+    the eigenvalues of `P^-1/2 C P^-1/2`; pixels that never change are left out, and if every pixel
+    is drawn anew whenever it is used, the diagonal of C is P. All are thresholds of the collapsed
+    solution (see above): only for squared error of a fixed variance do they stay where they are
+    once units wake.
+
+    Raises:
+        LabError: an AE, which has no KL; no direction is asked for; or there are too many pixels
+            for a covariance.
+    """
+    return thresholds_of(config, components.moments(images), count)
+
+
+def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndarray, "count"]:
+    """`thresholds` of images with these moments."""
+    if config.model == "ae":
+        raise LabError("An AE has no KL to pay for, and no threshold: use model='vae'.")
+    if count < 1:
+        raise LabError(f"Thresholds of {count} directions: ask for 1 or more.")
+    matrix, price = moments.covariance, config.pixels / 2
+    if config.likelihood == "bernoulli":
+        matrix, price = _standardized(moments, config.binarize), float(config.pixels)
+    elif config.decoder_variance == "learned":
+        price = np.trace(matrix) / 2
+    else:
+        price /= config.pixel_width**2  # the covariance of 2 x - 1 is 4 C
+    eigenvalues = np.zeros(count)
+    if known := min(count, len(matrix)):
+        eigenvalues[:known] = components.leading_eigenvectors(matrix, known)[0]
+    rounding = len(matrix) * np.finfo(float).eps * max(eigenvalues[0], 0)
+    pays = eigenvalues > rounding
+    return np.where(pays, price / np.where(pays, eigenvalues, 1), np.inf)
+
+
+def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "kept kept"]:
+    """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`; pixels that are always 0 or 1 are left out."""
+    variance = moments.mean * (1 - moments.mean)
+    covariance = moments.covariance.copy()
+    if binarize:
+        np.fill_diagonal(covariance, variance)
+    kept = variance > 0
+    spread = np.sqrt(variance[kept])
+    return covariance[np.ix_(kept, kept)] / spread / spread[:, None]
+
+
+def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
+    """In which lanes every nat of KL costs something at the end of training. There is no threshold
+    where it does not: if some bits are free, if the weight of the KL is 0 or returns to 0, or in an
+    AE."""
+    return np.array(
+        [
+            run.config.model == "vae"
+            and lane["kl_weight"] > 0
+            and not lane["free_bits"]
+            and not lane["kl_cycle"]
+            for lane in run.lanes
+        ]
+    )
+
+
+def lane_thresholds(run: Run, moments: Moments) -> Float[np.ndarray, "lanes"]:
+    """The recon_scale below which the collapsed solution is stable in each lane of a run on images
+    with these moments; NaN in a lane that does not pay for all of its KL."""
+    charged = charged_lanes(run)
+    if not charged.any():
+        return np.full(len(charged), np.nan)
+    first = float(thresholds_of(run.config, moments, 1)[0])
+    weights = [lane["kl_weight"] for lane in run.lanes]
+    return np.where(charged, np.multiply(weights, first), np.nan)
+
+
+def predicted_units(
+    thresholds: Float[np.ndarray, "count"],
+    recon_scale: float | Float[np.ndarray, "*scales"],
+    kl_weight: float | Float[np.ndarray, "*scales"],
+    latent_size: int,
+) -> Int[np.ndarray, "*scales"]:
+    """How many units pay for their KL: one for each threshold below `recon_scale / kl_weight`, at
+    most `latent_size` (give as many thresholds, and a positive weight). With a learned variance
+    these are the first to wake: each lowers the variance, and with it the thresholds of the
+    rest."""
+    return np.asarray((_gains(thresholds, recon_scale, kl_weight, latent_size) > 1).sum(-1))
+
+
+def predicted_kl(
+    thresholds: Float[np.ndarray, "count"],
+    recon_scale: float | Float[np.ndarray, "*scales"],
+    kl_weight: float | Float[np.ndarray, "*scales"],
+    latent_size: int,
+) -> Float[np.ndarray, "*scales"]:
+    """KL of an image in nats, `1/2 sum log(recon_scale / (kl_weight * threshold))` over the
+    predicted units: exact for the best linear VAE with squared error, and near the threshold for
+    every other."""
+    gains = _gains(thresholds, recon_scale, kl_weight, latent_size)
+    return np.asarray(np.log(np.maximum(gains, 1)).sum(-1) / 2)
+
+
+def predicted_gain(
+    thresholds: Float[np.ndarray, "count"],
+    recon_scale: float | Float[np.ndarray, "*scales"],
+    kl_weight: float | Float[np.ndarray, "*scales"],
+    latent_size: int,
+) -> Float[np.ndarray, "*scales"]:
+    """How much lower, in units of kl_weight times a nat, the objective of the best linear VAE with
+    squared error is than at the collapsed solution."""
+    gains = np.maximum(_gains(thresholds, recon_scale, kl_weight, latent_size), 1)
+    return np.asarray((gains - 1 - np.log(gains)).sum(-1) / 2)
+
+
+def _gains(
+    thresholds: np.ndarray,
+    recon_scale: float | np.ndarray,
+    kl_weight: float | np.ndarray,
+    latent_size: int,
+) -> Float[np.ndarray, "*scales units"]:
+    return np.asarray(recon_scale / np.asarray(kl_weight))[..., None] / thresholds[:latent_size]
+
+
+def units_off(
+    thresholds: Float[np.ndarray, "count"],
+    scales: Float[np.ndarray, "scales"],
+    units: Int[np.ndarray, "scales"],
+    margin: float,
+) -> Int[np.ndarray, "scales"]:
+    """Distance of `units` from the predicted number at each scale (at kl_weight 1). A unit whose
+    threshold is within a factor `margin` of the scale may count or not."""
+    fewest, most = (
+        predicted_units(thresholds, scales * factor, 1.0, len(thresholds))
+        for factor in (1 / margin, margin)
+    )
+    return np.maximum(np.maximum(fewest - units, units - most), 0)
+
+
+def onset(scales: Sequence[float], active: Sequence[float]) -> float:
+    """The scale at which units wake, from their number at each of some rising scales: `sqrt(a b)`,
+    with b the smallest scale from which on there is always an active unit, and a the scale before
+    it. 0 if all are awake, infinite if the last is asleep."""
+    asleep = [index for index, units in enumerate(active) if units < 1]
+    last = asleep[-1] if asleep else -1
+    if last == len(scales) - 1:
+        return math.inf
+    return math.sqrt(scales[last] * scales[last + 1]) if asleep else 0.0
+
+
+def collapse_warning(config: Config, recon_scales: Sequence[float], threshold: float) -> str | None:
+    """One line about the scales that are below the threshold; None if none is."""
+    below = [f"{scale:g}" for scale in recon_scales if scale < threshold]
+    if not below:
+        return None
+    consequence = (
+        "the collapsed solution is stable whatever the encoder and decoder, and training from "
+        "scratch ends there as a rule"
+    )
+    linear = config.nets is None and not config.decoder_widths and config.output == "linear"
+    if linear and config.decoder_variance == "fixed":
+        consequence = "a linear decoder has no better solution than the collapsed one"
+    verb = "is" if len(below) == 1 else "are"
+    return (
+        f"recon_scale {', '.join(below)} {verb} below {threshold:.4g}, the threshold of these "
+        f"images: {consequence}. Raise recon_scale or lower kl_weight."
+    )
+
+
+def constant_error(config: Config, moments: Moments) -> float:
+    """The error of the mean image, averaged over pixels in [0, 1]: for squared error the variance
+    of a pixel, for cross entropy its entropy in nats."""
+    if config.likelihood == "gaussian":
+        return float(moments.covariance.trace() / config.pixels)
+    mean = moments.mean
+    return float((scipy.special.entr(mean) + scipy.special.entr(1 - mean)).mean())
