@@ -1,11 +1,12 @@
-"""What a data set says before any training (B5): the recon_scale below which a VAE on it collapses,
-the scales that keep so many units, and what a given scale amounts to.
+"""What a data set predicts before any training (B5): the recon_scale below which the collapsed
+solution of a VAE is stable, the scales at which k units are active, and what a given scale amounts
+to.
 
 For each likelihood: the threshold, and on which side of it the scale of the ELBO is; how many units
 pay for their KL at some scales, and the KL in nats that they then have; between which scales k
-units pay. This is exact for a linear VAE with squared error, and for all others near the threshold:
-below it the collapsed solution is stable whatever the encoder and decoder (see
-vaejax.theory.threshold). Prints only.
+units pay. This is exact for a linear VAE with squared error, and near the threshold for any net
+that sees all pixels: below it the collapsed solution is stable whatever the encoder and decoder
+(see vaejax.theory.threshold). Prints only.
 
 Command: python -m experiments.advise --dataset mnist
 
@@ -40,15 +41,18 @@ class AdviseFlags:
     kl_weight: float = 1.0
     """Weight of the KL in nats."""
     latent_size: int | None = None
-    """No more units than these. None: any number."""
+    """The number of latent units. None: as many as pixels."""
     recon_scale: tuple[vj.Scale, ...] = ()
     """Weights of the error averaged over pixels, beside 1, elbo and 6000."""
     units: tuple[int, ...] | None = None
-    """Numbers of units to keep. None: 1 to 64."""
+    """Numbers of units to keep. None: 1, 2, 4, 10, 20, 32, 64."""
 
     def __post_init__(self) -> None:
         if not self.kl_weight > 0:
-            raise vj.LabError(f"--kl-weight {self.kl_weight:g}: without a price nothing collapses.")
+            raise vj.LabError(
+                f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
+                "threshold."
+            )
 
 
 def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
@@ -96,7 +100,7 @@ def sigma(config: vj.Config, scale: float, kl_weight: float) -> str:
 
 
 def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
-    """What some scales lead to, those asked for among them."""
+    """Predictions for the default scales and those of --recon-scale."""
     table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=name)
     most = flags.latent_size or len(thresholds)
     for scale in sorted({scale_of(config, flags, s) for s in (*SCALES, *flags.recon_scale)}):

@@ -11,7 +11,8 @@ Gaussian with the mean and covariance of all test codes from N(0, I), with and w
 
 Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side.
 
-Figures: mse.png, samples.png, codes.png (the test codes of 2 units, or of the smallest size).
+Figures: mse.png, samples.png, codes.png (units 0 and 1 of the test codes at the smallest size, if
+that has two).
 
 Verdicts: C1 HELD if at every size every seed of the AE is below PCA; C2 and C3 HELD if at every
 size every seed of the VAE is below every seed of the AE; FAILED if reversed at any size for all

@@ -23,9 +23,10 @@ least half as far apart as their sampled codes.
 C11 (more layers in the decoder do not help) HELD if at every depth no unit is active and the MSE
 stays above 0.99 of the MSE of the mean image.
 
-C12 (loss balance is the cause) HELD if in [-1, 1] the reconstruction term ends within a tenth of
-the term of a constant image ("near 0.2") while KL ends under 2 nats, and the same net at the second
-scale halves that term. From where the KL falls, kl_first_nats and kl_peak_nats tell.
+C12 (loss balance is the cause) HELD if, in [-1, 1] at the first scale, the reconstruction term ends
+within 10% of the term of a constant image and the KL ends under 2 nats; and if at the second scale
+the term ends below half the term of a constant image. kl_first_nats and kl_peak_nats show how high
+the KL was before it fell.
 
 FAILED if any part is reversed for all seeds; else UNDECIDED.
 
@@ -47,9 +48,9 @@ import vaejax as vj
 FAINT = 0.01
 """Variation below this share counts as none."""
 LEARNED = 1.05
-"""A model has learned the best constant image if its MSE is below this multiple of its MSE."""
+"""A model has learned the mean image if its MSE is below this multiple of the mean image's MSE."""
 NO_BETTER = 0.99
-"""A model is no better than the mean image if its MSE is above this share of its MSE."""
+"""A model is no better than the mean image if its MSE is above this share of that image's MSE."""
 NEAR = 0.1
 """Within a tenth of the term of a constant image is near it."""
 LITTLE_KL = 2.0

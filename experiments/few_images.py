@@ -1,12 +1,12 @@
 """A VAE on very few images of CIFAR10: still blurry (C7), and of two images, their average (C8).
 
-Runs: 200, 100 and 25 training images, and one batch of 2; squared error. The scales are lanes: the
-smallest of --recon-scale is the one that the claims speak of, the others show when they stop being
-true (the sizes take the smallest and the largest, the two images all). A run trains until each lane
-has converged, at most 10,000 steps: the error, as a root mean square in units of the distance
-between two images of the run, averaged over blocks of 1,000 steps, has moved by less than 0.02
-twice in a row. Counting steps instead would not do: at scale 1 an output bias may have to travel 2
-units at a learning rate of 1e-3.
+Runs: 200, 100 and 25 training images, and one batch of 2; squared error; scales are lanes. The
+claims are about the smallest of --recon-scale. The larger scales show when the claims stop holding:
+the run on two images uses all scales, the others the smallest and the largest. A run trains until
+each lane has converged, at most 10,000 steps: the error, as a root mean square in units of the
+distance between two images of the run, averaged over blocks of 1,000 steps, has moved by less than
+0.02 twice in a row. A fixed number of steps is not enough: at scale 1 an output bias may have to
+change by 2, and at a learning rate of 1e-3 that takes at least about 2,000 steps.
 
 Measurement, on the training images themselves, decoded from their posterior means: MSE beside the
 MSE of their mean, power above half of Nyquist left in the outputs. Of two images: the distance of
@@ -14,7 +14,7 @@ each output to the mean of both and to the nearer image, as fractions of the dis
 two (the larger of the two outputs').
 
 Figures: few_images.png, spectrum.png, two_images.png, distances.png (dashed: the threshold that the
-two images predict; below it their average is the only stable solution).
+two images predict; below it their average is a stable solution).
 
 Verdicts, at the smallest scale: C7 HELD if at every size every seed is left with under a tenth of
 the power above half of Nyquist (a collapsed model outputs the mean image, and has none); C8 HELD if
@@ -91,7 +91,7 @@ def converged(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
 
 
 def variance(run: vj.Run, images: np.ndarray) -> float:
-    """The variance of the pixels over images, in squared units of the pixel range of the run."""
+    """The variance of the pixels over images, in squared pixel values of the run's range."""
     pixels = images.astype(np.float32) / 255
     if run.config.pixel_range == "signed":
         pixels = 2 * pixels - 1

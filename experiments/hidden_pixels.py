@@ -10,7 +10,7 @@ see all columns of the picture or a few in its middle; scales and seeds are lane
 Measurement, on the training images: active units. Figure: onset.png.
 
 Verdict: HELD if for every number of columns every seed wakes within 10% of the prediction; FAILED
-if for some number no seed does; else UNDECIDED.
+if for some number every seed wakes elsewhere; else, or if some seed never wakes, UNDECIDED.
 
 Command: python -m experiments.hidden_pixels --dataset digits
 
@@ -38,6 +38,12 @@ class HiddenPixelsFlags(vj.lab.Flags):
     likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.lab.Fixed[vj.config.Output] = "linear"
     widths: vj.lab.Fixed[tuple[int, ...]] = ()
+    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
+    pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
+    decay_steps: vj.lab.Fixed[float] = 0.0  # the learning rate falls over the whole run
+    kl_weight: vj.lab.Fixed[float] = 1.0
+    kl_cycle: vj.lab.Fixed[float] = 0.0
+    free_bits: vj.lab.Fixed[float] = 0.0
     columns: tuple[int, ...] = (1, 2, 4, 8)
     """How many columns, in the middle of the picture, the encoder sees."""
 

@@ -1,7 +1,7 @@
 """Look into a trained model: its configuration, effective sigma and beta, metrics on the test set,
 the KL of each unit, whether the posterior has collapsed and by which evidence, and pictures:
 reconstructions, prior samples, a latent traversal, and for two latent units the decoded manifold
-and the codes coloured by label.
+and the posterior means coloured by label.
 
 Command: python -m experiments.inspect_checkpoint checkpoints/mnist/latent_size/z2
 Needs the folder of the run and the data set that it was trained on, nothing else.

@@ -5,7 +5,8 @@ program. A scale s is a Gaussian decoder of variance D / (2 s): its sigma is sho
 
 Measurement, on the whole test set: MSE beside the MSE of the mean image, KL, active units, mutual
 information, how much the outputs vary with the input (output_variance_ratio), the power above half
-of Nyquist that is left in the outputs (high_frequency_share), the verdict on collapse.
+of Nyquist that is left in the outputs (high_frequency_share, of the first 2,000 images), the
+verdict on collapse.
 
 Figures: scales.png (each figure against the scale; dashed: the threshold predicted from the images
 alone, below which the collapsed solution is stable), reconstructions.png (a row per scale).

@@ -11,8 +11,8 @@ prior samples, verdict on collapse, importance-weighted NLL in nats (of pixel de
 be below 0): nll_nats at variance 1, or at the learned one. NLLs at different variances do not
 compare, so each model is judged as the best Gaussian decoder it can be: nll_fitted_nats is at the
 variance that equals its mean squared error on the training images, a code drawn for each (the
-optimum of Rybkin et al.). It is an upper bound, loose where posteriors are far wider than that
-variance asks for (nll_fitted_ess).
+optimum of Rybkin et al.). It is an upper bound. It is loose if the posteriors are much wider than
+the best ones at that variance; a small nll_fitted_ess shows this.
 
 Figures: remedies.png (each figure, a dot per seed), samples.png, reconstructions.png.
 

@@ -1,4 +1,4 @@
-"""A JAX/Flax lab for autoencoders and variational autoencoders. What you name is then loaded."""
+"""A JAX/Flax lab for autoencoders and variational autoencoders. Rooms load on first use."""
 
 import lazy_loader
 

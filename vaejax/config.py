@@ -140,7 +140,8 @@ class Config:
 
     @property
     def pixels(self) -> int:
-        """`D`: the numbers in one image, height * width * channels."""
+        """`D`: height * width * channels. Wherever "pixels" are counted, every channel counts: an
+        image of CIFAR-10 has 3072."""
         return math.prod(self.image_shape)
 
     @property
@@ -160,7 +161,7 @@ class Knobs(NamedTuple):
 
     learning_rate: "Float[Array | np.ndarray, '*lanes']"
     decay_steps: "Float[Array | np.ndarray, '*lanes']"
-    """Steps over which the learning rate falls to 0, where it stays. 0: it does not fall."""
+    """Steps over which the learning rate falls to 0 as half a cosine. 0: it is constant."""
     recon_scale: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the error averaged over pixels."""
     kl_weight: "Float[Array | np.ndarray, '*lanes']"
@@ -218,8 +219,8 @@ def knobs(
             raise LabError(f"{name}={chosen[name]:g}: use whole steps.")
     if kl_cycle and not 0 < kl_warmup <= kl_cycle:
         raise LabError(
-            f"kl_cycle={kl_cycle:g} repeats a kl_warmup of 1 to as many steps, not of "
-            f"{kl_warmup:g}: change either, or use 0 for no cycle."
+            f"kl_cycle={kl_cycle:g} needs a kl_warmup from 1 to {kl_cycle:g} steps, but kl_warmup "
+            f"is {kl_warmup:g}: change one of them, or use kl_cycle=0 for no cycle."
         )
     return Knobs(**stored)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside and renamed."""
+"""Writes whole files: to a temporary file first, which is then renamed."""
 
 import os
 import tempfile

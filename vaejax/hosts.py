@@ -30,9 +30,9 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
         jax.distributed.initialize(coordinator, processes, process_id)
     except (ValueError, RuntimeError) as error:
         raise LabError(
-            f"These processes cannot find each other ({first_line(error)}): start one in each "
-            "place with --coordinator HOST:PORT --processes N --process-id 0 to N-1, or run under "
-            "SLURM, Open MPI or on a TPU pod."
+            f"These processes cannot find each other ({first_line(error)}): start each "
+            "with --coordinator HOST:PORT --processes N --process-id I, I from 0 to N-1, or run "
+            "under SLURM, Open MPI or on a TPU pod."
         ) from error
 
 

@@ -30,7 +30,7 @@ class Run:
     """Arrays [lanes]."""
     seeds: tuple[int, ...]
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """What a study calls its lanes, a value for each: columns of the rows of this run."""
+    """Columns that a study adds to the rows of this run: by name, a value for each lane."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
@@ -43,8 +43,8 @@ class Run:
 
     @cached_property
     def lanes(self) -> tuple[dict[str, int | float], ...]:
-        """Seed and knobs of each lane, by name. A knob is the shortest decimal number that its
-        float32 is written as."""
+        """Seed and knobs of each lane, by name. A knob is the shortest decimal number that gives
+        the same float32."""
         columns = {
             name: [float(str(np.float32(value))) for value in values]
             for name, values in self.knobs._asdict().items()

@@ -27,7 +27,7 @@ MEMORY_SHARE = 0.7
 """The share of a device's memory that lanes may take."""
 LANES = P("lanes")
 INIT_LANES = 64
-"""How many lanes `init` draws at once: fresh weights are small beside what training them takes."""
+"""How many lanes `init` draws at once. Training takes much more memory than drawing weights."""
 
 
 def mesh(batch_devices: int = 1) -> Mesh:
@@ -74,8 +74,8 @@ def _activation_bytes(config: Config, params: Any) -> int:
 
 
 def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
-    """How many of `lanes` lanes to train at once, divided among `across` devices: all of them, or
-    as few equal chunks as fit into the memory of the devices beside the images.
+    """The number of lanes to train at once on `across` groups of devices: all `lanes` if they fit
+    into memory beside the images, else the size of the smallest number of equal chunks that fit.
 
     Raises:
         LabError: not even one lane fits.
@@ -92,8 +92,9 @@ def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
     each = int(room // lane_bytes(config, images))
     if each < 1:
         raise LabError(
-            f"One model and the {images} images take more than the {memory / 2**30:.1f} GiB of "
-            f"{device.device_kind}: use fewer images, a smaller --batch-size or smaller --widths."
+            f"One model and the {images} images take more than {MEMORY_SHARE:.0%} of the "
+            f"{memory / 2**30:.1f} GiB of {device.device_kind}: use fewer images, a smaller "
+            "--batch-size or smaller --widths."
         )
     chunks = math.ceil(lanes / (each * across))
     return math.ceil(lanes / chunks)
@@ -142,9 +143,8 @@ def fit(
     devices, as `replicate` puts them. Yields the lanes for `collect`, and the trace since the last
     yield, on the host.
 
-    Raises:
-        LabError: there are fewer images than one batch, a batch cannot be shared by its devices, or
-            memory is too small for one lane.
+        Raises: LabError: the images are on no mesh, there are fewer than one batch, a batch cannot
+        be shared by its devices, or memory is too small for one lane.
     """
     mesh = _mesh_of(images)
     train.steps_per_epoch(config, len(images))
@@ -177,7 +177,7 @@ def fit(
 
 
 def to_host(tree: Any) -> Any:
-    """Arrays of any sharding, whole, as numpy arrays; of keys the raw data."""
+    """Whole arrays, whatever their sharding, as numpy arrays; for keys their raw data."""
 
     def leaf_to_host(leaf: Any) -> np.ndarray:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

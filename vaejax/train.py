@@ -89,7 +89,7 @@ def loss_fn(
 
 def learning_rate(knobs: Knobs, step: Int[Array, ""]) -> Float[Array, ""]:
     """The learning rate at a step: half a cosine from `learning_rate` to 0 over `decay_steps`
-    (Loshchilov and Hutter 2017), or always the same."""
+    (Loshchilov and Hutter 2017); constant if `decay_steps` is 0."""
     decay = jnp.asarray(knobs.decay_steps)
     passed = jnp.where(decay > 0, jnp.minimum(step / jnp.maximum(decay, 1), 1), 0)
     return jnp.asarray(knobs.learning_rate) * (1 + jnp.cos(jnp.pi * passed)) / 2
@@ -148,11 +148,13 @@ def epoch(
     images: UInt8[Array, "n pixels"],
     mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
-    """One pass of one model over all images. With a mesh, the devices along its axis "batch" share
+    """One pass of one model over the images, in full batches: at the end of the random order some
+    may be left out. With a mesh, the devices along its axis "batch" share
     each batch: XLA sums their gradients.
 
-    If any number is not finite at the end of the epoch, the model is returned as it was before the
-    epoch, with `diverged` set: no NaN or infinity ever stays in the state.
+    If a loss term of some step, or any number at the end of the epoch, is not finite, the model is
+    returned as it was before the epoch, with `diverged` set: no NaN or infinity ever stays in the
+    state.
     """
     order = epoch_order(config, state, len(images))
     if mesh is not None:

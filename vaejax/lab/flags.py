@@ -34,9 +34,9 @@ class Flags:
     dataset: str = "mnist"
     """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     train_images: int | None = None
-    """Use only the first so many training images. None: all."""
+    """Use only this many training images, from the first on. None: all."""
     test_images: int | None = None
-    """Use only the first so many test images. None: all."""
+    """Use only this many test images, from the first on. None: all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A model per seed; all are trained side by side."""
     steps: int = 4680
@@ -73,11 +73,12 @@ class Flags:
     """A look at the study within a minute or two: few steps, few images, two seeds. Its verdicts
     do not count."""
     out: Path | None = None
-    """Where to write. None: checkpoints/DATASET, or checkpoints/DATASET-quick."""
+    """Results go to OUT/STUDY. None: OUT is checkpoints/DATASET, or checkpoints/DATASET-quick."""
     resume: bool = False
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
     checkpoint_every: int | None = None
-    """Epochs between checkpoints. None: a tenth of the run."""
+    """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
+    it has converged."""
     chunk: int | None = None
     """Models trained at once. None: as many as fit in the memory of the devices."""
     batch_devices: int = 1
@@ -94,7 +95,10 @@ class Flags:
 
     def __post_init__(self) -> None:
         each_once("--seeds", self.seeds)
-        if not self.distributed and (self.coordinator or self.processes or self.process_id):
+        if (
+            not self.distributed
+            and (self.coordinator, self.processes, self.process_id) != (None,) * 3
+        ):
             raise LabError("--coordinator, --processes and --process-id go with --distributed.")
         for name in ("steps", "epochs", "checkpoint_every", "chunk"):
             at_least(flag(name), 1, getattr(self, name))

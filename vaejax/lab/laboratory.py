@@ -43,7 +43,7 @@ class Lab(Generic[F]):
     test: np.ndarray
     """The test images."""
     test_labels: np.ndarray
-    """The class of each test image."""
+    """The class of each test image: [n]."""
     split: str
     """The training images, in TFDS syntax."""
     runs: dict[str, Run] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Lab(Generic[F]):
 
     @cached_property
     def moments(self) -> components.Moments:
-        """Mean and covariance of the training images."""
+        """Mean and covariance of the training images, pixels in [0, 1]."""
         return components.moments(self.train)
 
     @cached_property
@@ -62,8 +62,8 @@ class Lab(Generic[F]):
 
     @cached_property
     def reference(self) -> samples.Reference:
-        """What prior samples are compared with: the test images, in features of the training
-        images."""
+        """The moments of the test images in principal components of the training images, with which
+        prior samples are compared."""
         space = self.pca(min(samples.FEATURES, self.train.shape[1]))
         return samples.reference(space, self.train, self.test)
 
@@ -105,15 +105,15 @@ class Lab(Generic[F]):
         return checkpoint.restore(self.folder / name, self.runs[name].config.nets)
 
     def distances(self, trained: Trained, key: Any) -> list[float]:
-        """Frechet distance of the prior samples of each lane from the test images; there are as
-        many samples as test images."""
+        """The Frechet distance between prior samples and the test images for each lane, in squared
+        pixel units. There are as many samples as test images."""
         return samples.sample_distances(
             trained.run.config, trained.state.params, self.reference, len(self.test), key
         )
 
 
 def load(flags: F, study: str) -> Lab[F]:
-    """The images that the flags name.
+    """The `Lab` of a study: its flags, its folder, and the training and test images.
 
     Raises:
         LabError: see `vaejax.data.load`.
@@ -152,8 +152,9 @@ def keep_compiled_programs() -> None:
 def on_lanes(
     function: Callable[..., Any], trained: Trained, images: np.ndarray, key: Any, *static: Any
 ) -> Any:
-    """`function(config, params, images, key, *static)` of every lane of a trained run, such as
-    `measure.evaluate`: what it returns has a leading lane axis. It is compiled once."""
+    """Apply `function(config, params, images, key, *static)`, such as `measure.evaluate`, to every
+    lane of a trained run. All lanes get the same images [n, pixels] and the same key. Arrays in the
+    result have a leading lane axis. The compiled function is kept."""
     lifted = over_lanes(function, trained.run.config, *static)
     return lifted(trained.state.params, images, key)
 

@@ -12,8 +12,8 @@ from vaejax.store.records import Row
 
 
 def against(rows: Sequence[Row], by: str, name: str, **where: Any) -> Line:
-    """One figure of all seeds against another one, from the rows that match `where`; values of
-    `by` for which some seed has no number, or which have no row, are left out."""
+    """One figure of all seeds as a line over another one, from the rows that match `where`; values
+    of `by` for which some seed has no number, or which have no row, are left out."""
     found = {x: values(rows, name, **{by: x}, **where) for x in distinct(rows, by)}
     known = {x: seeds for x, seeds in found.items() if seeds and np.isfinite(seeds).all()}
     return Line(list(known), list(known.values()))

@@ -21,7 +21,8 @@ SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits")
 
 
 def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
-    """The values that come with each key, each value once, in the order of their first coming."""
+    """The distinct values of each key. Keys and values are in the order of their first
+    appearance."""
     groups: dict[K, dict[V, None]] = {}
     for key, value in pairs:
         groups.setdefault(key, {})[value] = None

@@ -31,7 +31,7 @@ class Recorded(NamedTuple):
     """What a study has found so far."""
 
     rows: list[Row]
-    """Of the runs of this study, in their order; in processes other than the first, none."""
+    """The rows of all runs, in the order of `lab.runs`. Empty in every process but the first."""
     diverged: list[str]
     """A line for each lane that diverged: it has no row."""
 

@@ -1,9 +1,10 @@
 """A study, and its run from the command line to the exit status.
 
-A study is a few functions of one page: which models train (`runs`), what is measured on each
+A study is one Python file, a page. It defines which models train (`runs`), what is measured on each
 (`measure`), what that decides (`verdict`) and how it looks (`figures`). `run_study` owns the order:
-parse the flags, join the other processes, load the images, refuse what cannot be, train, record,
-show the table, judge, draw, end. What was measured is on disk before anything is drawn.
+parse the flags, join the other processes, load the images, check that the runs match the folder,
+train, record, judge, show the table and the verdicts, draw, end. What was measured is on disk
+before anything is drawn.
 
 Nothing heavy is loaded until the flags are parsed, so that `--help` is quick.
 """
@@ -29,6 +30,7 @@ class Study(NamedTuple):
     about: str | None
     """The docstring of the page: it is the text of `--help`."""
     flags: type[Flags]
+    """The shared flags, with those of this study."""
     runs: Callable[[Any], list[Any]]
     """`runs(lab)`: the models to train, a `vaejax.Run` for each Config."""
     measure: Callable[[Any, Any], Sequence[Row]]
@@ -47,8 +49,8 @@ class Study(NamedTuple):
     settings: Sequence[str] = ()
     """The names of flags that change what is measured, but not the training."""
     converged: Callable[[Any, Any, Any], Any] | None = None
-    """`converged(lab, run, error)`: the lanes that need no more training, from the error [lanes,
-    steps] of all steps. None: a run trains for all of its epochs."""
+    """`converged(lab, run, error)`: which lanes need no more training, bool [lanes], from the error
+    [lanes, steps] of all steps. None: a run trains for all of its epochs."""
     initial_state: Callable[[Any, Any], Any] | None = None
     """`initial_state(lab, run)`: the state that a run starts from, or None for fresh weights."""
     shown: Callable[[list[Row]], list[Row]] = list

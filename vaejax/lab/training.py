@@ -1,4 +1,4 @@
-"""How long a run trains, and its training: resumed, saved as it goes, shown."""
+"""How long a run trains, and the training loop: resume, save checkpoints, show progress."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ Fit = Callable[..., Iterator[tuple[sweep.Lanes, train.Trace]]]
 """`sweep.fit` with the images of a run filled in."""
 
 BLOCK = 1000
-"""A study that trains until it has converged asks whether it has after so many steps."""
+"""About how many steps a run that trains until it has converged takes before it checks again; a
+block is a whole number of epochs."""
 
 
 class Plan(NamedTuple):

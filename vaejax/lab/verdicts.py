@@ -28,7 +28,7 @@ def judge(rule: str, comparisons: Mapping[str, Comparison]) -> Verdict | None:
 
     HELD if in every comparison every value on the left is below every value on the right. FAILED if
     in some comparison every value on the left is above every value on the right. Otherwise, or if a
-    value is not a number, or with fewer than two values on the left, UNDECIDED.
+    value is not finite, or with fewer than two values on the left, UNDECIDED.
     """
     pairs = comparisons.values()
     if not pairs or not all(len(low) and len(high) for low, high in pairs):

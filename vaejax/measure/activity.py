@@ -12,14 +12,18 @@ ACTIVE_VARIANCE = 0.01
 
 
 def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
-    """Which units are active, from the posterior means of a split."""
+    """Whether each unit is active, from the posterior means of a split."""
     return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
 
 
 def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lanes"]:
-    """The number of orthogonal directions of the code along which posterior means vary as much as
-    in an active unit. It does not depend on the axes of the code, to which a linear VAE turns only
-    slowly: one direction that several units share is no active unit, but one direction."""
+    """The number of orthogonal directions in latent space along which the variance of the posterior
+    means exceeds `ACTIVE_VARIANCE`.
+
+    A rotation of the latent space does not change this number. It may change the number of active
+    units: a linear VAE aligns its units with the principal directions only slowly. Until then a
+    direction may be spread over several units without making any of them active.
+    """
     centred = mean - mean.mean(-2, keepdims=True)
     covariance = jnp.einsum("...ni,...nj->...ij", centred, centred) / mean.shape[-2]
     return (jnp.linalg.eigvalsh(covariance) > ACTIVE_VARIANCE).sum(-1)

@@ -40,7 +40,8 @@ def map_images(
 
 @functools.cache
 def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Callable[..., Any]:
-    """Lift `function(config, params, images, key, *static)` to stacked params, compiled."""
+    """Lift `function(config, params, images, key, *static)` to parameters with a leading lane axis,
+    and compile it. All lanes get the same images and the same key."""
     return jax.jit(
         jax.vmap(
             lambda params, images, key: function(config, params, images, key, *static),

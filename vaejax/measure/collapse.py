@@ -1,8 +1,8 @@
-"""Has the posterior collapsed? Measurements at both ends of the code, and a verdict.
+"""Has the posterior collapsed? Measurements at the encoder and at the decoder, and a verdict.
 
-At one end: how much does the image move its posterior (mutual information, posterior means)? At the
-other: how much does the code move the output (outputs of two codes, shuffled codes)? Drawn codes
-prove nothing: the codes of two images differ even where both posteriors are the prior.
+Encoder: how much does the image change its posterior (mutual information, posterior means)?
+Decoder: how much does the code change the output (outputs of two codes, shuffled codes)? Drawn
+codes prove nothing: the codes of two images differ even where both posteriors are the prior.
 """
 
 import math

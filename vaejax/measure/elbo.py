@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
     kl: Float[Array, "*lanes n latent"]
     """Nats of each unit; NaN for an AE."""
     mse: Float[Array, "*lanes n"]
-    """Squared error of the mean image, averaged over pixels, for pixels in [0, 1]."""
+    """Squared error of the decoder's mean for the drawn code, averaged over pixels in [0, 1]."""
     mean: Float[Array, "*lanes n latent"]
     """Posterior means."""
     logvar: Float[Array, "*lanes n latent"]
@@ -173,8 +173,8 @@ def linear_decoder_terms(
     images: UInt8[Array | np.ndarray, "n pixels"],
     key: Key[Array, ""],
 ) -> tuple[Float[Array, "n"], Float[Array, "n"], Float[Array, "n latent"]]:
-    """Of every image, for a decoder without hidden layers and with a linear output: the squared
-    error summed over pixels, its expectation over codes in closed form, `|x - decode(mean)|^2 +
+    """Three terms of every image, for a decoder without hidden layers and with a linear output: the
+    squared error summed over pixels, as its exact expectation over codes, `|x - decode(mean)|^2 +
     sum_i var_i |w_i|^2`; the KL in nats; the posterior mean."""
     power = jnp.square(decoder_kernel(params)).sum(-1)
 

@@ -19,9 +19,9 @@ def mutual_information(
     drawn for each image (Hoffman and Johnson 2016, "ELBO surgery"; He et al. 2019).
 
     It is an unbiased estimate of the information about which of these n images it was. No term is
-    above `log n`, the ceiling: near it, I tells how many images there are and no longer what the
-    code knows. For the distribution behind the images it is in expectation a lower bound (Poole et
-    al. 2019).
+    above `log n`. An estimate near this ceiling is limited by the number of images and does not
+    measure the information in the code. For the distribution behind the images it is in expectation
+    a lower bound (Poole et al. 2019).
     """
     n, latent = mean.shape[-2:]
     one_model = [rows.reshape(-1, n, latent) for rows in (mean, logvar, code)]

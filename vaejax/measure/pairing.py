@@ -34,7 +34,7 @@ class Pairs(NamedTuple):
 
 
 def partners(key: Key[Array, ""], n: int) -> Int[Array, "n"]:
-    """A partner for each of n images, every image once: the next one in a random circle."""
+    """A partner for each of n images: the next image in a random cyclic order."""
     circle = jax.random.permutation(key, n)
     return jnp.zeros(n, circle.dtype).at[circle].set(jnp.roll(circle, -1))
 

@@ -2,8 +2,8 @@
 
 The features are the first principal components of the training images: no downloaded network, the
 same numbers everywhere. Distances compare models on one data set; they are not FID (Heusel et al.
-2017), and mean nothing across data sets. The floor to hold them against is the distance of the
-training images from the test images.
+2017), and mean nothing across data sets. The floor to compare them with is the distance of
+the training images from the test images.
 """
 
 import functools
@@ -45,7 +45,7 @@ class Reference(NamedTuple):
     """The feature space: principal components of the training images."""
     test: FeatureMoments
     floor: float
-    """Distance of the training images from the test images."""
+    """Distance of the training images from the test images, in squared pixel units."""
 
 
 def reference(

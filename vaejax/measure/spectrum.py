@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from vaejax.errors import LabError
 
 SMALLEST = 4
-"""Images need so many pixels a side: they have two rings, one of them above half of Nyquist."""
+"""The least side in pixels: there are then two rings, one of them above half of Nyquist."""
 BLURRED = 0.1
 """A picture with less than this `high_frequency_share` is called blurred: a convention."""
 CHUNK_VALUES = 2**20

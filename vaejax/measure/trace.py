@@ -12,16 +12,16 @@ from scipy.stats import theilslopes
 from vaejax.train import Trace
 
 MOVED = 0.02
-"""A change from block to block below this share of a given unit counts as rest."""
+"""A lane is at rest if it changes by less than this many units from block to block."""
 WAKING_BLOCK = 5
-"""The KL of a step comes from one batch only: `growth_rate` averages it over so many steps."""
+"""The KL of a step comes from one batch only: `growth_rate` averages it over this many steps."""
 LAST = 100
-"""The end of training is the mean over so many steps."""
+"""The end of training is the mean over this many last steps."""
 
 
 def ends_of_training(trace: Trace) -> dict[str, Any]:
-    """The loss terms of one model (a trace [steps]) at the first step, and averaged over the last
-    hundred: KL in nats, and the error averaged over pixels."""
+    """The loss terms of one model, from a trace [steps]: at the first step and averaged over the
+    last hundred, and the peak of the KL. KL in nats, the error averaged over pixels."""
     kl = np.ascontiguousarray(trace.kl).sum(-1)
     error = np.ascontiguousarray(trace.error)
     return {
@@ -36,9 +36,9 @@ def ends_of_training(trace: Trace) -> dict[str, Any]:
 def at_rest(
     error: Float[np.ndarray, "lanes steps"], unit: float, block: int
 ) -> Bool[np.ndarray, "lanes"]:
-    """The lanes in which the root of a squared error, averaged over blocks of `block` steps, has
-    moved by less than `MOVED` units between the last three blocks. A lane that diverged counts as
-    at rest."""
+    """Which lanes are at rest: the square root of the squared error, averaged over blocks of
+    `block` steps, has changed by less than `MOVED * unit` between the last three blocks. With fewer
+    than three blocks no lane is at rest; after that, a lane that diverged is."""
     blocks = error.shape[1] // block
     if blocks < 3:
         return np.zeros(len(error), bool)

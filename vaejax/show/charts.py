@@ -1,4 +1,4 @@
-"""What every latent unit did over training, and how named things compare."""
+"""Heat maps of latent units over training, and dot plots that compare named models."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -80,8 +80,8 @@ def clouds(panels: Mapping[str, Cloud], title: str) -> Figure:
     """Many codes of a few images, a colour each, one code of each ringed and joined by a line,
     and the posterior means, over circles at 1, 2 and 3 standard deviations of N(0, I).
 
-    The ringed codes are what one sees who draws once. They differ between any two images; only
-    where the crosses differ too is it more than noise.
+    The ringed codes are a single draw for each image. They differ for any two images. Only if the
+    crosses differ as well is the difference more than noise.
     """
     points = np.concatenate([part.ravel() for cloud in panels.values() for part in cloud])
     reach = 1.05 * float(np.abs(points).max(initial=3))

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, Nu
 from vaejax.show.style import STYLE, rows_of_axes
 
 MOST_TICKS = 10
-"""Up to so many values of x are drawn as points; more are drawn as a curve."""
+"""Up to this many values of x are drawn as points; more are drawn as a curve."""
 ROOM = 0.1
 """The share of an axis that the label of one tick needs."""
 

@@ -35,8 +35,8 @@ class Trained(NamedTuple):
     state: train.State
     """The state of all lanes, on the host: numpy arrays, of keys the raw data."""
     trace: train.Trace
-    """The loss terms of every step from the first on, on the host: arrays [lanes, steps], mapped
-    from disk where they were read from there."""
+    """The loss terms of every step from the first on, on the host: arrays [lanes, steps, ...],
+    mapped from disk where they were read from there."""
 
     @property
     def step(self) -> int:
@@ -68,7 +68,8 @@ def one_lane(trained: Trained, lane: int) -> Trained:
 
 
 def create(folder: Path, run: Run) -> None:
-    """Make the folder of a run. The folder of a run that never reached a checkpoint gives way.
+    """Make the folder of a run and write its config.json. If the folder has no checkpoint yet, an
+    existing config.json is overwritten.
 
     Raises:
         LabError: the folder holds another run.
@@ -128,7 +129,7 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
 
     Args:
         state: the state of all lanes, on the host.
-        trace: the terms [lanes, steps] of the steps since the checkpoint before.
+        trace: the terms [lanes, steps, ...] of the steps since the checkpoint before.
 
     Raises:
         LabError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Result rows and small JSON files: written aside and renamed, so never half-written. No model."""
+"""Result rows and small JSON files. A file is replaced as a whole, so it is never half-written."""
 
 import json
 import math

@@ -10,14 +10,14 @@ from jaxtyping import Float, UInt8
 from vaejax.errors import LabError
 
 MOST_PIXELS = 16_384
-"""The covariance of so many pixels takes 2 GiB."""
+"""The most pixels of an image: the covariance of this many takes 2 GiB."""
 EXACT_SUM = 1024
-"""A sum of so many products of two bytes, less 128 each, is exact in float32: it is at most
-1024 * 128^2 = 2^24."""
+"""How many products of two bytes, less 128 each, float32 sums exactly: at most 1024 * 128^2 =
+2^24."""
 
 
 class Moments(NamedTuple):
-    """Mean and covariance of images with pixels in [0, 1]."""
+    """Mean and covariance (divided by n) of images with pixels in [0, 1]."""
 
     mean: Float[np.ndarray, "pixels"]
     covariance: Float[np.ndarray, "pixels pixels"]

@@ -1,9 +1,9 @@
 """The best linear VAE with squared error, in closed form from the principal components.
 
 It is probabilistic PCA at a fixed variance (Tipping and Bishop 1999; Lucas et al. 2019, "Don't
-Blame the ELBO!"). Squared error at a recon_scale, divided by kl_weight, is up to a constant the
-negative ELBO of a Gaussian decoder of one variance. At the threshold of a direction that variance
-equals the variance of the images along the direction.
+Blame the ELBO!"). The objective with squared error, divided by kl_weight, is up to a constant the
+negative ELBO of a Gaussian decoder with the variance `kl_weight * D / (2 recon_scale)`. At the
+threshold of a direction this is the variance of the images along the direction.
 """
 
 import math

@@ -1,4 +1,5 @@
-"""The recon_scale below which a VAE collapses, from the images alone; what it predicts above.
+"""The recon_scale below which the collapsed solution of a VAE is stable, from the images alone, and
+what is predicted above it.
 
 The objective of an image is `s * error + kl_weight * KL`, with `s = recon_scale / D` and the error
 summed over D pixels. At the collapsed solution the posterior is the prior and the output is the
@@ -11,14 +12,18 @@ With C the pixel covariance the objective changes, to second order in a and w, b
 (For a Bernoulli likelihood w moves the logits; its error has the slope `m - x` and the curvature
 `P = diag(m (1 - m))`.) The best a is `2 s w / kl_weight`, or half of it. The change is negative for
 some w if and only if `2 s lambda > kl_weight` for an eigenvalue lambda of C, or `s lambda >
-kl_weight` for one of `P^-1/2 C P^-1/2`. A learned decoder variance is there the mean variance of a
-pixel, `tr C / D`, and divides s: `2 recon_scale lambda > kl_weight tr C`. At the scale of the ELBO,
-D / 2, the largest eigenvalue is above their mean, unless all are the same.
+kl_weight` for one of `P^-1/2 C P^-1/2`.
+If the decoder variance is learned, its value at the collapsed solution is the mean variance of a
+pixel, `tr C / D`. It divides s, so the condition is `2 recon_scale lambda > kl_weight tr C`. At
+kl_weight 1 and the scale of the ELBO, D / 2, that says that the largest eigenvalue of C is above
+the mean eigenvalue, which holds unless all are equal.
 
-Depth and width do not enter. Any encoder gives some mean and log variance for each x, any decoder
-some `m + W h(z)`. To second order the best mean and log variance are again linear in x - m. They
-reach h by its first and second Hermite component, while every component costs its square in error:
-no h gains before `h(z) = z` does. `vaejax.theory.linear` has the best linear VAE above the
+No net wakes at a smaller scale. Any encoder gives some mean and log variance for each x, and any
+decoder some output `m + W h(z)`. To second order the best mean and log variance are again linear in
+x - m. The expected output depends on the mean through the first Hermite coefficient of h, and on
+the log variance through the second. Every coefficient adds its square to the error. So no h lowers
+the objective before `h(z) = z` does. An encoder that cannot compute the best a, because it does not
+see all pixels, has a higher threshold. `vaejax.theory.linear` has the best linear VAE above the
 threshold.
 """
 
@@ -39,14 +44,14 @@ from vaejax.theory.components import Moments
 def thresholds(
     config: Config, images: UInt8[np.ndarray, "n pixels"], count: int
 ) -> Float[np.ndarray, "count"]:
-    """The recon_scale, at kl_weight 1, at which each direction of the images begins to pay for its
-    KL, rising; inf for a direction without variance. Below the first the collapsed solution is
-    stable.
+    """The recon_scale, at kl_weight 1, above which encoding a direction of the images lowers the
+    error term by more than its KL costs; in rising order, inf for a direction without variance.
+    Below the first one the collapsed solution is stable.
 
     Squared error: `D / (2 lambda)`, with lambda the eigenvalues of the pixel covariance C in the
     model's pixel range; with a learned variance `tr C / (2 lambda)`. Bernoulli: `D / lambda`, with
-    the eigenvalues of `P^-1/2 C P^-1/2`; pixels that never change are left out, and if every pixel
-    is drawn anew whenever it is used, the diagonal of C is P. All are thresholds of the collapsed
+    the eigenvalues of `P^-1/2 C P^-1/2`; pixels that are always 0 or always 1 are left out, and
+    with `config.binarize` the diagonal of C is P. All are thresholds of the collapsed
     solution (see above): only for squared error of a fixed variance do they stay where they are
     once units wake.
 
@@ -90,9 +95,8 @@ def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "kept k
 
 
 def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
-    """In which lanes every nat of KL costs something at the end of training. There is no threshold
-    where it does not: if some bits are free, if the weight of the KL is 0 or returns to 0, or in an
-    AE."""
+    """Which lanes have a threshold: those of a VAE in which every nat of KL has a cost at the end
+    of training. A lane with free bits, a KL weight of 0 or a cyclical warm-up has none."""
     return np.array(
         [
             run.config.model == "vae"
@@ -122,7 +126,8 @@ def predicted_units(
     latent_size: int,
 ) -> Int[np.ndarray, "*scales"]:
     """How many units pay for their KL: one for each threshold below `recon_scale / kl_weight`, at
-    most `latent_size` (give as many thresholds, and a positive weight). With a learned variance
+    most `latent_size`. `thresholds` needs as many entries, and `kl_weight` is positive. With a
+    learned variance
     these are the first to wake: each lowers the variance, and with it the thresholds of the
     rest."""
     return np.asarray((_gains(thresholds, recon_scale, kl_weight, latent_size) > 1).sum(-1))
@@ -136,7 +141,7 @@ def predicted_kl(
 ) -> Float[np.ndarray, "*scales"]:
     """KL of an image in nats, `1/2 sum log(recon_scale / (kl_weight * threshold))` over the
     predicted units: exact for the best linear VAE with squared error, and near the threshold for
-    every other."""
+    any net that sees all pixels."""
     gains = _gains(thresholds, recon_scale, kl_weight, latent_size)
     return np.asarray(np.log(np.maximum(gains, 1)).sum(-1) / 2)
 
