@@ -1,23 +1,40 @@
 """What all tests share: checked shapes and types, quick compilation, a cache apart from the user's,
 and studies that are trained once."""
 
+import importlib.util
+import mmap
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import jaxtyping
+import pytest
+from beartype import BeartypeConf, beartype
+
+FAST_COMPILER = "xla_cpu_use_fusion_emitters"
+"""Off, XLA on a CPU compiles in two thirds of the time."""
+
+
+def xla_knows(flag: str) -> bool:
+    """Whether this jaxlib has a flag of XLA: an unknown one in `XLA_FLAGS` ends the process."""
+    jaxlib = importlib.util.find_spec("jaxlib")
+    library = Path(jaxlib.origin if jaxlib and jaxlib.origin else "").parent / "libjax_common.so"
+    if not library.is_file():
+        return False
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return text.find(flag.encode()) >= 0
+
+
 # Before jax is imported, here or in a subprocess. Tests compile much and compute little: XLA does
-# not optimize, does without its slowest emitters of code, and keeps what it compiles for next time.
+# not optimize, and keeps what it compiles for the next time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+if xla_knows(FAST_COMPILER):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{FAST_COMPILER}=false"
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-import jaxtyping
-import pytest
-from beartype import BeartypeConf, beartype
 
 typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 jaxtyping.install_import_hook("vaejax", "tests.conftest.typechecked")

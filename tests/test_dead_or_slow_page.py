@@ -36,6 +36,7 @@ def test_a_row_for_every_net_start_scale_and_seed(rows) -> None:
     for row in rows:
         assert row["run"] == f"{row['net']}-{row['from']}"
         assert row["latent_size"] == 1
+        assert row["split"] == "train[:1438]"  # there are fewer than the 10,000 of the flag
         assert row["threshold_scale"] == pytest.approx(first)
         assert row["recon_scale"] == pytest.approx(row["times"] * first, rel=1e-3)
         assert row["steps"] == 22 == row["decay_steps"]

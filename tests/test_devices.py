@@ -16,7 +16,6 @@ import pytest
 
 from tests import on_devices, tiny
 
-pytestmark = pytest.mark.xdist_group(tiny.family_of("recon_scale"))  # trained once for both
 ROOT = Path(__file__).parents[1]
 assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)  # sums in another order
 

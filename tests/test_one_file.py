@@ -18,7 +18,8 @@ FILE = Path(__file__).parents[1] / "docs" / "examples" / "one_file_vae.py"
 @pytest.fixture(scope="module")
 def one_file() -> ModuleType:
     spec = importlib.util.spec_from_file_location("one_file_vae", FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -69,9 +69,10 @@ def test_every_net_has_both_likelihoods_and_the_scale_of_the_elbo(lab) -> None:
         assert sorted(scales) == [lane["recon_scale"] for lane in run.lanes[::2]]
 
 
-def blind(trained: vj.store.Trained, spread: float = 0.0) -> vj.store.Trained:
-    """A linear net whose decoder shows the mean image whatever the code, and whose encoder is the
-    prior, but for posterior means that are one pixel's, times `spread` over all units alike."""
+def blind(trained: vj.store.Trained, spread: float = 0.0, off: float = 0.0) -> vj.store.Trained:
+    """A linear net whose decoder shows the mean image whatever the code, `off` by so much in the
+    pixel range, and whose encoder is the prior, but for posterior means that are one pixel's, times
+    `spread` over all units alike."""
     run, state, _ = trained
     params = {
         side: {"params": {"Dense_0": {k: np.zeros_like(v) for k, v in layers.items()}}}
@@ -84,10 +85,26 @@ def blind(trained: vj.store.Trained, spread: float = 0.0) -> vj.store.Trained:
             mean = np.clip(np.log(mean / (1 - mean)), -40, 40)
     if run.config.pixel_range == "signed":
         mean = 2 * mean - 1
-    params["decoder"]["params"]["Dense_0"]["bias"][:] = mean
+    params["decoder"]["params"]["Dense_0"]["bias"][:] = mean + off
     lively = int(np.argmax(np.diag(MOMENTS.covariance)))
     params["encoder"]["params"]["Dense_0"]["kernel"][:, lively, :size] = spread / math.sqrt(size)
     return trained._replace(state=state._replace(params=params))
+
+
+def in_range(trained: vj.store.Trained, pixel_range: Any) -> vj.store.Trained:
+    """The same models, said to be trained in this pixel range."""
+    config = replace(trained.run.config, pixel_range=pixel_range)
+    return trained._replace(run=replace(trained.run, config=config))
+
+
+@pytest.mark.parametrize("pixel_range", ["unit", "signed"])
+def test_a_constant_that_is_not_the_mean_image_loses_its_error_times_the_scale(
+    lab, trained, pixel_range
+) -> None:
+    off = blind(in_range(trained["linear-gaussian"], pixel_range), off=0.1)
+    for row in phase_diagram.measure(lab, off):
+        want = -row["times"] * vj.theory.thresholds_of(off.run.config, lab.moments, 1)[0] * 0.1**2
+        assert row["gain_nats"] == pytest.approx(want, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +113,7 @@ def blind(trained: vj.store.Trained, spread: float = 0.0) -> vj.store.Trained:
 )
 def test_the_collapsed_solution_gains_nothing(lab, trained, likelihood, pixel_range) -> None:
     """Its error is `theory.constant_error`, to the last digit that an error in float32 has."""
-    found = trained[f"linear-{likelihood}"]
-    config = replace(found.run.config, pixel_range=pixel_range)
-    found = found._replace(run=replace(found.run, config=config))
+    found = in_range(trained[f"linear-{likelihood}"], pixel_range)
     for row in phase_diagram.measure(lab, blind(found)):
         assert row["gain_nats"] == pytest.approx(0, abs=1e-3)
         assert row["kl_nats"] == 0

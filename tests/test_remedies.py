@@ -75,7 +75,8 @@ def test_training_follows_the_schedule_by_its_own_steps_also_when_resumed():
 
 @pytest.mark.parametrize("warmup", [0.0, 10.0])
 def test_a_cycle_without_a_warm_up_or_shorter_than_it_is_refused(warmup):
-    with pytest.raises(LabError, match=rf"kl_cycle=5 repeats.*not of {warmup:g}"):
+    message = rf"kl_cycle=5 needs a kl_warmup from 1 to 5 steps.*is {warmup:g}"
+    with pytest.raises(LabError, match=message):
         knobs(CONFIG, kl_warmup=warmup, kl_cycle=5.0)
 
 

@@ -156,7 +156,8 @@ def test_a_device_too_small_for_one_lane_is_one_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(jax, "local_devices", lambda: [device(0.9)])
-    with pytest.raises(LabError, match=r"One model and the 64 images take more than the 0\.0 GiB"):
+    message = r"One model and the 64 images take more than 70% of the 0\.0 GiB"
+    with pytest.raises(LabError, match=message):
         sweep.chunk_size(CONFIG, 3, 64)
 
 
