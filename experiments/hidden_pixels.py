@@ -102,14 +102,17 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    lines = {
-        f"{columns} columns, predicted {threshold(lab, columns):.1f}": vj.lab.against(
-            rows, "times", "active_units", columns=columns
-        )
-        for columns in vj.lab.distinct(rows, "columns")
-    }
-    panel = vj.show.Panel("active units", "", lines, mark=("prediction", 1.0))
-    return {"onset": vj.show.curves([panel], "recon_scale / prediction", lab.flags.dataset)}
+    columns = vj.lab.distinct(rows, "columns")
+    predicted = [threshold(lab, count) for count in columns]
+    measured = [
+        vj.lab.onsets(vj.lab.matching(rows, columns=count), "recon_scale", "active_units")
+        for count in columns
+    ]
+    line = {"measured": vj.show.Line(columns, measured)}
+    scale = "recon_scale at which the unit wakes"
+    panel = vj.show.Panel("", scale, line, predicted=(columns, predicted))
+    title = f"{lab.flags.dataset}: mean and range over {len(lab.flags.seeds)} seeds"
+    return {"onset": vj.show.curves([panel], "columns that the encoder sees", title)}
 
 
 STUDY = vj.lab.Study(
