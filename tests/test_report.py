@@ -210,7 +210,7 @@ def test_a_verdict_is_shown_with_its_rule_and_whether_it_counts(
     assert capsys.readouterr().out.splitlines()[0] == "C0 HELD  the rule"
     report.show_verdicts(report.console(), verdicts, quick=True)
     first, _ = capsys.readouterr().out.splitlines()
-    assert first == "C0 HELD (--quick: trained too briefly to count)  the rule"
+    assert first == "C0 does not count, after --quick: HELD  the rule"
 
 
 def test_a_path_that_was_written_stands_on_one_line(

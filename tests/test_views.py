@@ -17,7 +17,6 @@ from vaejax.lab import views
 from vaejax.lab.flags import Flags
 from vaejax.lab.keys import figure_key
 from vaejax.lab.laboratory import Lab
-from vaejax.measure.batched import lane_of
 from vaejax.run import Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
@@ -68,7 +67,7 @@ def test_outputs_are_the_decoded_posterior_means_of_one_lane(config: Config) -> 
     got = views.outputs(trained, 3, IMAGES)
     assert got.shape == (7, *SHAPE)
     assert 0 <= got.min() < got.max() <= 1
-    params = lane_of(trained.state.params, 3)
+    params = jax.tree.map(lambda leaf: leaf[3], trained.state.params)
     x = jnp.asarray(IMAGES / 255 * (2 if config is SIGNED else 1) - (config is SIGNED))
     means = jax.jit(partial(model.encode, config))(params, x).mean
     want = jax.jit(partial(model.images_of, config))(params, means)

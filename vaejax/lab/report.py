@@ -42,9 +42,9 @@ def show_table(
 
 def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) -> None:
     """A line for each claim; after a `--quick` run it says that the verdict does not count."""
-    note = " (--quick: trained too briefly to count)" if quick else ""
+    note = " does not count, after --quick:" if quick else ""
     for claim, found in verdicts.items():
-        out.print(f"[bold]{claim} {found.verdict}[/bold]{note}  {found.rule}")
+        out.print(f"[bold]{claim}[/bold]{note} [bold]{found.verdict}[/bold]  {found.rule}")
 
 
 def show_paths(out: Console, *paths: Path) -> None:
