@@ -14,7 +14,7 @@ if for some number every seed wakes elsewhere; else, or if some seed never wakes
 
 Command: python -m experiments.hidden_pixels --dataset digits
 
-Cost: digits, half a minute on 2 cores.
+Cost: digits, a minute on 2 cores.
 """
 
 from __future__ import annotations
