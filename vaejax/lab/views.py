@@ -76,8 +76,9 @@ def cloud(
     x = model.to_pixels(config, jnp.asarray(images), keys[0])
     posterior = model.encode(config, params, x)
     units = np.argsort(-np.ptp(np.asarray(posterior.mean), axis=0), kind="stable")[:2]
-    codes = [np.asarray(model.draw_code(config, posterior, key)) for key in keys[1:]]
-    return Cloud(np.stack(codes, 1)[..., units], np.asarray(posterior.mean)[:, units])
+    codes = jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
+    codes = np.asarray(codes).swapaxes(0, 1)  # [images, draws, latent]
+    return Cloud(codes[..., units], np.asarray(posterior.mean)[:, units])
 
 
 def _pictures(config: Config, flat: jax.Array) -> Pictures:
