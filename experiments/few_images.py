@@ -85,17 +85,10 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
 def converged(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     """Which lanes have converged, by the rule at the top of the page."""
     images = lab.images(run)
-    apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance(run, images))
+    variance = (images.astype(np.float32) / 255).var(0).mean()
+    apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
     return vj.measure.at_rest(after_warmup, apart, vj.lab.training.BLOCK)
-
-
-def variance(run: vj.Run, images: np.ndarray) -> float:
-    """The variance of the pixels over images, in squared pixel values of the run's range."""
-    pixels = images.astype(np.float32) / 255
-    if run.config.pixel_range == "signed":
-        pixels = 2 * pixels - 1
-    return pixels.var(0).mean()
 
 
 def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:

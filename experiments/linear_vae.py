@@ -104,24 +104,22 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config, key = trained.run.config, vj.lab.evaluation_key()
-    terms = vj.lab.on_lanes(vj.measure.linear_decoder_terms, trained, lab.train, key)
-    error, kl, mean = terms
+    error, kl, mean = vj.lab.on_lanes(vj.measure.linear_decoder_terms, trained, lab.train, key)
     active = np.asarray(vj.measure.active_units(mean))
     kernel = vj.measure.decoder_kernel(trained.state.params)
     oracle = oracle_of(lab, config)
-    rows = []
-    for lane, settings in enumerate(trained.run.lanes):
-        models = {
-            "error": np.asarray(error[lane], float).mean(),
-            "kl": np.asarray(kl[lane], float).mean(),
-            "decoder": kernel[lane][active[lane]],
-        }
-        rows.append(
-            beside_the_oracle(
-                oracle, config, settings["recon_scale"], settings["kl_weight"], **models
-            )
+    return [
+        beside_the_oracle(
+            oracle,
+            config,
+            settings["recon_scale"],
+            settings["kl_weight"],
+            error=np.asarray(error[lane], float).mean(),
+            kl=np.asarray(kl[lane], float).mean(),
+            decoder=kernel[lane][active[lane]],
         )
-    return rows
+        for lane, settings in enumerate(trained.run.lanes)
+    ]
 
 
 def beside_the_oracle(

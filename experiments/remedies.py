@@ -166,19 +166,18 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         by_remedy(rows, name) for name in ("active_units", "mse", NLL, "frechet")
     )
     verdicts = {}
+    rule = f"every seed has an active unit, and less MSE and {NLL} than the collapsed baseline"
     for remedy in ALL[1:]:
-        rule = f"every seed has an active unit, and less MSE and {NLL} than the collapsed baseline"
-        verdicts[f"B4, {remedy}"] = vj.lab.judge(
-            rule,
-            {
-                "active_units": vj.lab.above(active[remedy], 0.5),
-                "mse": (mse[remedy], mse[BASELINE]),
-                NLL: (nll[remedy], nll[BASELINE]),
-            },
+        comparisons = {
+            "active_units": vj.lab.above(active[remedy], 0.5),
+            "mse": (mse[remedy], mse[BASELINE]),
+            NLL: (nll[remedy], nll[BASELINE]),
+        }
+        verdicts[f"B4, {remedy}"] = (
+            vj.lab.Verdict("UNDECIDED", rule, {"active_units of the baseline": active[BASELINE]})
+            if any(active[BASELINE])
+            else vj.lab.judge(rule, comparisons)
         )
-        if any(active[BASELINE]):
-            reason = {"active_units of the baseline": active[BASELINE]}
-            verdicts[f"B4, {remedy}"] = vj.lab.Verdict("UNDECIDED", rule, reason)
     for name, found in ((NLL, nll), ("frechet", frechet)):
         verdicts[f"B4, {LEARNED} has the least {name}"] = vj.lab.judge(
             f"with it every seed has less {name} than with any other remedy",

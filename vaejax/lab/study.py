@@ -18,8 +18,7 @@ from vaejax import show, store
 from vaejax.errors import LabError
 from vaejax.lab.command import failing_clearly, parse_study
 from vaejax.lab.flags import Flags
-
-Row = dict[str, Any]
+from vaejax.store.records import Row
 
 
 class Study(NamedTuple):

@@ -46,9 +46,7 @@ class Trained(NamedTuple):
 
 def start(run: Run, state: train.State | None = None) -> Trained:
     """A run before its first step, from fresh weights or from a state on the host."""
-    terms = np.zeros((len(run.seeds), 0), np.float32)
-    kl = np.zeros((*terms.shape, run.config.latent_size), np.float32)
-    return Trained(run, state or sweep.init(run.config, run.seeds), train.Trace(terms, terms, kl))
+    return Trained(run, state or sweep.init(run.config, run.seeds), _zero_trace(run, 0))
 
 
 def one_lane(trained: Trained, lane: int) -> Trained:
@@ -204,9 +202,7 @@ class _Older(NamedTuple):
 def _restore_older(
     manager: ocp.CheckpointManager, run: Run, state: train.State, step: int
 ) -> _Older:
-    terms = np.zeros((len(run.seeds), step), np.float32)
-    kl = np.zeros((*terms.shape, run.config.latent_size), np.float32)
-    target = _Older(state, train.Trace(terms, terms, kl))
+    target = _Older(state, _zero_trace(run, step))
     older: Any = manager.restore(step, args=ocp.args.StandardRestore(target))
     return older
 
@@ -219,6 +215,12 @@ def _options(**more: Any) -> ocp.CheckpointManagerOptions:
         alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
         more |= {"multiprocessing_options": alone, "create": False}
     return ocp.CheckpointManagerOptions(**more)
+
+
+def _zero_trace(run: Run, steps: int) -> train.Trace:
+    """A trace of so many steps, all zeros: none yet, or the shapes that a checkpoint holds."""
+    terms = np.zeros((len(run.seeds), steps), np.float32)
+    return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
 
 
 def _trace_file(folder: Path, term: str) -> Path:
