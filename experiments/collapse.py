@@ -1,7 +1,10 @@
 """Posterior collapse on CIFAR10, and what is to blame (C9, C10, C11, C12).
 
-Runs, squared error: one net at the two scales of --recon-scale, the collapsing one first; at the
-first scale 1 to 6 hidden layers in the decoder, and pixels in [-1, 1] (tanh output).
+Runs, squared error, with ten latent units: one net at the two scales of --recon-scale, the
+collapsing one first; at the first scale 1 to 6 hidden layers in the decoder, and pixels in [-1, 1]
+(tanh output). The same, but with two seeds, and with 1 and 6 hidden layers only, with as many
+latent units as the images pay for (128): the number of units that pay for their KL at the second
+scale, rounded up to a power of two.
 
 Measurement, on the whole test set: how much outputs vary with the input, and between a real and a
 random code; the change of the negative ELBO when codes are shuffled between images; distances of
@@ -11,8 +14,9 @@ image; both loss terms at every training step from the first on.
 Figures: strip.png (input, output, input, output, output of a random code), codes.png (C10 in one
 picture), depth.png, terms.png, kl_per_unit.png.
 
-Verdicts, at the first scale, for every seed. A model whose MSE is above 1.05 times the MSE of the
-mean image has not learned even the best constant image yet, and decides nothing.
+Verdicts, for each latent size, at the first scale, for every seed. A model whose MSE is above 1.05
+times the MSE of the mean image has not learned even the best constant image yet, and decides
+nothing.
 
 C9 (inputs and random codes give nearly one output) HELD if outputs and random outputs vary by under
 0.01 of the images' variance, and shuffling codes costs under 0.01 of what it costs at the second.
@@ -32,13 +36,15 @@ FAILED if any part is reversed for all seeds; else UNDECIDED.
 
 Command: python -m experiments.collapse
 
-Cost: full CIFAR10, three seeds, 3072-128-10-128-3072, four epochs: about 7 minutes on 2 cores.
+Cost: full CIFAR10, three seeds, 3072-128-10-128-3072 and two, 3072-256-128-256-3072, four epochs:
+about 13 minutes on 2 cores.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -73,9 +79,11 @@ class CollapseFlags(vj.lab.Flags):
     output: vj.lab.Fixed[vj.config.Output] = "sigmoid"
     pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
     widths: tuple[int, ...] = (128,)
-    """One width, for every hidden layer of the encoder and the decoders."""
-    latent_size: int = 10
-    """Number of latent units."""
+    """One width, for every hidden layer of the encoder and the decoders; with a larger code it
+    is twice the latent size."""
+    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    """Numbers of latent units; the first one has all depths and seeds. enough: as many as pay for
+    their KL at the second scale, rounded up to a power of two."""
     recon_scale: tuple[float, float] = (1.0, 6000.0)
     """The collapsing scale, and a larger one that does not collapse."""
     depths: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
@@ -85,31 +93,43 @@ class CollapseFlags(vj.lab.Flags):
         super().__post_init__()
         if not 0 < self.recon_scale[0] < self.recon_scale[1]:
             raise vj.LabError(f"--recon-scale {self.recon_scale}: give a small and a larger scale.")
-        if self.latent_size < 2 or len(self.widths) != 1:
+        vj.lab.each_once("--latent-sizes", self.latent_sizes)
+        few = [size for size in self.latent_sizes if size != "enough" and size < 2]
+        if few or len(self.widths) != 1:
             raise vj.LabError(
-                f"--latent-size {self.latent_size}, --widths {self.widths}: use 2 latent units or "
-                "more, to draw two, and one width, that of every hidden layer."
+                f"--latent-sizes {self.latent_sizes}, --widths {self.widths}: use 2 latent units "
+                "or more, to draw two, and one width, that of every hidden layer."
             )
         if 1 not in self.depths or min(self.depths) < 1:
             raise vj.LabError(f"--depths {self.depths}: give 1 and other numbers above it.")
 
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
-    flags, width = lab.flags, lab.flags.widths[0]
-    common = {"latent_size": flags.latent_size}
+    flags = lab.flags
+    first, *others = lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1])
+    fewer = replace(flags, seeds=flags.seeds[:2], depths=tuple({1, max(flags.depths)}))
+    return [
+        *runs_of_size(lab, flags, first),
+        *(run for size in others for run in runs_of_size(lab, fewer, size)),
+    ]
+
+
+def runs_of_size(lab: vj.lab.Lab, flags: CollapseFlags, size: int) -> list[vj.Run]:
     planned = []
     for depth in sorted(set(flags.depths)):
-        deep = lab.config(decoder_widths=(width,) * depth, **common)
+        deep = lab.sized(size)
+        deep = replace(deep, decoder_widths=deep.decoder_widths * depth)
         scales = flags.recon_scale if depth == 1 else flags.recon_scale[:1]
-        planned.append(flags.run(f"depth{depth}", lab.split, deep, scales))
-    signed = lab.config(decoder_widths=(width,), pixel_range="signed", output="tanh", **common)
-    return [*planned, flags.run("signed", lab.split, signed, flags.recon_scale)]
+        planned.append(flags.run(f"z{size}-depth{depth}", lab.split, deep, scales))
+    signed = lab.sized(size, pixel_range="signed", output="tanh")
+    return [*planned, flags.run(f"z{size}-signed", lab.split, signed, flags.recon_scale)]
 
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config = trained.run.config
     in_range = config.pixel_width**2
     known = {
+        "pixel_range": config.pixel_range,
         "depth": len(config.decoder_widths),
         "mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test),
         # In the units of training, on the training images: what the loss term can be held against.
@@ -123,16 +143,20 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     dataset, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
-    trained, two = lab.trained("depth1"), lab.test[:2]
-    scales = vj.lab.distinct(rows, "recon_scale")
-    lanes = {f"scale {scale:g}": vj.lab.lane_at(trained.run, scale) for scale in scales}
-    strips = {name: vj.lab.strip(trained, lane, two) for name, lane in lanes.items()}
-    clouds = {name: vj.lab.cloud(trained, lane, two) for name, lane in lanes.items()}
-    heat = {name: np.asarray(trained.trace.kl[lane]) for name, lane in lanes.items()}
-    terms = []
-    for name, pixels in (("depth1", "pixels in [0, 1]"), ("signed", "pixels in [-1, 1]")):
-        if constant := vj.lab.values(rows, "constant_recon", run=name):
-            terms += vj.lab.term_panels(lab.trained(name), pixels, constant[0])
+    two, scales = lab.test[:2], vj.lab.distinct(rows, "recon_scale")
+    strips, clouds, heat, terms = {}, {}, {}, []
+    for size in vj.lab.distinct(rows, "latent_size"):
+        trained = lab.trained(f"z{size}-depth1")
+        for scale in scales:
+            name, lane = f"{size} units, scale {scale:g}", vj.lab.lane_at(trained.run, scale)
+            strips[name] = vj.lab.strip(trained, lane, two)
+            clouds[name] = vj.lab.cloud(trained, lane, two)
+            heat[name] = np.asarray(trained.trace.kl[lane])
+        for run, pixels in (("depth1", "[0, 1]"), ("signed", "[-1, 1]")):
+            name = f"z{size}-{run}"
+            if constant := vj.lab.values(rows, "constant_recon", run=name):
+                title = f"{size} units, pixels in {pixels}"
+                terms += vj.lab.term_panels(lab.trained(name), title, constant[0])
     return {
         "strip": vj.show.strips(
             strips, f"{dataset}, {seed}: two inputs with outputs, output of a random code", 1.1
@@ -155,15 +179,18 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
 
 def depth_panels(rows: list[vj.store.Row], scales: list[float]) -> list[Any]:
     """Figures against the depth of the decoder, of the models with pixels in [0, 1]."""
-    unit = [row for row in rows if row["config"]["pixel_range"] == "unit"]
+    unit = vj.lab.matching(rows, pixel_range="unit")
     floor = ("mean image", vj.lab.fact(rows, "mean_image_mse"))
+    chosen = list(product(vj.lab.distinct(rows, "latent_size"), scales))
     return [
         vj.show.Panel(
             label,
             "",
             {
-                f"scale {scale:g}": vj.lab.against(unit, "depth", name, recon_scale=scale)
-                for scale in scales
+                f"{size} units, scale {scale:g}": vj.lab.against(
+                    unit, "depth", name, latent_size=size, recon_scale=scale
+                )
+                for size, scale in chosen
             },
             floor if name == "mse" else None,
             log_y=name == "kl_nats",
@@ -173,44 +200,50 @@ def depth_panels(rows: list[vj.store.Row], scales: list[float]) -> list[Any]:
 
 
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+    return vj.lab.for_each_size(rows, verdict_on_size)
 
-    def low(name: str, run: str = "depth1", times: float = 1) -> list[float]:
+
+def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    scales = vj.lab.distinct(rows, "recon_scale")
+    shallow, signed = {"pixel_range": "unit", "depth": 1}, {"pixel_range": "signed"}
+
+    def low(name: str, where: dict[str, Any] = shallow, times: float = 1) -> list[float]:
         """At the first scale; NaN, which decides nothing, for a model that has not learned."""
-        chosen = [row for row in rows if row["recon_scale"] == scales[0]]
-        errors = vj.lab.values(chosen, "mse", run=run)
-        constants = vj.lab.values(chosen, "mean_image_mse", run=run)
-        found = zip(vj.lab.values(chosen, name, run=run), errors, constants, strict=True)
+        chosen = vj.lab.matching(rows, recon_scale=scales[0], **where)
+        found, errors, constants = (
+            vj.lab.values(chosen, name) for name in (name, "mse", "mean_image_mse")
+        )
         return [
             times * value if error <= LEARNED * constant else math.nan
-            for value, error, constant in found
+            for value, error, constant in zip(found, errors, constants, strict=True)
         ]
 
-    def high(name: str, run: str = "depth1", times: float = 1) -> list[float]:
+    def high(name: str, where: dict[str, Any] = shallow, times: float = 1) -> list[float]:
         """At the second scale."""
-        chosen = [row for row in rows if row["recon_scale"] > scales[0]]
-        return [times * value for value in vj.lab.values(chosen, name, run=run)]
+        chosen = [row for row in vj.lab.matching(rows, **where) if row["recon_scale"] > scales[0]]
+        return [times * value for value in vj.lab.values(chosen, name)]
 
     deeper = {}
-    for run in sorted({row["run"] for row in rows} - {"signed"}):
-        deeper[f"{run}: active units"] = vj.lab.below(low("active_units", run), 0.5)
-        deeper[f"{run}: MSE"] = (low("mean_image_mse", run, NO_BETTER), low("mse", run))
+    for depth in vj.lab.distinct(vj.lab.matching(rows, pixel_range="unit"), "depth"):
+        deep = shallow | {"depth": depth}
+        deeper[f"depth {depth}: active units"] = vj.lab.below(low("active_units", deep), 0.5)
+        deeper[f"depth {depth}: MSE"] = (low("mean_image_mse", deep, NO_BETTER), low("mse", deep))
     gaps = [abs(gap) for gap in low("shuffled_gap_nats")]
     independent = {
         "output_variance_ratio": vj.lab.below(low("output_variance_ratio"), FAINT),
         "random_output_ratio": vj.lab.below(low("random_output_ratio"), FAINT),
         "shuffled_gap_nats": (gaps, high("shuffled_gap_nats", times=FAINT)),
     }
-    ends = low("recon_last", "signed")
+    ends = low("recon_last", signed)
     second = f"{scales[-1]:g}"
     balance = {
         "reconstruction ends near a constant image's, from above": (
-            ends, low("constant_recon", "signed", 1 + NEAR)
+            ends, low("constant_recon", signed, 1 + NEAR)
         ),
-        "from below": (low("constant_recon", "signed", 1 - NEAR), ends),
-        "KL ends under 2 nats": vj.lab.below(low("kl_last_nats", "signed"), LITTLE_KL),
+        "from below": (low("constant_recon", signed, 1 - NEAR), ends),
+        "KL ends under 2 nats": vj.lab.below(low("kl_last_nats", signed), LITTLE_KL),
         f"scale {second} halves it": (
-            high("recon_last", "signed"), high("constant_recon", "signed", 0.5)
+            high("recon_last", signed), high("constant_recon", signed, 0.5)
         ),
     }  # fmt: skip
     at = f"at scale {scales[0]:g} every seed: "

@@ -104,7 +104,7 @@ def runs_of(lab: vj.lab.Lab, net: str) -> list[vj.Run]:
         encoder_activation=flags.activation,
         decoder_activation=flags.activation,
     )
-    first = flags.kl_weight * float(vj.theory.thresholds_of(config, lab.moments, 1)[0])
+    first = flags.kl_weight * float(lab.thresholds(config)[0])
     rate = flags.gentle_rate(config.pixels) * (1 if hidden else LINEAR_RATE)
     steps = lab.steps(config)
     decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
@@ -137,7 +137,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
     key = vj.lab.evaluation_key()
     found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key)
-    first = vj.theory.thresholds_of(config, lab.moments, 1)
+    first = lab.thresholds(config)[:1]
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     predicted = vj.theory.predicted_kl(first, scale, weight, 1)
     kl = np.ascontiguousarray(trained.trace.kl[..., 0])

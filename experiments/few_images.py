@@ -1,25 +1,29 @@
 """A VAE on very few images of CIFAR10: still blurry (C7), and of two images, their average (C8).
 
-Runs: 200, 100 and 25 training images, and one batch of 2; squared error; scales are lanes. The
-claims are about the smallest of --recon-scale. The larger scales show when the claims stop holding:
-the run on two images uses all scales, the others the smallest and the largest. A run trains until
-each lane has converged, at most 10,000 steps: the error, as a root mean square in units of the
-distance between two images of the run, averaged over blocks of 1,000 steps, has moved by less than
-0.02 twice in a row. A fixed number of steps is not enough: at scale 1 an output bias may have to
-change by 2, and at a learning rate of 1e-3 that takes at least about 2,000 steps.
+Runs: 200, 100 and 25 training images, and one batch of 2; squared error; ten latent units, and,
+with two seeds, as many as the largest number of images pays for (128): the units that pay for their
+KL at the largest scale, rounded up to a power of two. Scales are lanes. The claims are about the
+smallest of --recon-scale. The larger scales show when the claims stop holding: ten units on two
+images use all scales, the other runs the smallest and the largest. A run trains until each lane has
+converged, at most 10,000 steps: the error, as a root mean square in units of the distance between
+two images of the run, averaged over blocks of 1,000 steps, has moved by less than 0.02 twice in a
+row. A fixed number of steps is not enough: at scale 1 an output bias may have to change by 2, and
+at a learning rate of 1e-3 that takes at least about 2,000 steps.
 
 Measurement, on the training images themselves, decoded from their posterior means: MSE beside the
-MSE of their mean, power above half of Nyquist left in the outputs. Of two images: the distance of
-each output to the mean of both and to the nearer image, as fractions of the distance between the
+MSE of their mean, the spatial frequency up to which half of the power is kept (half_power_cycles),
+power above half of Nyquist left in the outputs (high_frequency_share). Of two images: the distance
+of each output to the mean of both and to the nearer image, as fractions of the distance between the
 two (the larger of the two outputs').
 
 Figures: few_images.png, spectrum.png, two_images.png, distances.png (dashed: the threshold that the
 two images predict; below it their average is a stable solution).
 
-Verdicts, at the smallest scale: C7 HELD if at every size every seed is left with under a tenth of
-the power above half of Nyquist (a collapsed model outputs the mean image, and has none); C8 HELD if
-every seed outputs the mean of both images to within a tenth of their distance; FAILED if reversed
-for all seeds of a size; else, or if it did not converge, UNDECIDED.
+Verdicts, at the smallest scale, for each latent size: C7 HELD if for every number of images every
+seed keeps half of their power only up to a frequency below 4 cycles per image, or below half of
+Nyquist in pictures smaller than 16 by 16 (a collapsed model outputs the mean image, and keeps
+none); C8 HELD if every seed outputs the mean of both images to within a tenth of their distance;
+FAILED if reversed for all seeds; else, or if a model did not converge, UNDECIDED.
 
 Command: python -m experiments.few_images
 
@@ -29,7 +33,8 @@ Cost: CIFAR10, three seeds, 3072-64-10-64-3072: about 7 minutes on 2 cores.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,8 +44,9 @@ import vaejax as vj
 AVERAGE = 0.1
 """An output closer to the average than this share of the images' distance is the average."""
 COLUMNS = (
-    "steps", "converged", "decoded_mean_mse", "mean_image_mse", "high_frequency_share",
-    "distance_to_mean", "distance_to_nearer", "kl_nats", "collapse",
+    "steps", "converged", "decoded_mean_mse", "mean_image_mse", "half_power_cycles",
+    "high_frequency_share", "distance_to_mean", "distance_to_nearer", "kl_nats", "units_that_pay",
+    "collapse",
 )  # fmt: skip
 SHOWN = 12
 
@@ -56,8 +62,11 @@ class FewImagesFlags(vj.lab.Flags):
     kl_cycle: vj.lab.Fixed[float] = 0.0  # with it nothing converges
     batch_size: int = 25
     widths: tuple[int, ...] = (64,)
-    latent_size: int = 10
-    """Number of latent units."""
+    """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
+    than twice the code."""
+    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    """Numbers of latent units; the first one has all seeds. enough: as many as pay for their KL at
+    the largest scale, rounded up to a power of two."""
     images: tuple[int, ...] = (200, 100, 25)
     """Numbers of training images; a run on two images comes last."""
     recon_scale: tuple[float, ...] = (1.0, 30.0, 100.0, 300.0, 1000.0, 6000.0)
@@ -65,26 +74,36 @@ class FewImagesFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        vj.lab.each_once("--latent-sizes", self.latent_sizes)
         vj.lab.each_once("--recon-scale", self.recon_scale, least=2)
         if len(set(self.images)) < len(self.images) or min(self.images, default=3) < 3:
             raise vj.LabError(f"--images {self.images}: give numbers above 2, each once.")
 
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
-    scales = sorted(lab.flags.recon_scale)
+    scales, counts = sorted(lab.flags.recon_scale), lab.flags.images
+    most = min(max(counts, default=2), len(lab.train))
+    sizes = lab.latent_sizes(lab.flags.latent_sizes, scales[-1], f"train[:{most}]")
 
-    def run(count: int, scales: list[float]) -> vj.Run:
-        batch_size = min(lab.flags.batch_size, count)
-        config = lab.config(latent_size=lab.flags.latent_size, batch_size=batch_size)
-        return lab.flags.run(f"n{count}", f"train[:{count}]", config, scales)
+    fewer, ends = replace(lab.flags, seeds=lab.flags.seeds[:2]), [scales[0], scales[-1]]
 
-    ends = [scales[0], scales[-1]]
-    return [*(run(count, ends) for count in lab.flags.images), run(2, scales)]
+    def run(size: int, count: int) -> vj.Run:
+        first = size == sizes[0]
+        config = lab.sized(size, batch_size=min(lab.flags.batch_size, count))
+        own_scales = scales if first and count == 2 else ends
+        flags = lab.flags if first else fewer
+        return flags.run(name_of(size, count), f"train[:{count}]", config, own_scales)
+
+    return [run(size, count) for size in sizes for count in (*counts, 2)]
+
+
+def name_of(size: int, count: int) -> str:
+    return f"z{size}-n{count}"
 
 
 def converged(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     """Which lanes have converged, by the rule at the top of the page."""
-    images = lab.images(run)
+    images = lab.images(run.split)
     variance = (images.astype(np.float32) / 255).var(0).mean()
     apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
@@ -104,7 +123,7 @@ def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:
 
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    images = lab.images(trained.run)
+    images = lab.images(trained.run.split)
     inputs = lab.pictures(images)
     mean_image = inputs.mean(0)
     done = converged(lab, trained.run, np.ascontiguousarray(trained.trace.error))
@@ -126,60 +145,65 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+    latent_sizes, scales = (
+        vj.lab.distinct(rows, "latent_size"),
+        vj.lab.distinct(rows, "recon_scale"),
+    )
     ends = (scales[0], scales[-1])
-    sizes = [count for count in reversed(vj.lab.distinct(rows, "images")) if count > 2]
+    counts = [count for count in reversed(vj.lab.distinct(rows, "images")) if count > 2]
 
-    def outputs(count: int, scale: float) -> np.ndarray:
-        trained = lab.trained(f"n{count}")
+    def outputs(size: int, count: int, scale: float) -> np.ndarray:
+        trained = lab.trained(name_of(size, count))
         return vj.lab.outputs(
             trained, vj.lab.lane_at(trained.run, scale), lab.train[: min(count, SHOWN)]
         )
 
     strips = {}
-    for count in sizes:
+    for count in counts:
         strips[f"{count} images"] = lab.pictures(lab.train[: min(count, SHOWN)])
-        strips |= {f"{count}, scale {scale:g}": outputs(count, scale) for scale in ends}
+        for size, scale in product(latent_sizes, ends):
+            strips[f"{count}: {size} units, scale {scale:g}"] = outputs(size, count, scale)
     both = lab.pictures(lab.train[:2])
     two = {"images, average": np.concatenate([both, both.mean(0, keepdims=True)])}
-    two |= {f"scale {scale:g}": outputs(2, scale) for scale in scales}
+    for size in latent_sizes:
+        for scale in vj.lab.distinct(
+            vj.lab.matching(rows, images=2, latent_size=size), "recon_scale"
+        ):
+            two[f"{size} units, scale {scale:g}"] = outputs(size, 2, scale)
     name, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
     return {
         "few_images": vj.show.strips(strips, f"{name}: training images and outputs, {seed}"),
         "spectrum": vj.show.curves(
-            spectra(rows, sizes, ends), "cycles per image", f"{name}: power that is left"
+            [spectra(rows, count, ends) for count in counts],
+            "cycles per image",
+            f"{name}: power that is left",
         ),
         "two_images": vj.show.strips(two, f"{name}: trained on two images, {seed}", side=1.0),
         "distances": vj.show.curves(
-            [distance_panel(rows)], "recon_scale", f"{name}: outputs of two images"
+            [distance_panel(rows, size) for size in latent_sizes],
+            "recon_scale",
+            f"{name}: outputs of two images",
         ),
     }
 
 
-def spectra(rows: list[vj.store.Row], sizes: list[int], scales: tuple[float, float]) -> list[Any]:
-    """The power that is left at each spatial frequency, a panel for each number of images."""
-    cycles = vj.lab.fact(rows, "cycles_per_image")
-    return [
-        vj.lab.spectrum_panel(
-            f"{count} images",
-            {
-                f"scale {scale:g}": vj.lab.values(
-                    rows, "power_ratio", images=count, recon_scale=scale
-                )
-                for scale in scales
-            },
-            cycles,
+def spectra(rows: list[vj.store.Row], count: int, scales: tuple[float, float]) -> Any:
+    """The power that is left at each spatial frequency of so many images."""
+    lines = {
+        f"{size} units, scale {scale:g}": vj.lab.values(
+            rows, "power_ratio", images=count, latent_size=size, recon_scale=scale
         )
-        for count in sizes
-    ]
+        for size, scale in product(vj.lab.distinct(rows, "latent_size"), scales)
+    }
+    return vj.lab.spectrum_panel(f"{count} images", lines, vj.lab.fact(rows, "cycles_per_image"))
 
 
-def distance_panel(rows: list[vj.store.Row]) -> Any:
+def distance_panel(rows: list[vj.store.Row], size: int) -> Any:
     """Distances of the outputs of two images against the scale."""
-    two = [row for row in rows if row["images"] == 2]
+    two = vj.lab.matching(rows, images=2, latent_size=size)
     threshold = vj.lab.fact(two, "threshold_scale") if two else None
     return vj.show.Panel(
-        "",
+        f"{size} units",
         "distance / distance of the two images",
         {
             f"to the {what}": vj.lab.against(two, "recon_scale", name)
@@ -192,7 +216,12 @@ def distance_panel(rows: list[vj.store.Row]) -> Any:
 
 
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    first, blurred = min(row["recon_scale"] for row in rows), vj.measure.BLURRED
+    return vj.lab.for_each_size(rows, verdict_on_size)
+
+
+def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    first = min(row["recon_scale"] for row in rows)
+    least = vj.measure.discernible_from(vj.lab.fact(rows, "cycles_per_image"))
 
     def converged_values(name: str, images: int) -> list[float]:
         """At the first scale; NaN, which decides nothing, for a model that has not converged."""
@@ -201,8 +230,8 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         found = vj.lab.values(rows, name, **chosen)
         return [value if ok == "yes" else math.nan for value, ok in zip(found, done, strict=True)]
 
-    shares = {
-        f"{count} images": vj.lab.below(converged_values("high_frequency_share", count), blurred)
+    cycles = {
+        f"{count} images": vj.lab.below(converged_values("half_power_cycles", count), least)
         for count in vj.lab.distinct(rows, "images")
         if count > 2
     }
@@ -210,9 +239,9 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     at = f"at scale {first:g} every seed"
     return {
         "C7": vj.lab.judge(
-            f"{at}, on every number of images, keeps under {blurred} of the power above half of "
-            "Nyquist",
-            shares,
+            f"{at}, on every number of images, keeps half of their power only up to a frequency "
+            f"below {least:g} cycles per image",
+            cycles,
         ),
         "C8": vj.lab.judge(
             f"{at}, on two images, outputs their average to within {AVERAGE} of their distance",
@@ -223,8 +252,8 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 STUDY = vj.lab.Study(
     "few_images", __doc__, FewImagesFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["images", "recon_scale"], quick={"images": (25,), "recon_scale": (1.0, 6000.0)},
-    converged=converged,
+    by=["latent_size", "images", "recon_scale"], converged=converged,
+    quick={"images": (25,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":

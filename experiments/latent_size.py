@@ -6,7 +6,8 @@ Measurement, on the whole test set: negative ELBO, importance-weighted NLL, mean
 the Frechet distance of prior samples in a PCA feature space (its floor is the distance of the
 training images from the test images).
 
-Figures: curves.png (each figure against latent size, band over seeds), samples.png (prior samples
+Figures: curves.png (each figure against latent size, band over seeds, and active units beside the
+number of units that pay for their KL by the linear theory), samples.png (prior samples
 side by side), reconstructions.png.
 
 Verdict: C5 HELD if every seed of a larger size beats every seed of the next smaller one of
@@ -34,8 +35,8 @@ BETTER = {
     "frechet": ("Frechet distance of samples", "pixel^2"),
 }
 COLUMNS = (
-    "neg_elbo_nats", "nll_nats", "nll_ess", "kl_nats", "mse", "active_units", "frechet",
-    "frechet_floor",
+    "neg_elbo_nats", "nll_nats", "nll_ess", "kl_nats", "mse", "active_units", "units_that_pay",
+    "frechet", "frechet_floor",
 )  # fmt: skip
 SAMPLES, RECONSTRUCTIONS = 64, 16
 
@@ -78,15 +79,16 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    floor = ("train against test", vj.lab.fact(rows, "frechet_floor"))
+    paying = vj.lab.fact(rows, "units_that_pay")
+    levels = {
+        "frechet": ("train against test", vj.lab.fact(rows, "frechet_floor")),
+        "active_units": None if paying is None else ("units that pay, linear theory", paying),
+    }
     panels = [
         vj.show.Panel(
-            title,
-            unit,
-            {"VAE": vj.lab.against(rows, "latent_size", name)},
-            floor if name == "frechet" else None,
+            title, unit, {"VAE": vj.lab.against(rows, "latent_size", name)}, levels.get(name)
         )
-        for name, (title, unit) in BETTER.items()
+        for name, (title, unit) in (BETTER | {"active_units": ("active units", "")}).items()
     ]
     samples = {"test images": lab.pictures(lab.test[:SAMPLES])}
     strips = {"input": samples["test images"][:RECONSTRUCTIONS]}

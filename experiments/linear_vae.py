@@ -86,8 +86,8 @@ class Oracle(NamedTuple):
 
 def oracle_of(lab: vj.lab.Lab, config: vj.Config) -> Oracle:
     count = min(config.latent_size + 1, config.pixels)
-    thresholds = vj.theory.thresholds_of(config, lab.moments, count)
-    return Oracle(lab.pca(count), float(np.trace(lab.moments.covariance)), thresholds)
+    total = float(np.trace(lab.moments.covariance))
+    return Oracle(lab.pca(count), total, lab.thresholds(config)[:count])
 
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:

@@ -134,7 +134,7 @@ def planned(lab: vj.lab.Lab, likelihood: str, net: str) -> vj.Run:
     steps = lab.steps(config)
     decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
     schedule = replace(flags, learning_rate=rate, kl_warmup=warmup, decay_steps=decay)
-    first = float(vj.theory.thresholds_of(config, lab.moments, 1)[0])
+    first = float(lab.thresholds(config)[0])
     return schedule.run(f"{net}-{likelihood}", lab.split, config, scales(flags, config, first))
 
 
@@ -153,7 +153,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     key = vj.lab.evaluation_key()
     found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key)
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
-    thresholds = vj.theory.thresholds_of(config, lab.moments, config.latent_size)
+    thresholds = lab.thresholds(config)[: config.latent_size]
     times, relative = scale / weight / thresholds[0], thresholds / thresholds[0]
     directions = np.asarray(vj.measure.active_directions(found.mean))
     kl = found.kl.sum(-1).mean(-1)

@@ -12,7 +12,11 @@ Change = tuple[dict[str, Any], str, Sequence[Any]]
 """Rows with these fields get this figure: a value for each of the seeds 0 and 1."""
 
 
-def _collapsed(run: str, scale: float, **figures: float) -> vj.store.Row:
+RINGS = {"cycles_per_image": [float(cycles) for cycles in range(1, 17)]}
+"""Those of pictures of 32 by 32 pixels, which are blur up to 4 cycles per image."""
+
+
+def _collapsed(pixels: str, depth: int, scale: float, **figures: float) -> vj.store.Row:
     """A model of `collapse`, collapsed but for these figures."""
     collapsed = {
         "active_units": 0,
@@ -27,14 +31,15 @@ def _collapsed(run: str, scale: float, **figures: float) -> vj.store.Row:
         "recon_last": 0.06,
         "kl_last_nats": 0.001,
     }
-    return {"run": run, "recon_scale": scale, **collapsed, **figures}
+    kind = {"latent_size": 10, "pixel_range": pixels, "depth": depth, "recon_scale": scale}
+    return {**kind, **collapsed, **figures}
 
 
 def _scaled(scale: float, *figures: float) -> vj.store.Row:
     """A model of `recon_scale`."""
-    names = ("mse", "kl_nats", "active_units", "output_variance_ratio", "high_frequency_share")
+    names = ("mse", "kl_nats", "active_units", "output_variance_ratio", "half_power_cycles")
     known = dict(zip(names, figures, strict=True))
-    return {"recon_scale": scale, "mean_image_mse": 0.06, **known}
+    return {"latent_size": 10, "recon_scale": scale, "mean_image_mse": 0.06, **RINGS, **known}
 
 
 def _remedied(remedy: str) -> vj.store.Row:
@@ -48,6 +53,15 @@ def _remedied(remedy: str) -> vj.store.Row:
     return row
 
 
+def _wide(net: str, scale: float, *figures: float) -> vj.store.Row:
+    """A model of `many_units`: what is predicted of it, and that it has about as much."""
+    names = (f"{kind}{name}" for name in MANY for kind in ("predicted_", ""))
+    known = dict(zip(names, figures, strict=True))
+    known["active_directions"] = known.pop("units")
+    return {"net": net, "recon_scale": scale, **known}
+
+
+MANY = ("units", "kl_nats", "gain_nats")
 ROWS: dict[str, list[vj.store.Row]] = {
     "latent_size": [
         {"latent_size": size}
@@ -61,31 +75,32 @@ ROWS: dict[str, list[vj.store.Row]] = {
         for model, mse, distance in (("ae", 0.02, 9.0), ("vae", 0.025, 1.0))
     ],
     "blur": [
-        {"latent_size": size, "mse": 0.03, "mean_image_mse": 0.06, "high_frequency_share": 0.02}
-        for size in (2, 10)
+        {"latent_size": 10, "mse": 0.03, "mean_image_mse": 0.06, "half_power_cycles": 2.0, **RINGS}
     ],
     "collapse": [
-        _collapsed("depth1", 1.0),
+        _collapsed("unit", 1, 1.0),
         _collapsed(
-            "depth1", 6000.0, shuffled_gap_nats=100.0, recon_last=0.02, active_units=10, mse=0.02
+            "unit", 1, 6000.0, shuffled_gap_nats=100.0, recon_last=0.02, active_units=10, mse=0.02
         ),
-        _collapsed("depth2", 1.0),
-        _collapsed("depth6", 1.0),
-        _collapsed("signed", 1.0, constant_recon=0.24, recon_last=0.24),
-        _collapsed("signed", 6000.0, constant_recon=0.24, recon_last=0.08),
+        _collapsed("unit", 2, 1.0),
+        _collapsed("unit", 6, 1.0),
+        _collapsed("signed", 1, 1.0, constant_recon=0.24, recon_last=0.24),
+        _collapsed("signed", 1, 6000.0, constant_recon=0.24, recon_last=0.08),
     ],
     "recon_scale": [
         _scaled(1.0, 0.06, 0.001, 0, 0.0, 0.0),
-        _scaled(300.0, 0.9, 0.0, 0, 0.0, 0.9),  # between the ends nothing is asked
-        _scaled(6000.0, 0.02, 20.0, 10, 0.7, 0.2),
+        _scaled(300.0, 0.9, 0.0, 0, 0.0, 9.0),  # between the ends nothing is asked
+        _scaled(6000.0, 0.02, 20.0, 10, 0.7, 5.0),
     ],
     "remedies": [_remedied(remedy) for remedy in remedies.ALL],
     "few_images": [
         {
+            "latent_size": 10,
             "images": n,
             "recon_scale": scale,
             "converged": "yes",
-            "high_frequency_share": 0.01 if scale == 1 else 0.9,
+            "half_power_cycles": 0.0 if scale == 1 else 9.0,
+            **RINGS,
             "distance_to_mean": (0.02 if scale == 1 else 0.5) if n == 2 else None,
         }
         for n, scale in product((200, 25, 2), (1.0, 6000.0))
@@ -117,6 +132,12 @@ ROWS: dict[str, list[vj.store.Row]] = {
         for net in ("linear", "mlp1")
         for part, active_from in (("raised", 1.1), ("lowered", 0.95))
         for time in (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
+    ],
+    "many_units": [
+        _wide("linear", 6000.0, 50, 0, 100.0, 0.0, 200.0, -9.0),  # of it nothing is asked
+        _wide("mlp1", 32.0, 0, 0, 0.0, 0.0, 0.0, -0.01),  # nor a gain, where none is predicted
+        _wide("mlp1", 60.0, 5, 5, 0.5, 0.45, 0.1, 0.0995),
+        _wide("mlp1", 6000.0, 50, 53, 100.0, 95.0, 200.0, 210.0),
     ],
 }
 """Every claim of a study is HELD of its rows if each is there for two seeds, but for C10, which is

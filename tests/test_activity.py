@@ -31,6 +31,20 @@ def test_directions_are_active_whatever_the_axes() -> None:
     assert not activity.active_units(jnp.asarray(spread, jnp.float32)).any()
 
 
+def test_variances_along_directions_fall_and_turn_with_the_code() -> None:
+    """Each lane on its own, against numpy."""
+    mean = RNG.normal(size=(2, 200, 4)) * [0.1, 2, 0, 1] + [7, 7, 7, 0]
+    turn, _ = np.linalg.qr(RNG.normal(size=(4, 4)))
+    plain, turned = (
+        np.asarray(activity.direction_variances(jnp.asarray(lanes, jnp.float32)))
+        for lanes in (mean, mean @ turn)
+    )
+    want = [np.linalg.eigvalsh(np.cov(lane.T, bias=True))[::-1] for lane in mean]
+    np.testing.assert_allclose(plain, want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(turned, plain, rtol=1e-4, atol=1e-5)
+    assert (np.diff(plain) < 0).all()
+
+
 def codes_with(mean: np.ndarray, covariance: np.ndarray) -> Any:
     """A sample with exactly these moments."""
     code = np.random.default_rng(0).normal(size=(50, len(mean)))

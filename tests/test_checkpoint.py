@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,6 +210,22 @@ def test_labels_do_not_make_another_run_of_it(folder: Path) -> None:
     assert checkpoint.read_run(folder).labels == {"depth": (1, 2)}
 
 
+def test_a_choice_that_an_older_version_did_not_have_was_its_default(
+    two: Advanced, folder: Path
+) -> None:
+    """So a run goes on from there with the default, and with nothing else."""
+    fields = json.loads((folder / "config.json").read_text())
+    assert fields["config"].pop("centre_inputs") is False
+    (folder / "config.json").write_text(json.dumps(fields))
+    checkpoint.create(folder, make_run())
+    assert_same(checkpoint.restore(folder), two.whole)
+    with pytest.raises(
+        LabError, match=r"another run: config\.centre_inputs is False, asked is True"
+    ):
+        checkpoint.create(folder, make_run(config=replace(CONFIG, centre_inputs=True)))
+    assert "centre_inputs" not in json.loads((folder / "config.json").read_text())["config"]
+
+
 def test_a_run_that_never_reached_a_checkpoint_gives_way(tmp_path: Path) -> None:
     checkpoint.create(tmp_path, make_run())
     checkpoint.create(tmp_path, make_run(seeds=(2, 3)))
@@ -293,10 +310,10 @@ class Saved(NamedTuple):
 
 @pytest.fixture
 def older(two: Advanced, tmp_path: Path) -> Path:
-    """The folder of the run as an older version left it: the trace is in the checkpoint, and there
-    are no labels."""
+    """The folder of the run as an older version left it: the trace is in the checkpoint, there are
+    no labels, and no choice of inputs."""
     fields = two.whole.run.to_json()
-    del fields["labels"]
+    del fields["labels"], fields["config"]["centre_inputs"]
     (tmp_path / "config.json").write_text(json.dumps(fields))
     with ocp.CheckpointManager(tmp_path.resolve()) as manager:
         saved = Saved(two.whole.state, two.whole.trace)

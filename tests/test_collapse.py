@@ -379,6 +379,9 @@ def test_the_figures_of_lanes_are_those_of_single_models_and_more() -> None:
         "shuffled_gap_nats": average.shuffled_gap,
         "code_distance": np.sqrt(average.code_change),
         "mean_distance": np.sqrt(average.mean_change),
+        "active_directions": [
+            (np.linalg.eigvalsh(np.cov(mean.T)) > 0.01).sum() for mean in evaluations.mean
+        ],
     }
     for name, value in wanted.items():
         np.testing.assert_allclose(got[name], value, rtol=1e-3, err_msg=name)

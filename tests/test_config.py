@@ -79,6 +79,7 @@ def test_only_combinations_with_a_meaning_construct(combination: tuple[Any, ...]
     if combination in VALID:
         config = Config(image_shape=SHAPE, **choices)
         assert tuple(getattr(config, name) for name in FIELDS) == combination
+        assert dataclasses.replace(config, centre_inputs=True) != config  # which goes with them all
     else:
         with pytest.raises(LabError) as caught:
             Config(image_shape=SHAPE, **choices)
@@ -187,7 +188,12 @@ def test_a_run_needs_a_value_of_each_knob_and_each_label_for_every_seed(lanes: i
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, GAUSSIAN, Config(image_shape=SHAPE, encoder_widths=(), binarize=True)]
+    "config",
+    [
+        CONFIG,
+        GAUSSIAN,
+        Config(image_shape=SHAPE, encoder_widths=(), binarize=True, centre_inputs=True),
+    ],
 )
 def test_a_run_survives_json(config: Config) -> None:
     labels = {"start": ("random", "trained", None), "times": (0.5, 2.0, 1 / 3)}

@@ -87,6 +87,27 @@ def test_leading_axes_pass_through(config: Config, batch: tuple[int, ...]) -> No
     assert [array.shape for array in shapes] == [(*batch, size) for size in sizes]
 
 
+@pytest.mark.parametrize("config", [CONFIG, LINEAR, CONVOLUTIONAL])
+def test_an_encoder_of_centred_inputs_sees_pixels_less_a_half(config: Config) -> None:
+    """And nothing else differs: the pixels themselves, which are what is reconstructed, do not."""
+    centred, params = replace(config, centre_inputs=True), random_params(config)
+    images = np.random.default_rng(2).integers(0, 256, (5, config.pixels), np.uint8)
+    x = to_pixels(centred, images, KEY)
+    np.testing.assert_array_equal(x, to_pixels(config, images, KEY))
+    got, want = model.encode(centred, params, x), model.encode(config, params, x - 0.5)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert abs(got.mean - model.encode(config, params, x).mean).max() > 0.1
+    codes = model.decode(centred, params, got.mean), model.decode(config, params, got.mean)
+    np.testing.assert_array_equal(*codes)
+
+
+def test_pixels_whose_middle_is_0_are_centred_as_they_are() -> None:
+    params, x = random_params(SIGNED), to_pixels(SIGNED, BYTES, KEY)
+    centred = replace(SIGNED, centre_inputs=True)
+    got, want = (model.encode(config, params, x) for config in (centred, SIGNED))
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
 def test_nets_of_ones_own_see_a_batch_of_flat_images_or_codes_whatever_the_axes() -> None:
     seen = []
 

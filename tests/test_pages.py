@@ -22,11 +22,12 @@ EVERY = pytest.mark.parametrize("study", tiny.STUDIES)
 LANES: dict[str, dict[str, list[float]]] = {
     "latent_size": {"z2": [64], "z3": [64]},
     "autoencoder": {"ae-z2": [64], "vae-z2": [64], "ae-z3": [64], "vae-z3": [64]},
-    "blur": {"z2": [64]},
-    "collapse": {"depth1": [1, 6000], "depth2": [1], "signed": [1, 6000]},
-    "recon_scale": {"scales": [1, 6000]},
+    "blur": {"z2": [64], "z3": [64]},
+    "collapse": {"z2-depth1": [1, 6000], "z2-depth2": [1], "z2-signed": [1, 6000]},
+    "recon_scale": {"z2": [1, 6000]},
     "remedies": {"fixed": [1, 1, 1, 1, 32, 6000], "learned": [32]},
-    "few_images": {"n5": [1, 6000], "n2": [1, 6000]},
+    "few_images": {f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))},
+    "many_units": {"linear": [32, 60, 6000], "mlp1": [32, 60, 6000]},
 }
 """The scales of each run."""
 TIMES: dict[str, dict[str, list[float]]] = {
@@ -53,6 +54,7 @@ FIGURES = {
     "linear_vae": {"linear_vae"},
     "phase_diagram": {"phase_diagram"},
     "dead_or_slow": {"waking", "rates"},
+    "many_units": {"many_units", "directions", "training"},
 }
 CURES = ("warm-up", "cyclical", "free bits", "true ELBO", "scale 6000", "learned variance")
 BEST = [f"B4, learned variance has the least {name}" for name in ("nll_fitted_nats", "frechet")]
@@ -67,6 +69,7 @@ CLAIMS = {
     "linear_vae": ["B1, linear"],
     "phase_diagram": ["B1", "B1, directions", "B2", "B2, KL"],
     "dead_or_slow": ["B3, linear", "B3, linear has a loop", "B3, mlp1", "B3, mlp1 has a loop"],
+    "many_units": ["B1, many units", "B1, many units, KL", "B1, many units, gain"],
 }
 
 
@@ -266,12 +269,17 @@ BAD = [
     ("autoencoder", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
     ("blur", "--latent-sizes", "--latent-sizes"),
     ("blur", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
+    ("blur", "--latent-sizes enough --kl-weight 0", "--latent-sizes enough: with --kl-weight 0"),
+    ("blur", "--latent-sizes many", "--latent-sizes"),
     ("blur", "--recon-scale 0", "recon_scale=0.0"),
     ("collapse", "--depths 2", "--depths (2,)"),
     ("collapse", "--depths 1 0", "--depths (1, 0)"),
     ("collapse", "--recon-scale 6 1", "--recon-scale (6.0, 1.0)"),
-    ("collapse", "--latent-size 1", "--latent-size 1"),
+    ("collapse", "--latent-sizes 1", "--latent-sizes (1,)"),
+    ("collapse", "--latent-sizes 2 enough 2", "--latent-sizes (2, 'enough', 2)"),
+    ("collapse", "--latent-sizes", "--latent-sizes ()"),
     ("collapse", "--widths", "--widths"),
+    ("recon_scale", "--latent-sizes 3 3", "--latent-sizes (3, 3)"),
     ("recon_scale", "--recon-scale 1", "--recon-scale (1.0,): give two or more"),
     ("recon_scale", "--recon-scale 1 1", "--recon-scale (1.0, 1.0)"),
     ("recon_scale", "--recon-scale 1 -1", "recon_scale=-1.0"),
@@ -281,6 +289,7 @@ BAD = [
     ("remedies", "--free-bits -1", "free_bits=-1.0"),
     ("remedies", "--recon-scale 0", "recon_scale=0.0"),
     ("remedies", "--nll-samples 0", "--nll-samples 0"),
+    ("few_images", "--latent-sizes 3 3", "--latent-sizes (3, 3)"),
     ("few_images", "--images 2", "--images (2,)"),
     ("few_images", "--images 5 5", "--images (5, 5)"),
     ("few_images", "--recon-scale 1", "--recon-scale (1.0,)"),
@@ -297,6 +306,11 @@ BAD = [
     ("dead_or_slow", "--kl-weight 0", "--kl-weight 0"),
     ("dead_or_slow", "--train-images 1", "--train-images 1"),
     ("dead_or_slow", "--times 2 2", "--times (2.0, 2.0)"),
+    ("many_units", "--widths 4 4", "--widths (4, 4)"),
+    ("many_units", "--kl-weight 0", "--kl-weight 0"),
+    ("many_units", "--nets mlp1 mlp1", "--nets ('mlp1', 'mlp1')"),
+    ("many_units", "--recon-scale elbo elbo", "--recon-scale ('elbo', 'elbo')"),
+    ("many_units", "--latent-size 0", "latent_size=0"),
 ]
 
 
@@ -319,6 +333,10 @@ FIXED = {
     ],
     "phase_diagram": ["--likelihood", "--output", "--kl-cycle", "--free-bits"],
     "dead_or_slow": ["--kl-cycle", "--free-bits"],
+    "many_units": [
+        "--likelihood", "--output", "--pixel-range", "--decoder-variance", "--kl-cycle",
+        "--free-bits",
+    ],
 }  # fmt: skip
 
 
@@ -353,6 +371,7 @@ QUICK = {
     "few_images": {"images": (25,), "recon_scale": (1.0, 6000.0)},
     "phase_diagram": {"nets": ("linear",), "times": (0.9, 1.1, 2.0)},
     "dead_or_slow": {"times": (0.9, 1.4)},
+    "many_units": {"nets": ("mlp1",)},
 }
 """What `--quick` changes beside the shared flags."""
 
@@ -366,6 +385,7 @@ def test_a_quick_study_has_other_defaults_and_nothing_else(study) -> None:
         name: value for name, value in vars(quick).items() if value != getattr(plain, name)
     }
     same = {"train_images"} if plain.train_images == 10_000 else set()
+    same |= {"seeds"} if plain.seeds == (0, 1) else set()
     assert differing == {name: value for name, value in want.items() if name not in same}
     assert all(getattr(quick, name) == value for name, value in want.items())
     assert plain.folder == Path("checkpoints") / plain.dataset
@@ -397,14 +417,16 @@ def test_two_seeds_decide_and_one_does_not(study) -> None:
         ("latent_size", {"latent_size": 4}, ["C5"]),
         ("recon_scale", {"recon_scale": 6000.0}, CLAIMS["recon_scale"]),  # 300 remains
         ("collapse", {"recon_scale": 6000.0}, ["C9", "C12"]),
-        ("collapse", {"run": "signed"}, ["C12"]),
-        ("collapse", {"run": "depth1"}, ["C9", "C10"]),
+        ("collapse", {"pixel_range": "signed"}, ["C12"]),
+        ("collapse", {"pixel_range": "unit", "depth": 1}, ["C9", "C10"]),
         ("remedies", {"remedy": "warm-up"}, ["B4, warm-up", *BEST]),
         ("remedies", {"remedy": "learned variance"}, ["B4, learned variance", *BEST]),
         ("remedies", {"remedy": "baseline"}, [f"B4, {cure}" for cure in CURES]),
         ("few_images", {"images": 2}, ["C8"]),
         ("phase_diagram", {"run": "linear-gaussian"}, ["B2, KL"]),
         ("dead_or_slow", {"net": "mlp1"}, ["B3, mlp1", "B3, mlp1 has a loop"]),
+        ("many_units", {"net": "mlp1"}, CLAIMS["many_units"]),
+        ("many_units", {"net": "mlp1", "recon_scale": 60.0}, []),  # 6000 remains
     ],
 )
 def test_without_what_a_claim_speaks_of_there_is_no_verdict_on_it(study, where, silent) -> None:
@@ -430,9 +452,8 @@ REAL = [
 @pytest.mark.real_data
 @pytest.mark.parametrize(("study", "dataset"), REAL)
 def test_a_study_runs_on_the_real_sets(study, dataset, tmp_path) -> None:
-    sizes = study in ("latent_size", "autoencoder", "blur")
     small = ["--quick", "--epochs", "1", "--widths", "8"]
-    small += ["--latent-sizes" if sizes else "--latent-size", "2"]
+    small += ["--latent-size" if study == "remedies" else "--latent-sizes", "2"]
     if study in ("latent_size", "remedies"):
         small += ["--nll-samples", "2"]
     tiny.command(study, "--dataset", dataset, *small, "--out", tmp_path)

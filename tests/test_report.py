@@ -7,7 +7,18 @@ import pytest
 
 from vaejax.errors import LabError
 from vaejax.lab import report
-from vaejax.lab.verdicts import Verdict, above, below, distinct, fact, judge, onsets, values
+from vaejax.lab.verdicts import (
+    Verdict,
+    above,
+    below,
+    distinct,
+    fact,
+    for_each_size,
+    judge,
+    onsets,
+    values,
+)
+from vaejax.store.records import Row
 
 
 @pytest.mark.parametrize(
@@ -74,6 +85,67 @@ def test_values_are_held_against_a_limit_from_either_side(
 def test_without_values_a_limit_says_nothing() -> None:
     assert judge("rule", {"a": below([], 3.0)}) is None
     assert judge("rule", {"a": above([], 3.0)}) is None
+
+
+def of_sizes(**words: dict[int, str]) -> tuple[list[Row], Any]:
+    """Rows of latent sizes 128 and 10, and the verdicts on those of one size: by claim, the word
+    for each size; there is none for other sizes."""
+    rows: list[Row] = [{"latent_size": size, "seed": seed} for size in (128, 10) for seed in (0, 1)]
+
+    def verdict(rows: list[Row]) -> dict[str, Verdict | None]:
+        (size,) = {row["latent_size"] for row in rows}
+        assert [row["seed"] for row in rows] == [0, 1]
+        found = {claim: of_claim.get(size) for claim, of_claim in words.items()}
+        return {
+            claim: Verdict(word, f"{claim} at {size}", {"size": size}) if word else None
+            for claim, word in found.items()
+        }
+
+    return rows, verdict
+
+
+def test_a_claim_has_a_verdict_for_each_latent_size_by_rising_size() -> None:
+    rows, verdict = of_sizes(C0={10: "FAILED", 128: "HELD"}, C1={10: "HELD", 128: "HELD"})
+    found = for_each_size(rows, verdict)
+    assert found == {
+        "C0": Verdict(
+            "FAILED at 10 units, HELD at 128 units",
+            "C0 at 10",
+            {
+                "10 units": {"verdict": "FAILED", "numbers": {"size": 10}},
+                "128 units": {"verdict": "HELD", "numbers": {"size": 128}},
+            },
+        ),
+        "C1": found["C1"],
+    }
+    assert found["C1"] is not None
+    assert found["C1"].verdict == "HELD at 10 units, HELD at 128 units"
+
+
+def test_of_a_single_latent_size_the_verdict_is_as_it_is() -> None:
+    rows, verdict = of_sizes(C0={10: "FAILED", 128: "HELD"}, C1={10: "HELD"})
+    assert for_each_size(rows[:2], verdict) == {
+        "C0": Verdict("HELD", "C0 at 128", {"size": 128})
+    } | {"C1": None}
+    assert for_each_size(rows[2:], verdict) == verdict(rows[2:])
+
+
+def test_a_size_that_a_claim_is_silent_on_is_not_named() -> None:
+    rows, verdict = of_sizes(C0={128: "HELD"}, C1={})
+    found = for_each_size(rows, verdict)
+    assert found == {
+        "C0": Verdict(
+            "HELD at 128 units",
+            "C0 at 128",
+            {"128 units": {"verdict": "HELD", "numbers": {"size": 128}}},
+        ),
+        "C1": None,
+    }
+
+    def only_large(rows: list[Row]) -> dict[str, Verdict | None]:
+        return verdict(rows) if rows[0]["latent_size"] == 128 else {}
+
+    assert for_each_size(rows, only_large) == found
 
 
 def test_values_come_by_seed_and_null_is_not_a_number() -> None:

@@ -190,6 +190,15 @@ def test_images_too_small_for_two_rings_are_refused(shape: tuple[int, int]) -> N
         spectrum.radial_power(np.zeros((2, *shape, 1)))
 
 
+@pytest.mark.parametrize(
+    ("side", "cycles"), [(4, 1), (8, 2), (9, 2), (14, 3.5), (16, 4), (28, 4), (32, 4), (224, 4)]
+)
+def test_pictures_are_blur_below_four_cycles_or_half_of_nyquist(side: int, cycles: float) -> None:
+    rings = spectrum.radial_power(np.zeros((1, side, side, 1))).frequency
+    assert spectrum.discernible_from(rings) == cycles
+    assert spectrum.discernible_from(rings.tolist()) == cycles  # as a row has them
+
+
 SHARP = RNG.uniform(size=(9, 8, 8, 1))
 
 

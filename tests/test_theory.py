@@ -12,6 +12,7 @@ from vaejax import theory
 from vaejax.config import Config
 from vaejax.data import load
 from vaejax.errors import LabError
+from vaejax.theory import components
 
 RNG = np.random.default_rng(0)
 MIXING = RNG.normal(size=(12, 12)) * np.linspace(1, 30, 12)
@@ -88,6 +89,20 @@ def test_few_components_of_many_pixels_are_those_of_the_dense_solver() -> None:
     overlap = np.abs(np.sum(few.components * all_of_them.components[:3], axis=1))
     np.testing.assert_allclose(overlap, 1, rtol=1e-4)
     np.testing.assert_array_equal(few.components, theory.pca(images, 3).components)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 60])
+def test_the_largest_eigenvalues_are_those_of_numpy(count: int) -> None:
+    """Of 60, up to three by Lanczos."""
+    images = np.random.default_rng(3).integers(0, 256, (100, 60), np.uint8)
+    covariance = theory.moments(images).covariance
+    want = np.linalg.eigvalsh(covariance)[::-1][:count]
+    found = components.leading_eigenvalues(covariance, count)
+    np.testing.assert_allclose(found, want, rtol=1e-9)
+    assert (np.diff(found) <= 0).all()
+    np.testing.assert_array_equal(found, components.leading_eigenvalues(covariance, count))
+    nothing = components.leading_eigenvalues(np.zeros((60, 60)), count)
+    np.testing.assert_array_equal(nothing, np.zeros(count))
 
 
 def test_images_too_large_for_a_covariance_are_refused() -> None:

@@ -1,5 +1,5 @@
-"""Thresholds of whole runs: which lanes have one, on which images, who is warned, and how what was
-measured is compared with what is predicted."""
+"""Thresholds of whole runs: which lanes have one, on which images, who is warned, which latent size
+is too small, and how what was measured is compared with what is predicted."""
 
 import math
 from dataclasses import replace
@@ -11,10 +11,11 @@ import pytest
 
 from vaejax import theory
 from vaejax.config import Config, grid
+from vaejax.errors import LabError
 from vaejax.lab import Flags, Lab
-from vaejax.lab.recording import collapse_warnings
+from vaejax.lab.recording import collapse_warnings, predict
 from vaejax.run import Run
-from vaejax.theory import components
+from vaejax.theory import components, threshold
 
 TRAIN = np.random.default_rng(0).integers(0, 256, (30, 12), np.uint8)
 FLAGS = Flags(dataset="digits", seeds=(0, 1), likelihood="gaussian", widths=(4,))
@@ -40,10 +41,30 @@ def test_a_lane_has_the_first_threshold_of_its_images_times_its_kl_weight(
     want = theory.thresholds(config, images, 1)[0]
     for weight in (1.0, 3.0):
         run = run_of(config, replace(FLAGS, kl_weight=weight), split)
-        assert lab().thresholds(run) == pytest.approx([weight * want] * 4)
-        assert theory.lane_thresholds(run, theory.moments(images)) == pytest.approx(
-            [weight * want] * 4
-        )
+        assert predict(lab(), run).thresholds == pytest.approx([weight * want] * 4)
+        of_images = theory.thresholds(config, images, 12)
+        np.testing.assert_allclose(lab().thresholds(config, split), of_images)
+        assert theory.lane_thresholds(run, of_images) == pytest.approx([weight * want] * 4)
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "units"),
+    [
+        ("train", TRAIN, [0, 11, 12, 0, 6, 12]),
+        ("train[3:9]", TRAIN[3:9], [0, 5, 5, 0, 4, 5]),  # six images have five directions
+    ],
+)
+def test_the_units_of_a_lane_are_the_directions_that_pay_for_its_kl_weight(
+    split: str, images: np.ndarray, units: list[int]
+) -> None:
+    """Though there are two latent units."""
+    eigenvalues = np.linalg.eigvalsh(np.cov(images.T / 255, bias=True))[::-1]
+    knobs, seeds = grid(CONFIG, (0,), kl_weight=(1.0, 3.0), recon_scale=(0.01, 270.0, 1e6))
+    run = replace(run_of(split=split), knobs=knobs, seeds=seeds)
+    want = [(lane["recon_scale"] * eigenvalues > lane["kl_weight"] * 6).sum() for lane in run.lanes]
+    assert want == units
+    assert predict(lab(), run).units.tolist() == units
+    assert theory.lane_units(run, lab().thresholds(CONFIG, split)).tolist() == units
 
 
 @pytest.mark.parametrize(
@@ -60,10 +81,12 @@ def test_where_the_kl_is_not_charged_in_the_end_there_is_no_threshold_and_no_war
     run: Run,
 ) -> None:
     assert theory.charged_lanes(run).tolist() == [False] * 4
-    thresholds = lab().thresholds(run)
-    assert np.isnan(thresholds).tolist() == [True] * 4
-    assert np.isnan(theory.lane_thresholds(run, theory.moments(TRAIN))).all()
-    assert collapse_warnings(run, thresholds) == []
+    predicted = predict(lab(), run)
+    assert np.isnan(predicted).tolist() == [[True] * 4] * 2
+    some = np.array([1.0, 2.0, 3.0])
+    assert np.isnan(theory.lane_thresholds(run, some)).all()
+    assert np.isnan(theory.lane_units(run, some)).all()
+    assert collapse_warnings(run, predicted.thresholds) == []
 
 
 def test_lanes_that_are_charged_have_a_threshold_beside_others_that_are_not() -> None:
@@ -71,7 +94,9 @@ def test_lanes_that_are_charged_have_a_threshold_beside_others_that_are_not() ->
     run = replace(run_of(), knobs=knobs, seeds=seeds)
     assert theory.charged_lanes(run).tolist() == [False, True, False, False]
     want = [math.nan, 2 * theory.thresholds(CONFIG, TRAIN, 1)[0], math.nan, math.nan]
-    np.testing.assert_allclose(lab().thresholds(run), want)
+    found = predict(lab(), run)
+    np.testing.assert_allclose(found.thresholds, want)
+    np.testing.assert_array_equal(np.isnan(found.units), np.isnan(want))
 
 
 def test_a_warm_up_charges_the_kl_in_the_end() -> None:
@@ -84,41 +109,103 @@ def test_images_are_looked_at_once_for_all_runs_on_them(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         components, "moments", lambda images: calls.append(len(images)) or moments(images)
     )
+    solved, thresholds_of = [], threshold.thresholds_of
+    monkeypatch.setattr(
+        threshold,
+        "thresholds_of",
+        lambda config, *more: solved.append(config) or thresholds_of(config, *more),
+    )
     configs = [CONFIG, replace(CONFIG, latent_size=3), replace(CONFIG, likelihood="bernoulli")]
     work = lab()
-    squared, also_squared, bernoulli = (work.thresholds(run_of(config))[0] for config in configs)
+    squared, also_squared, bernoulli = (
+        predict(work, run_of(config)).thresholds[0] for config in configs
+    )
     assert calls == [30]
+    assert solved == [configs[0], configs[2]]
     assert squared == also_squared != bernoulli
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"likelihood": "bernoulli"},
+        {"likelihood": "bernoulli", "binarize": True},
+        {"pixel_range": "signed", "output": "tanh"},
+        {"decoder_variance": "learned"},
+    ],
+    ids=lambda changes: " ".join(changes),
+)
+def test_thresholds_that_are_kept_are_not_taken_for_those_of_another_config(
+    changes: dict[str, Any],
+) -> None:
+    work, other = lab(), replace(CONFIG, **changes)
+    for config in (CONFIG, other, CONFIG):
+        want = theory.thresholds(config, TRAIN, 12)
+        np.testing.assert_allclose(work.thresholds(config), want)
+    few = work.thresholds(CONFIG, "train[:5]")
+    np.testing.assert_allclose(few, theory.thresholds(CONFIG, TRAIN[:5], 12))
+
+
+def test_an_autoencoder_is_refused_whatever_is_kept() -> None:
+    work = lab()
+    for _ in range(2):
+        with pytest.raises(LabError, match=r"^An AE has no KL"):
+            work.thresholds(replace(CONFIG, model="ae"))
+        work.thresholds(CONFIG)
 
 
 def test_images_are_not_looked_at_where_there_is_no_threshold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(components, "moments", None)
-    assert np.isnan(lab().thresholds(run_of(replace(CONFIG, model="ae")))).all()
+    assert np.isnan(predict(lab(), run_of(replace(CONFIG, model="ae")))).all()
 
 
 def test_a_setting_below_its_threshold_is_warned_of_once_for_all_seeds() -> None:
     run = run_of()
-    thresholds = lab().thresholds(run)
+    thresholds = predict(lab(), run).thresholds
     (line,) = collapse_warnings(run, thresholds)
     assert line.startswith(f"warning: recon_scale 0.01 is below {thresholds[0]:.4g}, the threshold")
 
 
 def test_the_lanes_below_a_threshold_share_a_line() -> None:
     run = FLAGS.run("scales", "train", CONFIG, (0.01, 1e6, 0.02))
-    thresholds = lab().thresholds(run)
+    thresholds = predict(lab(), run).thresholds
     (line,) = collapse_warnings(run, thresholds)
     first = f"{thresholds[0]:.4g}"
     assert line.startswith(f"warning: recon_scale 0.01, 0.02 are below {first}, the threshold")
     names = ("recon_scale", "kl_weight")
     knobs, seeds = grid(CONFIG, (0,), **dict.fromkeys(names, (0.01, 1e6)))
     run = replace(run, knobs=knobs, seeds=seeds)
-    lines = collapse_warnings(run, lab().thresholds(run))
+    lines = collapse_warnings(run, predict(lab(), run).thresholds)
     assert [line.split(" below ")[0] for line in lines] == [
         "warning: recon_scale 0.01 is",
         "warning: recon_scale 0.01, 1e+06 are",
     ]
+
+
+def test_a_latent_size_below_the_units_that_pay_is_noted_at_the_scale_where_most_do() -> None:
+    assert theory.size_note(10, (1.0, 6000.0, 30.0), (0.0, 65.0, 20.0)) == (
+        "10 latent units, but 65 would pay for their KL at recon_scale 6000: there reconstructions "
+        "are limited by the latent size, not by the scale."
+    )
+
+
+@pytest.mark.parametrize(
+    ("units", "noted"),
+    [
+        ((0.0, 10.0), False),
+        ((0.0, 11.0), True),
+        ((11.0, math.nan), True),
+        ((math.nan, 11.0), True),
+        ((math.nan, 10.0), False),
+        ((math.nan, math.nan), False),
+    ],
+)
+def test_a_latent_size_that_is_enough_is_not_noted_nor_where_nothing_is_known(
+    units: tuple[float, float], noted: bool
+) -> None:
+    assert (theory.size_note(10, (1.0, 2.0), units) is not None) == noted
 
 
 RELATIVE = np.array([1.0, 1.5, 4.0])

@@ -16,24 +16,27 @@ FLAGS = ["--dataset", "digits", "--epochs", "2", "--widths", "8", "--seeds", "0"
 LINEAR = ["--dataset", "digits", "--epochs", "2", "--seeds", "0", "1"]
 """Of a study whose nets have no hidden layers, and which has no flag for them."""
 SIZE = ["--latent-size", "2"]
+SIZES = ["--latent-sizes", "2"]
 ENDS = ["--recon-scale", "1", "6000"]
+MANY = ["--recon-scale", "elbo", "60", "6000"]
 STUDIES: dict[str, list[str]] = {
     "latent_size": [*FLAGS, "--latent-sizes", "2", "3", "--nll-samples", "5"],
     "autoencoder": [*FLAGS, "--latent-sizes", "2", "3"],
-    "blur": [*FLAGS, "--latent-sizes", "2"],
-    "collapse": [*FLAGS, *SIZE, "--depths", "1", "2"],
-    "recon_scale": [*FLAGS, *SIZE, *ENDS],
+    "blur": [*FLAGS, "--latent-sizes", "2", "3"],
+    "collapse": [*FLAGS, *SIZES, "--depths", "1", "2"],
+    "recon_scale": [*FLAGS, *SIZES, *ENDS, "--no-centre-inputs"],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
-    "few_images": [*FLAGS, *SIZE, *ENDS, "--images", "5", "--epochs", "60"],
+    "few_images": [*FLAGS, *SIZES, "enough", *ENDS, "--images", "5", "--epochs", "120"],
     "linear_vae": [*LINEAR, "--latent-size", "3"],
     "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
     "dead_or_slow": [*FLAGS, "--times", "0.9", "1.4"],
+    "many_units": [*FLAGS, "--latent-size", "3", "--nets", "linear", "mlp1", *MANY],
 }
 """The flags of each study, but for `--out`; later flags win over earlier ones."""
 FAMILIES = {
     "cross entropy": ("latent_size", "autoencoder", "blur"),
     "squared error": ("collapse", "recon_scale", "remedies", "few_images"),
-    "linear nets": ("linear_vae", "phase_diagram", "dead_or_slow"),
+    "linear nets": ("linear_vae", "phase_diagram", "dead_or_slow", "many_units"),
 }
 """Studies that share what they compile."""
 FILES = {
@@ -47,6 +50,7 @@ FILES = {
     "test_linear_vae_page": "linear_vae",
     "test_phase_diagram_page": "phase_diagram",
     "test_dead_or_slow_page": "dead_or_slow",
+    "test_many_units_page": "many_units",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5

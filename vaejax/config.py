@@ -80,6 +80,11 @@ class Config:
     """The function from logits to the mean image. A Bernoulli likelihood has only `sigmoid`."""
     pixel_range: PixelRange = "unit"
     """`unit` is [0, 1], `signed` is [-1, 1]."""
+    centre_inputs: bool = False
+    """The encoder sees pixels less the middle of the pixel range: `x - 1/2` for `unit`; for
+    `signed`, whose middle is 0, it changes nothing. Inputs that are all positive push all weights
+    of a hidden unit the same way, and large nets then learn slowly (LeCun et al. 1998, "Efficient
+    BackProp", section 4.3)."""
     binarize: bool = False
     """Draw each pixel anew from Bernoulli(pixel) whenever it is used: dynamic binarization."""
     decoder_variance: DecoderVariance = "fixed"

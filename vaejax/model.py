@@ -86,6 +86,8 @@ def init(config: Config, key: Key[Array, ""]) -> Params:
 
 def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
     """The posterior q(z | x) of each image."""
+    if config.centre_inputs and config.pixel_range == "unit":
+        x = x - 0.5
     if config.nets is None:
         return MLP_NETS.encode(config, params, x)
     parts = config.nets.encode(config, params, x.reshape(-1, config.pixels))

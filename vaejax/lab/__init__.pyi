@@ -15,6 +15,7 @@ from .command import parse as parse
 from .flags import QUICK as QUICK
 from .flags import Fixed as Fixed
 from .flags import Flags as Flags
+from .flags import Size as Size
 from .flags import at_least as at_least
 from .flags import each_once as each_once
 from .keys import evaluation_key as evaluation_key
@@ -35,6 +36,7 @@ from .verdicts import above as above
 from .verdicts import below as below
 from .verdicts import distinct as distinct
 from .verdicts import fact as fact
+from .verdicts import for_each_size as for_each_size
 from .verdicts import judge as judge
 from .verdicts import matching as matching
 from .verdicts import onsets as onsets

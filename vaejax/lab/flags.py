@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 
@@ -15,6 +15,9 @@ T = TypeVar("T")
 Fixed = tyro.conf.Suppress[tyro.conf.Fixed[T]]
 """`likelihood: Fixed[Likelihood] = "gaussian"`: a shared flag that a study sets itself, and which
 its command line therefore does not have."""
+
+Size = int | Literal["enough"]
+"""A latent size; `enough` stands for one that does not bind, see `Lab.latent_sizes`."""
 
 QUICK: dict[str, Any] = {
     "steps": 100,
@@ -65,6 +68,8 @@ class Flags:
     """The function from logits to the mean image; a bernoulli likelihood has only sigmoid."""
     pixel_range: PixelRange = "unit"
     """unit: [0, 1]; signed: [-1, 1]."""
+    centre_inputs: bool = False
+    """The encoder sees pixels in [0, 1] less 1/2. Large nets then learn much faster."""
     binarize: bool = False
     """Draw each pixel anew from Bernoulli(pixel) at every use."""
     widths: tuple[int, ...] = (400,)
@@ -132,6 +137,7 @@ class Flags:
             "decoder_variance": self.decoder_variance,
             "output": self.output,
             "pixel_range": self.pixel_range,
+            "centre_inputs": self.centre_inputs,
             "binarize": self.binarize,
             "batch_size": self.batch_size,
         }

@@ -1,8 +1,9 @@
 """What a study works with: its flags, its images and what they say, its folder, its runs."""
 
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +13,20 @@ import jax
 import numpy as np
 
 from vaejax import hosts
-from vaejax.config import Config
+from vaejax.config import Config, Scale
 from vaejax.data import cache, dataset, splits
-from vaejax.lab.flags import Flags
+from vaejax.errors import LabError
+from vaejax.lab.flags import Flags, Size
 from vaejax.lab.keys import evaluation_key
 from vaejax.lab.training import run_steps
 from vaejax.lab.views import Pictures, unit_pixels
-from vaejax.measure import collapse, samples
+from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
 from vaejax.run import Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
-from vaejax.theory import components, threshold
+from vaejax.theory import components, linear, threshold
 
 F = TypeVar("F", bound=Flags)
 
@@ -49,6 +51,7 @@ class Lab(Generic[F]):
     runs: dict[str, Run] = field(default_factory=dict)
     """The runs of the study by name, once they are planned."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
+    _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def moments(self) -> components.Moments:
@@ -73,28 +76,102 @@ class Lab(Generic[F]):
             self._spaces[count] = components.principal_components(self.moments, count)
         return self._spaces[count]
 
-    def images(self, run: Run) -> np.ndarray:
-        """The training images of a run: those that its split names."""
-        pieces = splits.resolve(run.split, {"train": len(self.train)})
+    def images(self, split: str) -> np.ndarray:
+        """The training images of a split, such as that of a run."""
+        pieces = splits.resolve(split, {"train": len(self.train)})
         parts = [self.train[piece.start : piece.stop] for piece in pieces]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def thresholds(self, run: Run) -> np.ndarray:
-        """The recon_scale below which the collapsed solution is stable in each lane of a run; NaN
-        where there is none."""
-        if not threshold.charged_lanes(run).any():
-            return np.full(len(run.seeds), np.nan)  # whatever the images are
-        own = run.split == self.split
-        moments = self.moments if own else components.moments(self.images(run))
-        return threshold.lane_thresholds(run, moments)
+    def thresholds(self, config: Config, split: str | None = None) -> np.ndarray:
+        """The threshold of each direction of the training images, or of those of another split, at
+        kl_weight 1 (`theory.thresholds_of`): an entry for each pixel, rising. They are worked out
+        once for all Configs that have the same.
+
+        Raises:
+            LabError: an AE, or too many pixels.
+        """
+        split = split or self.split
+        # Nets and sizes do not matter.
+        known = (split, config.model, config.likelihood, config.decoder_variance)
+        known += (config.pixel_range, config.binarize)
+        if known not in self._thresholds:
+            own = split == self.split
+            moments = self.moments if own else components.moments(self.images(split))
+            self._thresholds[known] = threshold.thresholds_of(config, moments, config.pixels)
+        return self._thresholds[known]
+
+    def latent_sizes(
+        self, sizes: Sequence[Size], scale: Scale, split: str | None = None
+    ) -> list[int]:
+        """Latent sizes as numbers, each once. `enough` is the number of units that pay for their KL
+        at this recon_scale, on the training images or on those of another split, rounded up to a
+        power of two, and at least 2.
+
+        Raises:
+            LabError: `enough` with a kl_weight of 0.
+        """
+        weight = self.flags.kl_weight
+        if "enough" in sizes and not weight:
+            raise LabError(
+                "--latent-sizes enough: with --kl-weight 0 all units pay; give numbers of units."
+            )
+
+        def number(size: Size) -> int:
+            if size != "enough":
+                return size
+            config = self.config()
+            at = config.elbo_scale if scale == "elbo" else scale
+            thresholds = self.thresholds(config, split)
+            units = int(threshold.predicted_units(thresholds, at, weight, len(thresholds)))
+            return 2 ** max(1, math.ceil(math.log2(max(units, 1))))
+
+        return list(dict.fromkeys(map(number, sizes)))
 
     def pictures(self, images: np.ndarray) -> Pictures:
         """Flat images as pictures with pixels in [0, 1]."""
         return unit_pixels(images, self.shape)
 
+    def compressed(self, images: np.ndarray, count: int) -> Pictures:
+        """Flat images as so many principal components of the training images keep them, or all if
+        that is fewer: the least squared error that a linear code of this size has."""
+        space = self.pca(min(count, self.train.shape[1]))
+        flat = self.pictures(images).reshape(len(images), -1)
+        return components.compress(space, flat, count).reshape(-1, *self.shape)
+
+    def best_linear(
+        self, config: Config, settings: Mapping[str, float], images: np.ndarray
+    ) -> Pictures:
+        """Flat images as the best linear VAE of this latent size decodes them from their posterior
+        means (`theory.linear_reconstructions`), at the recon_scale and the positive kl_weight of a
+        lane. It has squared error and a fixed variance."""
+        space = self.pca(min(config.latent_size, config.pixels))
+        weights = settings["recon_scale"], config.pixels, settings["kl_weight"]
+        variance = linear.decoder_variance(*weights)
+        flat = self.pictures(images).reshape(len(images), -1)
+        decoded = linear.linear_reconstructions(config, space, flat, variance)
+        return decoded.reshape(-1, *self.shape)
+
+    def sharpness(self, outputs: Pictures, images: np.ndarray) -> Row:
+        """`measure.sharpness` of what a model makes of flat images, about the mean image of the
+        training images."""
+        return spectrum.sharpness(outputs, self.pictures(images), self.mean_image)
+
+    def sharpness_of_pca(self, images: np.ndarray, count: int) -> Row:
+        """`sharpness` of flat images that so many principal components keep; each name begins with
+        `pca_`."""
+        found = self.sharpness(self.compressed(images, count), images)
+        return {f"pca_{name}": value for name, value in found.items()}
+
     def config(self, **choices: Any) -> Config:
         """The Config that the flags ask for, with the study's own choices on top."""
         return self.flags.config(self.shape, **choices)
+
+    def sized(self, latent_size: int, **choices: Any) -> Config:
+        """`config` for a latent size, with no hidden layer narrower than the mean and the log
+        variance of the code together."""
+        widths = tuple(max(width, 2 * latent_size) for width in self.flags.widths)
+        hidden = {"encoder_widths": widths, "decoder_widths": widths[::-1]}
+        return self.config(latent_size=latent_size, **(hidden | choices))
 
     def steps(self, config: Config) -> float:
         """The steps of a run of this Config on all training images."""

@@ -36,6 +36,15 @@ class Recorded(NamedTuple):
     """A line for each lane that diverged: it has no row."""
 
 
+class Predicted(NamedTuple):
+    """What the images say of each lane of a run; NaN where the KL is not charged in the end."""
+
+    thresholds: np.ndarray
+    """The recon_scale below which the collapsed solution is stable."""
+    units: np.ndarray
+    """How many units would pay for their KL, if there were as many as directions."""
+
+
 def record(
     lab: Lab[Any],
     measure: Measure,
@@ -59,7 +68,7 @@ def record(
     flags = lab.flags
     mesh = sweep.mesh(flags.batch_devices)
     plans = {
-        name: training.plan(flags, run.config, len(lab.images(run)), converged is not None)
+        name: training.plan(flags, run.config, len(lab.images(run.split)), converged is not None)
         for name, run in lab.runs.items()
     }
     hosts.once(partial(_refuse, lab, plans))
@@ -76,14 +85,14 @@ def record(
     finished = hosts.once(lanes_recorded)
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
-        split: sweep.replicate(mesh, lab.images(run))
-        for split, run in {run.split: run for run in unfinished}.items()
+        split: sweep.replicate(mesh, lab.images(split))
+        for split in dict.fromkeys(run.split for run in unfinished)
     }
     console = Console(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
     with _progress(console) as progress:
         for run in unfinished:
-            thresholds = hosts.once(partial(_announce, lab, run, console))
+            predicted = hosts.once(partial(_announce, lab, run, console))
             state, step = training.train_run(
                 run,
                 lab.folder / run.name,
@@ -96,7 +105,7 @@ def record(
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
-                hosts.once(partial(_measure, lab, run, measure, about, thresholds, new))
+                hosts.once(partial(_measure, lab, run, measure, about, predicted, new))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
@@ -125,15 +134,30 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
             )
 
 
-def _announce(lab: Lab[Any], run: Run, console: Console) -> np.ndarray:
-    """Open the folder of a run, say what it is, and warn of scales at which it must collapse.
-    Returns the threshold of each lane, NaN where there is none."""
+def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
+    """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
+    a latent size that limits it. Returns what its images predict."""
     checkpoint.create(lab.folder / run.name, run)
     console.print(describe(run))
-    thresholds = lab.thresholds(run)
-    for line in collapse_warnings(run, thresholds):
+    predicted = predict(lab, run)
+    scales = [lane["recon_scale"] for lane in run.lanes]
+    note = threshold.size_note(run.config.latent_size, scales, predicted.units.tolist())
+    for line in (
+        *collapse_warnings(run, predicted.thresholds),
+        *([f"note: {note}"] if note else []),
+    ):
         console.print(line, soft_wrap=True)
-    return thresholds
+    return predicted
+
+
+def predict(lab: Lab[Any], run: Run) -> Predicted:
+    """What the images that a run is trained on predict of its lanes."""
+    if not threshold.charged_lanes(run).any():  # whatever the images are
+        return Predicted(*(np.full(len(run.seeds), np.nan) for _ in Predicted._fields))
+    thresholds = lab.thresholds(run.config, run.split)
+    return Predicted(
+        threshold.lane_thresholds(run, thresholds), threshold.lane_units(run, thresholds)
+    )
 
 
 def collapse_warnings(run: Run, thresholds: np.ndarray) -> list[str]:
@@ -156,14 +180,20 @@ def _measure(
     run: Run,
     measure: Measure,
     about: Row,
-    thresholds: np.ndarray,
+    predicted: Predicted,
     lanes: Sequence[int],
 ) -> None:
     """Measure a trained run, and record the rows of these lanes."""
     rows = measure(lab, lab.trained(run.name))
     identity = identities(lab.folder.name, run)
     new = [
-        identity[lane] | about | {"threshold_scale": thresholds[lane]} | rows[lane]
+        identity[lane]
+        | about
+        | {
+            "threshold_scale": predicted.thresholds[lane],
+            "units_that_pay": predicted.units[lane],
+        }
+        | rows[lane]
         for lane in lanes
     ]
     records.append(lab.folder / RESULTS, new)

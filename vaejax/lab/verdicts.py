@@ -1,7 +1,7 @@
 """From rows to verdicts: a claim is judged by comparing the figures of all seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ Comparison = tuple[Sequence[float], Sequence[float]]
 
 
 class Verdict(NamedTuple):
-    """HELD, FAILED or UNDECIDED, by which rule, from which numbers."""
+    """HELD, FAILED or UNDECIDED, by which rule, from which numbers. A claim that is judged at
+    several latent sizes has one of these words for each size (`for_each_size`)."""
 
     verdict: str
     rule: str
@@ -44,6 +45,31 @@ def judge(rule: str, comparisons: Mapping[str, Comparison]) -> Verdict | None:
         verdict = "UNDECIDED"
     numbers = {name: {"low": low, "high": high} for name, (low, high) in comparisons.items()}
     return Verdict(verdict, rule, numbers)
+
+
+def for_each_size(
+    rows: Sequence[Row], verdict: Callable[[list[Row]], Mapping[str, Verdict | None]]
+) -> dict[str, Verdict | None]:
+    """`verdict(rows)` on the rows of each latent size, as one answer for each claim: "FAILED at 10
+    units, HELD at 128 units". Of a single latent size the answer is the verdict itself."""
+    sizes = distinct(rows, "latent_size")
+    found = {f"{size} units": verdict(matching(rows, latent_size=size)) for size in sizes}
+    claims = dict.fromkeys(claim for of_size in found.values() for claim in of_size)
+    return {
+        claim: _together({name: of_size.get(claim) for name, of_size in found.items()})
+        for claim in claims
+    }
+
+
+def _together(of_sizes: Mapping[str, Verdict | None]) -> Verdict | None:
+    known = {name: found for name, found in of_sizes.items() if found}
+    if len(of_sizes) == 1 or not known:
+        return next(iter(of_sizes.values()))
+    answer = ", ".join(f"{found.verdict} at {name}" for name, found in known.items())
+    numbers = {
+        name: {"verdict": found.verdict, "numbers": found.numbers} for name, found in known.items()
+    }
+    return Verdict(answer, next(iter(known.values())).rule, numbers)
 
 
 def below(values: Sequence[float], limit: float) -> Comparison:

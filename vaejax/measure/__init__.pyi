@@ -12,6 +12,7 @@ from .activity import AggregatedPosterior as AggregatedPosterior
 from .activity import active_directions as active_directions
 from .activity import active_units as active_units
 from .activity import aggregated_posterior as aggregated_posterior
+from .activity import direction_variances as direction_variances
 from .batched import lane_of as lane_of
 from .batched import map_images as map_images
 from .batched import over_lanes as over_lanes
@@ -40,8 +41,9 @@ from .samples import feature_moments as feature_moments
 from .samples import frechet_distance as frechet_distance
 from .samples import reference as reference
 from .samples import sample_distances as sample_distances
-from .spectrum import BLURRED as BLURRED
+from .spectrum import DISCERNIBLE as DISCERNIBLE
 from .spectrum import Spectrum as Spectrum
+from .spectrum import discernible_from as discernible_from
 from .spectrum import half_power_frequency as half_power_frequency
 from .spectrum import high_frequency_share as high_frequency_share
 from .spectrum import power_ratio as power_ratio

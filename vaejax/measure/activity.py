@@ -16,17 +16,24 @@ def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes l
     return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
 
 
+def direction_variances(mean: Float[Array, "*lanes n latent"]) -> Float[Array, "*lanes latent"]:
+    """The variance of the posterior means of a split along the principal directions of latent
+    space, falling. A rotation of the latent space does not change them."""
+    centred = mean - mean.mean(-2, keepdims=True)
+    covariance = jnp.einsum("...ni,...nj->...ij", centred, centred) / mean.shape[-2]
+    return jnp.linalg.eigvalsh(covariance)[..., ::-1]
+
+
 def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lanes"]:
     """The number of orthogonal directions in latent space along which the variance of the posterior
     means exceeds `ACTIVE_VARIANCE`.
 
     A rotation of the latent space does not change this number. It may change the number of active
     units: a linear VAE aligns its units with the principal directions only slowly. Until then a
-    direction may be spread over several units without making any of them active.
+    direction may be spread over several units without making any of them active. In a code that is
+    wider than what the images pay for, every unit may carry a little of many directions.
     """
-    centred = mean - mean.mean(-2, keepdims=True)
-    covariance = jnp.einsum("...ni,...nj->...ij", centred, centred) / mean.shape[-2]
-    return (jnp.linalg.eigvalsh(covariance) > ACTIVE_VARIANCE).sum(-1)
+    return (direction_variances(mean) > ACTIVE_VARIANCE).sum(-1)
 
 
 class AggregatedPosterior(NamedTuple):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Key, UInt8
 from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.measure.activity import ACTIVE_VARIANCE
+from vaejax.measure.activity import ACTIVE_VARIANCE, active_directions
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
 from vaejax.measure.information import marginal_kl, mutual_information
@@ -76,6 +76,7 @@ def collapse_figures(
         "shuffled_gap_nats": average.shuffled_gap,
         "code_distance": jnp.sqrt(average.code_change),
         "mean_distance": jnp.sqrt(average.mean_change),
+        "active_directions": active_directions(evaluation.mean),
         "mean_variance_per_unit": jnp.var(evaluation.mean, axis=-2),
         "decoder_sigma": sigma,
     }

@@ -5,6 +5,7 @@ whose power falls sooner. All functions take differences from the mean image, so
 always outputs the mean image has power 0 at every frequency, and is not credited with its edges.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from vaejax.errors import LabError
 
 SMALLEST = 4
 """The least side in pixels: there are then two rings, one of them above half of Nyquist."""
-BLURRED = 0.1
-"""A picture with less than this `high_frequency_share` is called blurred: a convention."""
+DISCERNIBLE = 4.0
+"""Cycles per image. A picture that keeps half of its power only up to a lower frequency is called
+blur: a convention. It has less detail than a picture of 8 by 8 pixels."""
 CHUNK_VALUES = 2**20
 """Pixels, over all channels, that are transformed together: some 40 MB with temporaries."""
 
@@ -126,10 +128,22 @@ def half_power_frequency(outputs: Spectrum, inputs: Spectrum) -> float:
     return float(frequency[before] + fallen * (frequency[after] - frequency[before]))
 
 
+def discernible_from(frequency: PerRing | Sequence[float]) -> float:
+    """The `half_power_frequency` below which pictures with these rings are called blur:
+    `DISCERNIBLE`, or half of Nyquist for pictures that are smaller than 16 by 16 pixels."""
+    return min(DISCERNIBLE, frequency[-1] / 2)
+
+
 def sharpness(
     outputs: Images, inputs: Images, mean_image: Float[np.ndarray, "height width channels"]
 ) -> dict[str, Any]:
     """How much of the images' power the outputs have, and at which frequencies, by name.
+
+    `half_power_cycles` is the measure of detail: a picture that keeps half of its power up to f
+    cycles per image has the detail of one of 2 f by 2 f pixels. On natural images
+    `high_frequency_share` is stricter than the eye: CIFAR-10 compressed to 65 principal components
+    keeps 4.9 cycles and 0.002 of the power above half of Nyquist, and its horses, cars and lorries
+    can be told.
 
     Power counts whether or not it is in the right place (noise is sharp, too): the mean squared
     error beside it, `decoded_mean_mse`, tells that. Outputs are decoded from posterior means;

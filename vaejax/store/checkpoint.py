@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +22,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vaejax import sweep, train
-from vaejax.config import Nets
+from vaejax.config import Config, Nets
 from vaejax.errors import LabError, first_line
 from vaejax.run import Run
 from vaejax.store import records
+
+DEFAULTS = {
+    choice.name: choice.default
+    for choice in fields(Config)
+    if choice.default is not MISSING and choice.name != "nets"
+}
+"""What a choice was before it existed: an older config.json lacks it."""
 
 
 class Trained(NamedTuple):
@@ -76,6 +83,7 @@ def create(folder: Path, run: Run) -> None:
         records.write_json(folder / "config.json", run.to_json())
         return
     there, asked = _read_json(folder), run.to_json()
+    there["config"] = DEFAULTS | there.get("config", {})
     for description in (there, asked):
         description.pop("labels", None)  # they say nothing about the training
     differing = sorted(_differences(there, asked))
@@ -92,9 +100,9 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
     Raises:
         LabError: there is no run, its config.json is damaged, or it was trained with other nets.
     """
-    fields = _read_json(folder)
+    description = _read_json(folder)
     try:
-        return Run.from_json(fields, nets)
+        return Run.from_json(description, nets)
     except LabError as error:
         raise LabError(f"{folder / 'config.json'}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -13,14 +13,17 @@ from .linear import LinearOptimum as LinearOptimum
 from .linear import decoder_variance as decoder_variance
 from .linear import largest_angle as largest_angle
 from .linear import linear_optimum as linear_optimum
+from .linear import linear_reconstructions as linear_reconstructions
 from .threshold import charged_lanes as charged_lanes
 from .threshold import collapse_warning as collapse_warning
 from .threshold import constant_error as constant_error
 from .threshold import lane_thresholds as lane_thresholds
+from .threshold import lane_units as lane_units
 from .threshold import onset as onset
 from .threshold import predicted_gain as predicted_gain
 from .threshold import predicted_kl as predicted_kl
 from .threshold import predicted_units as predicted_units
+from .threshold import size_note as size_note
 from .threshold import thresholds as thresholds
 from .threshold import thresholds_of as thresholds_of
 from .threshold import units_off as units_off

@@ -14,7 +14,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from vaejax.config import Config
-from vaejax.theory.components import PCA
+from vaejax.theory.components import PCA, project
 
 
 def decoder_variance(recon_scale: float, pixels: int, kl_weight: float = 1.0) -> float:
@@ -61,6 +61,22 @@ def linear_optimum(
     decoder = np.sqrt(kept - variance)[:, None] * space.components[: len(kept)]
     mse = float(error / pixels)
     return LinearOptimum(len(kept), float(neg_elbo), float(gain), float(kl), mse, decoder)
+
+
+def linear_reconstructions(
+    config: Config, space: PCA, pixels: Float[np.ndarray, "n pixels"], variance: float
+) -> Float[np.ndarray, "n pixels"]:
+    """What the best linear VAE decodes from the posterior means of images, pixels in [0, 1], at a
+    decoder variance in squared units of the config's pixel range.
+
+    Each coordinate along a principal component shrinks by `1 - variance / eigenvalue`, to 0 if the
+    eigenvalue is below the variance (Tipping and Bishop 1999, section 3.3). `space` has at least
+    `latent_size` components (or all).
+    """
+    eigenvalues = config.pixel_width**2 * space.eigenvalues[: config.latent_size]
+    kept = (1 - variance / np.maximum(eigenvalues, variance)).astype(np.float32)
+    codes = project(space, pixels)[:, : len(kept)] * kept
+    return codes @ space.components[: len(kept)] + space.mean
 
 
 def largest_angle(

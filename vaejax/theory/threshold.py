@@ -77,7 +77,7 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
         price /= config.pixel_width**2  # the covariance of 2 x - 1 is 4 C
     eigenvalues = np.zeros(count)
     if known := min(count, len(matrix)):
-        eigenvalues[:known] = components.leading_eigenvectors(matrix, known)[0]
+        eigenvalues[:known] = components.leading_eigenvalues(matrix, known)
     rounding = len(matrix) * np.finfo(float).eps * max(eigenvalues[0], 0)
     pays = eigenvalues > rounding
     return np.where(pays, price / np.where(pays, eigenvalues, 1), np.inf)
@@ -108,15 +108,24 @@ def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
     )
 
 
-def lane_thresholds(run: Run, moments: Moments) -> Float[np.ndarray, "lanes"]:
-    """The recon_scale below which the collapsed solution is stable in each lane of a run on images
-    with these moments; NaN in a lane that does not pay for all of its KL."""
-    charged = charged_lanes(run)
-    if not charged.any():
-        return np.full(len(charged), np.nan)
-    first = float(thresholds_of(run.config, moments, 1)[0])
+def lane_thresholds(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
+    """The recon_scale below which the collapsed solution is stable in each lane of a run, from the
+    `thresholds` of its images; NaN in a lane that does not pay for all of its KL."""
     weights = [lane["kl_weight"] for lane in run.lanes]
-    return np.where(charged, np.multiply(weights, first), np.nan)
+    return np.where(charged_lanes(run), np.multiply(weights, thresholds[0]), np.nan)
+
+
+def lane_units(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
+    """How many units would pay for their KL in each lane of a run if there were as many as images
+    have directions, from the `thresholds` of all directions; NaN in a lane that does not pay for
+    all of its KL."""
+    charged = charged_lanes(run)
+    scale, weight = (
+        np.asarray(knob, float) for knob in (run.knobs.recon_scale, run.knobs.kl_weight)
+    )
+    weight = np.where(charged, weight, 1)
+    units = predicted_units(thresholds, scale, weight, len(thresholds))
+    return np.where(charged, units, np.nan)
 
 
 def predicted_units(
@@ -209,6 +218,22 @@ def collapse_warning(config: Config, recon_scales: Sequence[float], threshold: f
     return (
         f"recon_scale {', '.join(below)} {verb} below {threshold:.4g}, the threshold of these "
         f"images: {consequence}. Raise recon_scale or lower kl_weight."
+    )
+
+
+def size_note(
+    latent_size: int, recon_scales: Sequence[float], units: Sequence[float]
+) -> str | None:
+    """One line about the scale at which the most units would pay, if that is more than the latent
+    size; `units` are those of each scale (`lane_units`)."""
+    most = max(range(len(units)), key=lambda lane: np.nan_to_num(units[lane]))
+    if not units[most] > latent_size:
+        return None
+    plural = "" if latent_size == 1 else "s"
+    return (
+        f"{latent_size} latent unit{plural}, but {units[most]:.0f} would pay for their KL at "
+        f"recon_scale {recon_scales[most]:g}: there reconstructions are limited by the latent "
+        "size, not by the scale."
     )
 
 
