@@ -22,7 +22,7 @@ reversed for all seeds; else UNDECIDED.
 Command: python -m experiments.blur
 
 Cost: full CIFAR10, three seeds, 3072-400-10-400-3072 and 3072-400-128-400-3072, twelve epochs:
-about 10 minutes on 2 cores.
+about 11 minutes on 2 cores.
 """
 
 from __future__ import annotations

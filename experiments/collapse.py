@@ -37,7 +37,7 @@ FAILED if any part is reversed for all seeds; else UNDECIDED.
 Command: python -m experiments.collapse
 
 Cost: full CIFAR10, three seeds, 3072-128-10-128-3072 and two, 3072-256-128-256-3072, four epochs:
-about 13 minutes on 2 cores.
+about 10 minutes on 2 cores.
 """
 
 from __future__ import annotations

@@ -219,8 +219,8 @@ def training_panels(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
             kl = kl.reshape(len(kl), -1, per_epoch).mean(-1)
             lines[net] = vj.show.Line(list(range(1, kl.shape[1] + 1)), kl.T.tolist())
         predicted = vj.lab.fact(vj.lab.matching(rows, recon_scale=scale), "predicted_kl_nats")
-        level = ("predicted", predicted)
-        panels.append(vj.show.Panel(f"scale {scale:g}", "KL, nats", lines, level))
+        level = ("predicted", predicted) if predicted else None  # 0 is on no logarithmic axis
+        panels.append(vj.show.Panel(f"scale {scale:g}", "KL, nats", lines, level, log_y=True))
     return panels
 
 

@@ -28,7 +28,7 @@ for all seeds; else UNDECIDED.
 Command: python -m experiments.recon_scale
 
 Cost: full CIFAR10, six scales and three seeds, 3072-128-10-128-3072 and 3072-256-128-256-3072, six
-epochs: about 13 minutes on 2 cores.
+epochs: about 10 minutes on 2 cores.
 """
 
 from __future__ import annotations

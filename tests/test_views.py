@@ -132,7 +132,28 @@ AVERAGE = PAIR.mean(0, keepdims=True).repeat(2, 0)
 def test_distances_are_in_units_of_the_distance_of_the_images(
     outputs: np.ndarray, to_mean: float, to_nearer: float
 ) -> None:
-    """Along the line through both images, and the worse output counts."""
-    got = few_images.distances(outputs, PAIR)
+    """Along the line through both images, averaged over draws, and the worse output counts."""
+    got = few_images.distances(outputs[None], PAIR)
     want = {"distance_to_mean": to_mean, "distance_to_nearer": to_nearer}
     assert got == pytest.approx(want, abs=1e-12)
+    both = few_images.distances(np.stack([outputs, AVERAGE]), PAIR)
+    want = {"distance_to_mean": to_mean / 2, "distance_to_nearer": to_nearer / 2 + 0.25}
+    assert both == pytest.approx(want, abs=1e-12)
+
+
+def test_drawn_outputs_are_decoded_from_codes_of_the_posterior() -> None:
+    """With a linear decoder their mean is the output of the posterior mean, and their spread that
+    of the codes."""
+    trained = trained_of(replace(CONFIG, decoder_widths=(), output="linear"))
+    kernel = RNG.normal(size=(6, 4, 48)).astype(np.float32)
+    decoder = {"Dense_0": {"kernel": kernel, "bias": np.zeros((6, 48), np.float32)}}
+    trained.state.params["decoder"] = {"params": decoder}
+    drawn = views.drawn_outputs(trained, 2, IMAGES[:2], 4000).reshape(4000, 2, -1)
+    means = views.outputs(trained, 2, IMAGES[:2]).reshape(2, -1)
+    params = jax.tree.map(lambda leaf: leaf[2], trained.state.params)
+    x = jnp.asarray(IMAGES[:2] / np.float32(255))
+    deviation = np.exp(np.asarray(model.encode(trained.run.config, params, x).logvar) / 2)
+    want = np.sqrt(np.square(deviation) @ np.square(kernel[2]))
+    error = np.abs(drawn.mean(0) - means) / want * math.sqrt(4000)
+    assert error.max() < 5
+    np.testing.assert_allclose(drawn.std(0), want, rtol=5 / math.sqrt(2 * 4000))

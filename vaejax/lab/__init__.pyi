@@ -43,6 +43,7 @@ from .verdicts import onsets as onsets
 from .verdicts import values as values
 from .views import cloud as cloud
 from .views import decoded as decoded
+from .views import drawn_outputs as drawn_outputs
 from .views import lane_at as lane_at
 from .views import outputs as outputs
 from .views import posterior_means as posterior_means

@@ -36,6 +36,23 @@ def outputs(trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]) 
     return _pictures(config, decoded)
 
 
+def drawn_outputs(
+    trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"], draws: int
+) -> Float[np.ndarray, "draws n height width channels"]:
+    """What one lane makes of flat images, decoding `draws` codes drawn from each posterior.
+
+    In a wide code that carries nothing, `outputs` may differ from all of these: the posterior means
+    are at 0, and the codes that the decoder was trained on are at a distance of about the square
+    root of the latent size.
+    """
+    config, params = trained.run.config, lane_of(trained.state.params, lane)
+    keys = jax.random.split(figure_key(), draws + 1)
+    posterior = model.encode(config, params, model.to_pixels(config, jnp.asarray(images), keys[0]))
+    codes = jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
+    flat = model.images_of(config, params, codes)
+    return np.asarray(flat).reshape(draws, len(images), *config.image_shape)
+
+
 def posterior_means(
     trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]
 ) -> Float[np.ndarray, "n latent"]:
