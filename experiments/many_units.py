@@ -1,8 +1,9 @@
 """Far above the threshold: how many units does an MLP use where the images pay for dozens? (B1)
 
-Runs: a linear VAE and an MLP of one hidden layer, squared error, with more latent units than pay;
-the scale of the ELBO, 6000 and 20,000, and all seeds, are lanes. The encoder sees pixels less 1/2,
-without which the nets learn too slowly to be compared with anything; the learning rate falls to 0.
+Runs: a linear VAE, and an MLP of one hidden layer with a sigmoid output, squared error, with more
+latent units than pay; the scale of the ELBO, 6000 and 20,000, and all seeds, are lanes. The encoder
+sees pixels less 1/2, without which the nets learn too slowly to be compared with anything; the
+learning rate falls to 0.
 
 Prediction, from the training images alone: the active units, the KL, and the gain (how far below
 the collapsed solution the objective is, in nats) of the best linear VAE. It is exact for the linear
@@ -67,7 +68,7 @@ class ManyUnitsFlags(vj.lab.Flags):
     likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
     decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
     pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
-    output: vj.lab.Fixed[vj.config.Output] = "linear"
+    output: vj.lab.Fixed[vj.config.Output] = "sigmoid"  # of the MLP
     kl_cycle: vj.lab.Fixed[float] = 0.0
     free_bits: vj.lab.Fixed[float] = 0.0
     decay_steps: float = 0.0
@@ -79,6 +80,8 @@ class ManyUnitsFlags(vj.lab.Flags):
     """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (512,)
     """The width of the hidden layer of encoder and decoder of the MLP."""
+    activation: vj.config.Activation = "elu"
+    """The activation of the MLP. With relu it uses fewer directions: hidden units die."""
     latent_size: int = 200
     """Number of latent units."""
     nets: tuple[Literal["linear", "mlp1"], ...] = ("linear", "mlp1")
@@ -103,7 +106,14 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
 
 def planned(lab: vj.lab.Lab, net: str) -> vj.Run:
     flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
-    config = lab.config(latent_size=flags.latent_size, encoder_widths=hidden, decoder_widths=hidden)
+    config = lab.config(
+        latent_size=flags.latent_size,
+        encoder_widths=hidden,
+        decoder_widths=hidden,
+        encoder_activation=flags.activation,
+        decoder_activation=flags.activation,
+        output="sigmoid" if hidden else "linear",
+    )
     rate = flags.learning_rate if hidden else LINEAR_RATE * flags.gentle_rate(config.pixels)
     decay = flags.decay_steps or lab.steps(config)
     schedule = replace(flags, learning_rate=rate, decay_steps=decay)
