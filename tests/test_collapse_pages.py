@@ -328,8 +328,8 @@ def test_centred_inputs_are_a_setting_of_a_study(flags, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("scale", "said"),
     [
-        (6000, ["2 latent units, but 45 would pay for their KL at recon_scale 6000"]),
-        (57, ["2 latent units, but 3 would pay for their KL at recon_scale 57"]),
+        (6000, ["by the linear theory 45 would pay for their KL at recon_scale 6000"]),
+        (57, ["by the linear theory 3 would pay for their KL at recon_scale 57"]),
         (50, []),
     ],
 )
@@ -339,7 +339,7 @@ def test_a_latent_size_that_is_too_small_is_noted_and_one_that_is_enough_is_not(
     """The thresholds are 46, 49, 56, and so on; there are two units."""
     tiny.run("recon_scale", tmp_path, "--recon-scale", 1, scale, figures=tiny.no_figures)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert [line.split(": ")[1] for line in notes] == said
+    assert [line.split(": ")[1] for line in notes] == [f"2 latent units, but {it}" for it in said]
 
 
 def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:

@@ -186,8 +186,8 @@ def test_the_lanes_below_a_threshold_share_a_line() -> None:
 
 def test_a_latent_size_below_the_units_that_pay_is_noted_at_the_scale_where_most_do() -> None:
     assert theory.size_note(10, (1.0, 6000.0, 30.0), (0.0, 65.0, 20.0)) == (
-        "10 latent units, but 65 would pay for their KL at recon_scale 6000: there reconstructions "
-        "are limited by the latent size, not by the scale."
+        "10 latent units, but by the linear theory 65 would pay for their KL at recon_scale 6000: "
+        "there the latent size, not the scale, is likely to limit the reconstructions."
     )
 
 

@@ -231,9 +231,9 @@ def size_note(
         return None
     plural = "" if latent_size == 1 else "s"
     return (
-        f"{latent_size} latent unit{plural}, but {units[most]:.0f} would pay for their KL at "
-        f"recon_scale {recon_scales[most]:g}: there reconstructions are limited by the latent "
-        "size, not by the scale."
+        f"{latent_size} latent unit{plural}, but by the linear theory {units[most]:.0f} would pay "
+        f"for their KL at recon_scale {recon_scales[most]:g}: there the latent size, not the "
+        "scale, is likely to limit the reconstructions."
     )
 
 
