@@ -272,7 +272,7 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
 STUDY = vj.lab.Study(
     "collapse", __doc__, CollapseFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["run", "recon_scale"], quick={"depths": (1,)},
+    by=["run", "recon_scale"], quick={"depths": (1,), "latent_sizes": (10,)},
 )  # fmt: skip
 
 if __name__ == "__main__":
