@@ -366,7 +366,7 @@ def flags_of(study: str, *arguments: str) -> Any:
 QUICK = {
     "latent_size": {"nll_samples": 20},
     "autoencoder": {"latent_sizes": (2, 10)},
-    "collapse": {"depths": (1,)},
+    "collapse": {"depths": (1,), "latent_sizes": (10,)},
     "recon_scale": {"recon_scale": (1.0, 6000.0)},
     "few_images": {"images": (25,), "recon_scale": (1.0, 6000.0)},
     "phase_diagram": {"nets": ("linear",), "times": (0.9, 1.1, 2.0)},
