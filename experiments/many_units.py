@@ -120,25 +120,13 @@ def planned(lab: vj.lab.Lab, net: str) -> vj.Run:
     return schedule.run(net, lab.split, config, flags.recon_scale, net=net)
 
 
-def predictions(
-    thresholds: np.ndarray, scale: np.ndarray, weight: np.ndarray | float, latent_size: int
-) -> dict[str, np.ndarray]:
-    """What the best linear VAE of this latent size has at each scale."""
-    where = thresholds, scale, weight, latent_size
-    return {
-        "predicted_units": vj.theory.predicted_units(*where),
-        "predicted_kl_nats": vj.theory.predicted_kl(*where),
-        "predicted_gain_nats": vj.theory.predicted_gain(*where),
-    }
-
-
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
     found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, vj.lab.evaluation_key())
     scale, weight = (
         np.asarray(knob, float) for knob in (run.knobs.recon_scale, run.knobs.kl_weight)
     )
-    expected = predictions(lab.thresholds(config), scale, weight, config.latent_size)
+    expected = vj.theory.predictions(lab.thresholds(config), scale, weight, config.latent_size)
     variances = np.asarray(vj.measure.direction_variances(found.mean))
     directions = (variances > vj.measure.ACTIVE_VARIANCE).sum(-1)
     kl = np.asarray(found.kl.sum(-1).mean(-1), float)
@@ -183,7 +171,7 @@ def thresholds_of(lab: vj.lab.Lab) -> np.ndarray:
 def against_scale(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
     scales = vj.lab.distinct(rows, "recon_scale")
     grid = np.geomspace(scales[0], scales[-1], 200)
-    curves = predictions(thresholds_of(lab), grid, 1.0, lab.flags.latent_size)
+    curves = vj.theory.predictions(thresholds_of(lab), grid, 1.0, lab.flags.latent_size)
     return [
         vj.show.Panel(
             label,

@@ -161,7 +161,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     error = found.recon / config.pixels if bernoulli else found.mse
     in_range = config.pixel_width**2  # both errors are for pixels in [0, 1]
     error_saved = in_range * (vj.theory.constant_error(config, lab.moments) - error.mean(-1))
-    expected = predictions(relative, times)
+    expected = vj.theory.predictions(relative, times, 1.0, len(relative))
     kl_allowed = np.maximum(KL_SHARE * expected["predicted_kl_nats"], KL_NATS)
     figures = {
         "times": np.round(times, 3),
@@ -175,16 +175,6 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         **expected,
     }
     return vj.lab.rows_of(trained, figures)
-
-
-def predictions(relative: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """What the best linear VAE with squared error has at each scale, from the threshold of each of
-    its units; both in multiples of the first threshold."""
-    return {
-        "predicted_units": vj.theory.predicted_units(relative, times, 1.0, len(relative)),
-        "predicted_kl_nats": vj.theory.predicted_kl(relative, times, 1.0, len(relative)),
-        "predicted_gain_nats": vj.theory.predicted_gain(relative, times, 1.0, len(relative)),
-    }
 
 
 def net_of(row: vj.store.Row) -> str:
@@ -201,7 +191,8 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         times = vj.lab.distinct(found, "times")
         grid = np.geomspace(times[0], times[-1], 500)
         relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
-        curves = predictions(np.nan_to_num(relative, nan=np.inf), grid)
+        relative = np.nan_to_num(relative, nan=np.inf)
+        curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
         for measured, (expected, label) in PANELS.items():
             lines = {net: vj.lab.against(rows, "times", measured) for net, rows in nets.items()}
             predicted = (grid.tolist(), curves[expected].tolist())

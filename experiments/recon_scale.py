@@ -96,22 +96,30 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     images = lab.test[:SPECTRUM_IMAGES]
     known = {"mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test)}
     known |= lab.sharpness_of_pca(images, trained.run.config.latent_size)
+    of_linear = linear_half_powers(lab, trained.run, images)
     return [
         row
         | known
-        | linear_half_power(lab, trained.run, lane, images)
+        | {"linear_half_power_cycles": of_linear[trained.run.lanes[lane]["recon_scale"]]}
         | lab.sharpness(vj.lab.outputs(trained, lane, images), images)
         for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
     ]
 
 
-def linear_half_power(lab: vj.lab.Lab, run: vj.Run, lane: int, images: np.ndarray) -> vj.store.Row:
-    """The detail that the best linear VAE keeps; None where it has no closed form."""
-    name = "linear_half_power_cycles"
+def linear_half_powers(
+    lab: vj.lab.Lab, run: vj.Run, images: np.ndarray
+) -> dict[float, float | None]:
+    """The detail that the best linear VAE keeps at each scale; None where it has no closed form."""
+    one_of_each = {lane["recon_scale"]: lane for lane in run.lanes}
     if not has_closed_form(run):
-        return {name: None}
-    found = lab.sharpness(lab.best_linear(run.config, run.lanes[lane], images), images)
-    return {name: found["half_power_cycles"]}
+        return dict.fromkeys(one_of_each)
+    outputs = {
+        scale: lab.best_linear(run.config, one_of_each[scale], images) for scale in one_of_each
+    }
+    return {
+        scale: lab.sharpness(output, images)["half_power_cycles"]
+        for scale, output in outputs.items()
+    }
 
 
 def has_closed_form(run: vj.Run) -> bool:

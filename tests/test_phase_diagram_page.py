@@ -133,7 +133,7 @@ def test_a_code_that_is_no_unit_s_own_is_one_direction(lab, trained) -> None:
 def test_what_is_predicted_is_in_multiples_of_the_first_threshold() -> None:
     """What probabilistic PCA has, see test_thresholds."""
     relative = np.array([1.0, 1.5, 4.0])
-    found = phase_diagram.predictions(relative, np.array([0.9, 1.0, 2.0, 8.0]))
+    found = vj.theory.predictions(relative, np.array([0.9, 1.0, 2.0, 8.0]), 1.0, len(relative))
     np.testing.assert_array_equal(found["predicted_units"], [0, 0, 2, 3])
     kl = np.log([1, 1, 2 * 2 / 1.5, 8 * 8 / 1.5 * 2]) / 2
     np.testing.assert_allclose(found["predicted_kl_nats"], kl)

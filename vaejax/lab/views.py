@@ -46,9 +46,7 @@ def drawn_outputs(
     root of the latent size.
     """
     config, params = trained.run.config, lane_of(trained.state.params, lane)
-    keys = jax.random.split(figure_key(), draws + 1)
-    posterior = model.encode(config, params, model.to_pixels(config, jnp.asarray(images), keys[0]))
-    codes = jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
+    _, codes = _drawn_codes(config, params, images, draws)
     flat = model.images_of(config, params, codes)
     return np.asarray(flat).reshape(draws, len(images), *config.image_shape)
 
@@ -87,15 +85,21 @@ def cloud(
 ) -> Cloud:
     """Codes drawn for a few flat images, in the two units in which their posterior means are
     farthest apart."""
-    config = trained.run.config
-    params = lane_of(trained.state.params, lane)
+    config, params = trained.run.config, lane_of(trained.state.params, lane)
+    posterior, codes = _drawn_codes(config, params, images, draws)
+    units = np.argsort(-np.ptp(np.asarray(posterior.mean), axis=0), kind="stable")[:2]
+    codes = np.asarray(codes).swapaxes(0, 1)  # [images, draws, latent]
+    return Cloud(codes[..., units], np.asarray(posterior.mean)[:, units])
+
+
+def _drawn_codes(
+    config: Config, params: model.Params, images: UInt8[np.ndarray, "n pixels"], draws: int
+) -> tuple[model.Posterior, Float[jax.Array, "draws n latent"]]:
+    """The posterior of each flat image, and codes drawn from it."""
     keys = jax.random.split(figure_key(), draws + 1)
     x = model.to_pixels(config, jnp.asarray(images), keys[0])
     posterior = model.encode(config, params, x)
-    units = np.argsort(-np.ptp(np.asarray(posterior.mean), axis=0), kind="stable")[:2]
-    codes = jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
-    codes = np.asarray(codes).swapaxes(0, 1)  # [images, draws, latent]
-    return Cloud(codes[..., units], np.asarray(posterior.mean)[:, units])
+    return posterior, jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
 
 
 def _pictures(config: Config, flat: jax.Array) -> Pictures:

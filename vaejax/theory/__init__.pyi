@@ -23,6 +23,7 @@ from .threshold import onset as onset
 from .threshold import predicted_gain as predicted_gain
 from .threshold import predicted_kl as predicted_kl
 from .threshold import predicted_units as predicted_units
+from .threshold import predictions as predictions
 from .threshold import size_note as size_note
 from .threshold import thresholds as thresholds
 from .threshold import thresholds_of as thresholds_of

@@ -167,6 +167,22 @@ def predicted_gain(
     return np.asarray((gains - 1 - np.log(gains)).sum(-1) / 2)
 
 
+def predictions(
+    thresholds: Float[np.ndarray, "count"],
+    recon_scale: float | Float[np.ndarray, "*scales"],
+    kl_weight: float | Float[np.ndarray, "*scales"],
+    latent_size: int,
+) -> dict[str, np.ndarray]:
+    """What the best linear VAE with squared error has at each scale: units, KL and gain, by the
+    names that they have in rows."""
+    where = thresholds, recon_scale, kl_weight, latent_size
+    return {
+        "predicted_units": predicted_units(*where),
+        "predicted_kl_nats": predicted_kl(*where),
+        "predicted_gain_nats": predicted_gain(*where),
+    }
+
+
 def _gains(
     thresholds: np.ndarray,
     recon_scale: float | np.ndarray,
