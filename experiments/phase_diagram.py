@@ -215,27 +215,43 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     def onset_off(name: str) -> dict[str, vj.lab.Comparison]:
         """How far the onset of each seed is from the threshold, as a share of it."""
         return {
-            run: vj.lab.below([abs(at - 1) for at in vj.lab.onsets(own, "times", name)], MARGIN - 1)
+            f"onset of {run}, distance to the threshold / threshold": vj.lab.below(
+                [abs(at - 1) for at in vj.lab.onsets(own, "times", name)], MARGIN - 1
+            )
             for run, own in runs.items()
         }
 
     units_off = {
-        run: vj.lab.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
+        f"directions of {run} too many or too few, at worst": (
+            vj.lab.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
+        )
         for run, own in runs.items()
     }
-    kl_off = {EXACT: vj.lab.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)}
+    kl_off = {
+        f"deviation of {EXACT} / allowed deviation, at worst": (
+            vj.lab.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)
+        )
+    }
     near = f"within {MARGIN - 1:.0%} of its threshold"
     return {
-        "B1": vj.lab.judge(f"the first unit of every run wakes {near}", onset_off("active_units")),
+        "B1": vj.lab.judge(
+            "The first latent unit wakes at the threshold that the images predict",
+            f"the first unit of every run wakes {near}",
+            onset_off("active_units"),
+        ),
         "B1, directions": vj.lab.judge(
-            f"the first direction of every run wakes {near}", onset_off("active_directions")
+            "The first direction of the code wakes at the threshold that the images predict",
+            f"the first direction of every run wakes {near}",
+            onset_off("active_directions"),
         ),
         "B2": vj.lab.judge(
+            "As many directions of the code are active as the images predict",
             "the number of active directions is the predicted one, plus or minus one and those "
             f"with a threshold near the scale: in {EXACT} at all scales, else up to {NEAR:g} times",
             units_off,
         ),
         "B2, KL": vj.lab.judge(
+            "The KL of a linear VAE with squared error is the predicted one",
             f"KL of {EXACT} within {KL_SHARE:.0%} or {KL_NATS} nats of the predicted KL (numbers: "
             "deviation / allowed deviation)",
             kl_off,
