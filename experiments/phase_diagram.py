@@ -182,24 +182,32 @@ def net_of(row: vj.store.Row) -> str:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    panels = []
-    for likelihood, (_, name) in LIKELIHOODS.items():
-        found = [row for row in rows if row["config"]["likelihood"] == likelihood]
-        if not found:
-            continue
-        nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
-        times = vj.lab.distinct(found, "times")
-        grid = np.geomspace(times[0], times[-1], 500)
-        relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
-        relative = np.nan_to_num(relative, nan=np.inf)
-        curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
-        for measured, (expected, label) in PANELS.items():
-            lines = {net: vj.lab.against(rows, "times", measured) for net, rows in nets.items()}
-            predicted = (grid.tolist(), curves[expected].tolist())
-            where = {"mark": ("threshold", 1.0), "predicted": predicted}
-            panels.append(vj.show.Panel(f"{name}: {label}", "", lines, **where))
     title = f"{lab.flags.dataset}, {lab.split}: mean and range over seeds"
-    return {"phase_diagram": vj.show.curves(panels, "recon_scale / threshold", title)}
+    drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
+    return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
+
+
+def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
+    """Directions, KL and gain of all nets with a likelihood, with the predicted curves."""
+    found = [row for row in rows if row["config"]["likelihood"] == likelihood]
+    if not found:
+        return []
+    nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
+    times = vj.lab.distinct(found, "times")
+    grid = np.geomspace(times[0], times[-1], 500)
+    relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
+    relative = np.nan_to_num(relative, nan=np.inf)
+    curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
+    return [
+        vj.show.Panel(
+            f"{LIKELIHOODS[likelihood][1]}: {label}",
+            "",
+            {net: vj.lab.against(own, "times", measured) for net, own in nets.items()},
+            mark=("threshold", 1.0),
+            predicted=(grid.tolist(), curves[expected].tolist()),
+        )
+        for measured, (expected, label) in PANELS.items()
+    ]
 
 
 def worst(rows: list[vj.store.Row], name: str, reach: float) -> list[float]:

@@ -90,6 +90,16 @@ def invocation(command: str, started: float) -> dict[str, Any]:
     }
 
 
+def text(study: Any) -> str:
+    """The docstring of a page."""
+    return inspect.cleandoc(study.about or study.name)
+
+
+def question(study: Any) -> str:
+    """The first paragraph of a page: what it asks."""
+    return " ".join(text(study).split("\n\n")[0].split())
+
+
 def write(
     folder: Path,
     study: Any,
@@ -105,13 +115,13 @@ def write(
     Raises:
         LabError: the old study.json is damaged, or the new one cannot be written.
     """
-    about, old = inspect.cleandoc(study.about or study.name), read(folder)
+    old = read(folder)
     records.write_json(
         folder / FILE,
         {
             "study": study.name,
-            "question": " ".join(about.split("\n\n")[0].split()),
-            "about": about,
+            "question": question(study),
+            "about": text(study),
             "columns": [*study.columns],
             "more_columns": [*study.more_columns],
             "by": [*study.by],

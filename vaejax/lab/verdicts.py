@@ -129,29 +129,29 @@ def for_each_size(
     units, HELD at 128 units", with a line of evidence for each size. Of a single latent size the
     answer is the verdict itself."""
     sizes = distinct(rows, "latent_size")
-    found = {f"{size} units": verdict(matching(rows, latent_size=size)) for size in sizes}
+    found = {size: verdict(matching(rows, latent_size=size)) for size in sizes}
     claims = dict.fromkeys(claim for of_size in found.values() for claim in of_size)
     return {
-        claim: _together({name: of_size.get(claim) for name, of_size in found.items()})
+        claim: _together({size: of_size.get(claim) for size, of_size in found.items()})
         for claim in claims
     }
 
 
-def _together(of_sizes: Mapping[str, Verdict | None]) -> Verdict | None:
-    known = {name: found for name, found in of_sizes.items() if found}
+def _together(of_sizes: Mapping[int, Verdict | None]) -> Verdict | None:
+    known = {size: found for size, found in of_sizes.items() if found}
     if len(of_sizes) == 1 or not known:
         return next(iter(of_sizes.values()))
     first = next(iter(known.values()))
     answers = {
-        word: " and ".join(name for name, found in known.items() if found.verdict == word)
+        word: " and ".join(str(size) for size, found in known.items() if found.verdict == word)
         for word in dict.fromkeys(found.verdict for found in known.values())
     }
     return first._replace(
-        verdict=", ".join(f"{word} at {sizes}" for word, sizes in answers.items()),
-        evidence="\n".join(f"{name}: {found.evidence}" for name, found in known.items()),
+        verdict=", ".join(f"{word} at {sizes} units" for word, sizes in answers.items()),
+        evidence="\n".join(f"{size} units: {found.evidence}" for size, found in known.items()),
         numbers={
-            name: {"verdict": found.verdict, "numbers": found.numbers}
-            for name, found in known.items()
+            f"{size} units": {"verdict": found.verdict, "numbers": found.numbers}
+            for size, found in known.items()
         },
     )
 
