@@ -127,7 +127,7 @@ def table(
 
 def inspect(flags: InspectFlags) -> None:
     """Print and draw what there is to say about one model."""
-    vj.lab.laboratory.keep_compiled_programs()
+    vj.lab.surroundings.prepare()
     whole = vj.store.restore(flags.folder)
     if not 0 <= flags.lane < len(whole.run.seeds):
         raise vj.LabError(

@@ -1,10 +1,33 @@
-"""Writes whole files: to a temporary file first, which is then renamed."""
+"""Paths that a user gives, and files that are written whole: to a temporary file first, which is
+then renamed."""
 
 import os
 import tempfile
 from pathlib import Path
 
 from vaejax.errors import LabError
+
+
+def _umask() -> int:
+    """The permissions that the user withholds from new files. It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+
+
+def own_path(text: str | Path) -> Path:
+    """A path that a user has given, absolute, with `~` as the home directory.
+
+    Raises:
+        LabError: there is no home directory.
+    """
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise LabError(f"{text}: {error} Give a path without ~, or set HOME.") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -21,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                aside.chmod(0o644)
+                aside.chmod(0o666 & ~UMASK)
                 aside.replace(path)
             except BaseException:
                 aside.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
         raise LabError("Give all of --coordinator, --processes and --process-id, or none of them.")
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, IndexError) as error:
         raise LabError(
             f"These processes cannot find each other ({first_line(error)}): start each "
             "with --coordinator HOST:PORT --processes N --process-id I, I from 0 to N-1, or run "
@@ -39,6 +39,13 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
 def is_first() -> bool:
     """Whether this is the process that reads and writes files."""
     return jax.process_index() == 0
+
+
+def largest(number: int) -> int:
+    """The largest of a number over all processes, which must all come here."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.asarray(number)).max())
 
 
 def once(function: Callable[[], T]) -> T:

@@ -6,14 +6,16 @@ are trained in chunks of one size, which take turns, so that one compiled progra
 """
 
 import math
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -25,6 +27,11 @@ from vaejax.errors import LabError
 
 MEMORY_SHARE = 0.7
 """The share of a device's memory that lanes may take."""
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much memory the container of a process has: cgroups of version 2 and 1."""
 LANES = P("lanes")
 INIT_LANES = 64
 """How many lanes `init` draws at once. Training takes much more memory than drawing weights."""
@@ -63,7 +70,7 @@ def _activation_bytes(config: Config, params: Any) -> int:
     number: Any = jax.ShapeDtypeStruct((), jnp.float32)
     knobs = Knobs(*(number for _ in Knobs._fields))
     images = jax.ShapeDtypeStruct((config.batch_size, config.pixels), jnp.uint8)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=train.PRNG))
     step = jax.ShapeDtypeStruct((), jnp.int32)
 
     def gradient(params: Any, *inputs: Any) -> Any:
@@ -71,6 +78,16 @@ def _activation_bytes(config: Config, params: Any) -> int:
 
     memory = jax.jit(gradient).lower(params, knobs, images, key, step).compile().memory_analysis()
     return int(memory.temp_size_in_bytes + memory.argument_size_in_bytes) if memory else 0
+
+
+def host_memory() -> int:
+    """The bytes of memory that this process may use: those of the machine, or of its container if
+    that has fewer."""
+    limits = [psutil.virtual_memory().total]
+    for path in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+            limits.append(int(path.read_text()))
+    return min(limits)
 
 
 def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
@@ -85,9 +102,7 @@ def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
     if "bytes_limit" in stats:
         memory = stats["bytes_limit"]
     else:  # CPU devices share the memory of their host
-        memory = (
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
-        )
+        memory = host_memory() // jax.local_device_count()
     room = MEMORY_SHARE * memory - images * config.pixels
     each = int(room // lane_bytes(config, images))
     if each < 1:
@@ -206,7 +221,7 @@ def _joined(parts: list[Any], lanes: int) -> Any:
 
 def _place(mesh: Mesh, state: train.State) -> train.State:
     placed = _put(mesh, LANES, state)
-    return placed._replace(key=jax.random.wrap_key_data(placed.key))
+    return placed._replace(key=jax.random.wrap_key_data(placed.key, impl=train.PRNG))
 
 
 def _put(mesh: Mesh, spec: P, tree: Any) -> Any:

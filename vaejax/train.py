@@ -25,6 +25,9 @@ from vaejax.errors import LabError
 OPTIMIZER = optax.scale_by_adam()
 """Adam (Kingma and Ba 2015) without its learning rate, which is a knob: `step` multiplies by it."""
 
+PRNG = "threefry2x32"
+"""JAX's random generator. It is named, so that a seed means the same whatever JAX's default is."""
+
 
 class State(NamedTuple):
     """All that training changes. With lanes, every array has a leading lane axis."""
@@ -51,7 +54,7 @@ class Trace(NamedTuple):
 
 def init(config: Config, seed: UInt32[Array, ""]) -> State:
     """The state of one model before its first step."""
-    key = jax.random.key(seed)
+    key = jax.random.key(seed, impl=PRNG)
     params = model.init(config, _subkeys(key).init)
     return State(params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
@@ -179,7 +182,7 @@ def branch(state: State, lanes: Sequence[int]) -> State:
     with noise and orders of their own."""
     copies = jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(lanes)], state)
     fold = jax.vmap(jax.random.fold_in, (0, None))
-    key = jax.random.key_data(fold(jax.random.wrap_key_data(copies.key), 1))
+    key = jax.random.key_data(fold(jax.random.wrap_key_data(copies.key, impl=PRNG), 1))
     return copies._replace(key=np.asarray(key), step=np.zeros_like(copies.step))
 
 

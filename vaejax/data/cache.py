@@ -22,6 +22,7 @@ from jaxtyping import Int32, UInt8
 from platformdirs import user_cache_path
 
 from vaejax.errors import LabError
+from vaejax.files import own_path
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Labels = Int32[np.ndarray, "n"]
@@ -40,8 +41,11 @@ def root() -> Path:
     """The directory of the cache: `VAEJAX_CACHE_DIR` if that is set, else `vaejax` in the user's
     cache directory."""
     if text := os.environ.get("VAEJAX_CACHE_DIR"):
-        return Path(text).expanduser().absolute()
-    return user_cache_path("vaejax")
+        return own_path(text)
+    try:
+        return user_cache_path("vaejax")
+    except (RuntimeError, KeyError) as error:
+        raise LabError(f"No cache directory ({error}): set VAEJAX_CACHE_DIR to a folder.") from None
 
 
 def fetch(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from vaejax.data.names import Request
 from vaejax.errors import LabError
+from vaejax.files import own_path
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -35,7 +36,7 @@ def data_dir() -> Path:
     text = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     if "://" in text:
         raise LabError(f"TFDS_DATA_DIR={text} is not a local directory, and only those are read.")
-    return Path(text).expanduser().absolute()
+    return own_path(text)
 
 
 def find(request: Request, root: Path) -> Prepared | None:

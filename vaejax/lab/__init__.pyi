@@ -3,12 +3,15 @@ from . import command as command
 from . import flags as flags
 from . import keys as keys
 from . import laboratory as laboratory
+from . import lock as lock
 from . import panels as panels
 from . import progress as progress
 from . import provenance as provenance
 from . import recording as recording
 from . import report as report
+from . import signals as signals
 from . import study as study
+from . import surroundings as surroundings
 from . import training as training
 from . import verdicts as verdicts
 from . import views as views

@@ -1,5 +1,8 @@
 """How a command begins and ends: flags from the command line, one clear message for an error."""
 
+import codecs
+import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,9 +11,11 @@ from typing import Any, TypeVar
 
 import tyro
 
-from vaejax.errors import LabError
+from vaejax.errors import LabError, StoppedError
 from vaejax.lab.flags import QUICK, Flags
 
+PLAIN = {"±": "+/-", "…": "...", "≤": "<=", "λ": "lambda"}
+"""Characters that an ASCII terminal lacks, and what it shows instead."""
 F = TypeVar("F")
 S = TypeVar("S", bound=Flags)
 
@@ -30,13 +35,38 @@ def parse_study(flags: type[S], description: str | None, quick: Mapping[str, Any
     return parse(flags, description, default)
 
 
+def plain_characters() -> None:
+    """Have stdout and stderr write what their encoding lacks in plain characters."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        lacking = error.object[error.start : error.end]
+        return "".join(PLAIN.get(character, "?") for character in lacking), error.end
+
+    codecs.register_error("plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
 @contextmanager
 def failing_clearly() -> Iterator[None]:
     """Turn an error that the user can mend into one message and exit status 1."""
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # figures are drawn to files; some names it has are no backend
+    plain_characters()
     try:
         yield
     except LabError as error:
         sys.exit(f"error: {error}")
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.status)
+    except BrokenPipeError:  # as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("\ninterrupted (a study goes on with --resume)", file=sys.stderr)
         sys.exit(130)

@@ -9,6 +9,7 @@ import tyro
 
 from vaejax.config import Config, DecoderVariance, Likelihood, Output, PixelRange, Scale, grid
 from vaejax.errors import LabError
+from vaejax.files import own_path
 from vaejax.run import Run
 
 T = TypeVar("T")
@@ -113,6 +114,11 @@ class Flags:
             and (self.coordinator, self.processes, self.process_id) != (None,) * 3
         ):
             raise LabError("--coordinator, --processes and --process-id go with --distributed.")
+        if self.output == "tanh" and self.pixel_range == "unit":
+            raise LabError(
+                "--output tanh reaches -1, and pixels of --pixel-range unit are in [0, 1]: use "
+                "--pixel-range signed, or another output."
+            )
         for name in ("steps", "epochs", "checkpoint_every", "chunk"):
             at_least(flag(name), 1, getattr(self, name))
         for name in ("train_images", "test_images"):
@@ -121,9 +127,9 @@ class Flags:
     @property
     def folder(self) -> Path:
         """The folder of all studies of this data set."""
-        return self.out or Path("checkpoints") / (
-            f"{self.dataset}-quick" if self.quick else self.dataset
-        )
+        if self.out:
+            return own_path(self.out)
+        return Path("checkpoints") / (f"{self.dataset}-quick" if self.quick else self.dataset)
 
     def run_epochs(self, steps_per_epoch: int) -> int:
         """How many epochs to train a run whose epochs have so many steps."""

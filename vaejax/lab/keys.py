@@ -3,13 +3,15 @@
 import jax
 from jaxtyping import Array, Key
 
+from vaejax.train import PRNG
+
 EVALUATION_SEED, FIGURE_SEED = 2**31, 2**31 + 1
 """Seeds beyond those that a run may have, so that no key is used twice."""
 
 
 def evaluation_key() -> Key[Array, ""]:
     """The key of what is measured on a trained model."""
-    return jax.random.key(EVALUATION_SEED)
+    return jax.random.key(EVALUATION_SEED, impl=PRNG)
 
 
 def evaluation_keys(count: int) -> Key[Array, "count"]:
@@ -19,4 +21,4 @@ def evaluation_keys(count: int) -> Key[Array, "count"]:
 
 def figure_key() -> Key[Array, ""]:
     """The key of what is drawn for a figure."""
-    return jax.random.key(FIGURE_SEED)
+    return jax.random.key(FIGURE_SEED, impl=PRNG)

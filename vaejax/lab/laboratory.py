@@ -1,7 +1,7 @@
 """What a study works with: its flags, its images and what they say, its folder, its runs."""
 
+import hashlib
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import jax
 import numpy as np
 
 from vaejax import hosts
 from vaejax.config import Config, Scale
-from vaejax.data import cache, dataset, splits
+from vaejax.data import dataset, splits
 from vaejax.errors import LabError
+from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags, Size
 from vaejax.lab.keys import evaluation_key
 from vaejax.lab.training import run_steps
@@ -57,6 +57,15 @@ class Lab(Generic[F]):
     def moments(self) -> components.Moments:
         """Mean and covariance of the training images, pixels in [0, 1]."""
         return components.moments(self.train)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """Tells the training and test images from others of the same name and number."""
+        digest = hashlib.blake2b(digest_size=8)
+        for images in (self.train, self.test):
+            digest.update(str(images.shape).encode())
+            digest.update(np.ascontiguousarray(images).data)
+        return digest.hexdigest()
 
     @cached_property
     def mean_image(self) -> np.ndarray:
@@ -210,20 +219,12 @@ def load(flags: F, study: str) -> Lab[F]:
 
 
 def join(flags: Flags) -> None:
-    """Before any other use of jax: join the other processes, if there are any, and keep what jax
-    compiles."""
+    """Before any other use of jax: join the other processes, if there are any, and give jax the
+    settings of the lab."""
     if flags.distributed:
         print("waiting for the other processes, up to five minutes", file=sys.stderr)
         hosts.connect(flags.coordinator, flags.processes, flags.process_id)
-    keep_compiled_programs()
-
-
-def keep_compiled_programs() -> None:
-    """Have jax keep what it compiles in the cache directory, so that the next command starts
-    faster. A `JAX_COMPILATION_CACHE_DIR` that the user has set is left as it is."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    surroundings.prepare()
 
 
 def on_lanes(

@@ -65,7 +65,7 @@ def following(console: Console) -> Iterator[Progress]:
             yield progress
         finally:
             over.set()
-            reporter.join()
+            reporter.join(timeout=1)
 
 
 def _report(console: Console, progress: Progress, over: threading.Event) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError
-from vaejax.lab import training
+from vaejax.lab import signals, training
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
@@ -95,15 +95,17 @@ def record(
     with following(console) as progress:
         for run in unfinished:
             predicted = hosts.once(partial(_announce, lab, run, console))
-            state, step = training.train_run(
-                run,
-                lab.folder / run.name,
-                partial(_begin, lab, run, initial_state),
-                partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk),
-                plans[run.name],
-                progress,
-                partial(converged, lab) if converged else None,
-            )
+            with signals.deferred() as stopped_by:
+                state, step = training.train_run(
+                    run,
+                    lab.folder / run.name,
+                    partial(_begin, lab, run, initial_state),
+                    partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk),
+                    plans[run.name],
+                    progress,
+                    partial(converged, lab) if converged else None,
+                    stopped_by,
+                )
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
@@ -117,7 +119,7 @@ def record(
 def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
     """Refuse, before anything is written: results that would be overwritten, other runs than those
     of the folder, or shorter ones."""
-    if not lab.flags.resume and any(lab.folder.glob("*")):
+    if not lab.flags.resume and any(lab.folder.glob("[!.]*")):
         raise LabError(
             f"{lab.folder} holds results already: continue or redraw them with --resume, or choose "
             "another --out."
@@ -127,7 +129,7 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
         step = checkpoint.latest(folder)
         if step is None:
             continue
-        checkpoint.create(folder, run)
+        checkpoint.create(folder, run, lab.images_digest)
         trained = step // plans[name].steps_per_epoch
         if trained > plans[name].epochs:
             raise LabError(
@@ -139,7 +141,7 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
 def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
     a latent size that limits it. Returns what its images predict."""
-    checkpoint.create(lab.folder / run.name, run)
+    checkpoint.create(lab.folder / run.name, run, lab.images_digest)
     console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
     scales = [lane["recon_scale"] for lane in run.lanes]
@@ -192,6 +194,7 @@ def _measure(
         identity[lane]
         | about
         | {
+            "images_digest": lab.images_digest,
             "threshold_scale": predicted.thresholds[lane],
             "units_that_pay": predicted.units[lane],
         }

@@ -64,25 +64,32 @@ def run_study(study: Study) -> None:
     started = time.monotonic()
     with failing_clearly():
         lab = open_lab(study)
-        found = rooms.recording.record(
-            lab, study.measure, study.settings, study.converged, study.initial_state
-        )
-        problems = []
-        if found.diverged:
-            problems.append(
-                "Training diverged (a number was not finite):\n  "
-                + "\n  ".join(found.diverged)
-                + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
-            )
-        if found.rows:
-            module = rooms.about.module_of(study.runs)
-            command = rooms.about.command(module, lab.flags, study.quick)
-            ran = [rooms.about.invocation(command, started)] if found.new else []
-            rooms.about.write(lab.folder, study, ran)
-            judge(study, lab, found)
-            problems += draw(study, lab, found.rows, rooms.about.caption(command, found.rows))
+        with rooms.lock.held(lab.folder):
+            problems = conduct(study, lab, started)
         if problems:
             raise LabError("\n".join(problems))
+
+
+def conduct(study: Study, lab: Any, started: float) -> list[str]:
+    """Train, record, judge, show and draw. Returns what went wrong, if anything."""
+    found = rooms.recording.record(
+        lab, study.measure, study.settings, study.converged, study.initial_state
+    )
+    problems = []
+    if found.diverged:
+        problems.append(
+            "Training diverged (a number was not finite):\n  "
+            + "\n  ".join(found.diverged)
+            + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
+        )
+    if found.rows:
+        module = rooms.about.module_of(study.runs)
+        command = rooms.about.command(module, lab.flags, study.quick)
+        ran = [rooms.about.invocation(command, started)] if found.new else []
+        rooms.about.write(lab.folder, study, ran)
+        judge(study, lab, found)
+        problems += draw(study, lab, found.rows, rooms.about.caption(command, found.rows))
+    return problems
 
 
 def open_lab(study: Study) -> Any:

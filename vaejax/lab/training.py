@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from vaejax import hosts, sweep, train
 from vaejax.config import Config
+from vaejax.errors import StoppedError
 from vaejax.lab.flags import Flags
 from vaejax.lab.progress import terms
 from vaejax.run import Run
@@ -83,10 +84,15 @@ def train_run(
     plan: Plan,
     progress: Progress,
     converged: Converged | None = None,
+    stopped_by: Callable[[], int | None] = lambda: None,
 ) -> tuple[train.State, int]:
     """Train a run as planned, from its newest checkpoint or else from `initial()`, saving as it
     goes. Returns the state at the end, on the host, and the number of steps; the trace of all steps
-    is in the folder."""
+    is in the folder.
+
+    Raises:
+        StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
+    """
 
     def newest() -> _Newest:
         is_new = checkpoint.latest(folder) is None
@@ -117,12 +123,11 @@ def train_run(
     ):
         unsaved.append(trace)
         step += trace.objective.shape[1]
-        if converged:
-            error = np.concatenate([error, trace.error], 1)
+        error = np.concatenate([error, trace.error], 1)
         epoch = step // plan.steps_per_epoch
         progress.update(task, completed=epoch, terms=terms(trace))
-        over = is_over()
-        if over or (epoch - first) % plan.every == 0:
+        over, stop = is_over(), stopped_by()
+        if over or stop or (epoch - first) % plan.every == 0:
             state = sweep.collect(lanes)
             new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
             hosts.once(partial(checkpoint.save, folder, state, new, step))
@@ -130,6 +135,8 @@ def train_run(
             over = over or bool(state.diverged.all())
         if over:
             break
+        if stop:
+            raise StoppedError(stop, f"after epoch {epoch} of {plan.epochs} of {run.name}")
     return state, step
 
 

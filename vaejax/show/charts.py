@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.cm import ScalarMappable
@@ -11,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vaejax.show.style import COLOURS, STYLE, rows_of_axes
+from vaejax.show.style import COLOURS, own_style, rows_of_axes
 
 MOST_COLUMNS = 300
 """Columns of a heat map; more would be narrower than a pixel."""
@@ -50,7 +49,7 @@ def heatmaps(
     drawn = {name: thin(values) for name, values in panels.items()}
     finite = [columns.values[np.isfinite(columns.values)] for columns in drawn.values()]
     scale = LogNorm(lowest, float(np.concatenate(finite).max(initial=10 * lowest)))
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure, all_axes = rows_of_axes(len(panels), (3.6, 3.2), (1.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
         for (name, columns), axes in zip(drawn.items(), all_axes, strict=True):
@@ -84,7 +83,7 @@ def dots(panels: Sequence[Dots], title: str) -> Figure:
     """The values of named things: a row for each name, its values as dots on a line from the least
     to the most. All panels have the same names."""
     names = list(panels[0].values)
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure, all_axes = rows_of_axes(len(panels), (3.6, 0.3 * len(names) + 1.0), (1.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
         marks = [panel.mark[0] for panel in panels if panel.mark]

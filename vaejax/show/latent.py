@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vaejax.show.style import COLOURS, STYLE, rows_of_axes
+from vaejax.show.style import COLOURS, own_style, rows_of_axes
 
 
 def circles(axes: Axes) -> None:
@@ -31,7 +31,7 @@ def codes(
     palette = mpl.colormaps["tab10" if classes <= 10 else "turbo"]
     colours = palette(np.arange(10)[:classes] if classes <= 10 else np.linspace(0, 1, classes))
     scale = ScalarMappable(Normalize(-0.5, classes - 0.5), ListedColormap(colours))
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure = Figure(figsize=(4.6 * len(panels) + 0.6, 4.6), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left")
         row = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -86,7 +86,7 @@ def clouds(panels: Mapping[str, Cloud], title: str) -> Figure:
     points = np.concatenate([part.ravel() for cloud in panels.values() for part in cloud])
     reach = 1.05 * float(np.abs(points).max(initial=3))
     grey = {"markerfacecolor": "0.6", "markeredgecolor": "black"}
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure, all_axes = rows_of_axes(len(panels), (4.2, 4.3), (0.0, 0.6))
         figure.suptitle(title, x=0.01, ha="left")
         for (name, cloud), axes in zip(panels.items(), all_axes, strict=True):

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, NullLocator
 
-from vaejax.show.style import COLOURS, STYLE, rows_of_axes
+from vaejax.show.style import COLOURS, own_style, rows_of_axes
 
 MOST_TICKS = 10
 """Up to this many values of x are drawn as points; more are drawn as a curve."""
@@ -91,7 +90,7 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
     """
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     levels = list(dict.fromkeys(panel.floor[0] for panel in panels if panel.floor))
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (2.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
         for panel, axes in zip(panels, all_axes, strict=True):

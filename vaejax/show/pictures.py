@@ -3,13 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaejax.show.style import STYLE
+from vaejax.show.style import own_style
 
 Images = Float[np.ndarray, "n height width channels"]
 
@@ -35,7 +34,7 @@ def _show(axes: Axes, images: Images, columns: int) -> None:
 def grids(panels: Sequence[Mapping[str, Images]], columns: int, title: str) -> Figure:
     """Rows of titled grids of images, side by side: samples of several models."""
     across, side = max(len(row) for row in panels), 0.4 * columns
-    with mpl.rc_context(STYLE):
+    with own_style():
         figure = Figure(
             figsize=(side * across, (side + 0.2) * len(panels) + 0.3), layout="constrained"
         )
@@ -54,7 +53,7 @@ def strips(rows: Mapping[str, Images], title: str, side: float = 0.62) -> Figure
     """Labelled rows of images of `side` inches, one below the other: inputs and their
     reconstructions."""
     longest = max(len(images) for images in rows.values())
-    with mpl.rc_context(STYLE):
+    with own_style():
         width, height = side * longest + 1.6, (side + 0.06) * len(rows) + 0.4
         figure = Figure(figsize=(width, height))
         figure.suptitle(title, x=0.01, y=1 - 0.05 / height, ha="left", va="top")

@@ -11,6 +11,7 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.style.core import STYLE_BLACKLIST
 
 from vaejax.files import write_bytes
 
@@ -31,6 +32,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
+def own_style() -> Any:
+    """A context in which matplotlib is as it comes, with the style of the lab on top: a user's
+    matplotlibrc changes no figure."""
+    as_it_comes: dict[Any, Any] = {
+        name: value for name, value in mpl.rcParamsDefault.items() if name not in STYLE_BLACKLIST
+    }
+    return mpl.rc_context(as_it_comes | STYLE)
+
+
 def save(
     figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png",), caption: str = ""
 ) -> list[Path]:
@@ -41,7 +51,7 @@ def save(
     paths = []
     for kind in formats:
         buffer = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": name}):
+        with own_style(), mpl.rc_context({"svg.hashsalt": name}):
             figure.savefig(
                 buffer, format=kind, dpi=150, bbox_inches="tight", metadata=UNDATED[kind]
             )

@@ -9,6 +9,7 @@ beyond the newest state is written over: a killed process leaves the checkpoint 
 newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
 """
 
+import inspect
 import json
 import math
 import os
@@ -22,10 +23,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vaejax import sweep, train
-from vaejax.config import Config, Nets
+from vaejax.config import Config, Nets, knobs
 from vaejax.errors import LabError, first_line
 from vaejax.run import Run
 from vaejax.store import records
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 DEFAULTS = {
     choice.name: choice.default
@@ -33,6 +39,14 @@ DEFAULTS = {
     if choice.default is not MISSING and choice.name != "nets"
 }
 """What a choice was before it existed: an older config.json lacks it."""
+KNOB_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(knobs).parameters.items()
+    if isinstance(parameter.default, float)
+}
+"""The same of knobs."""
+FORMAT = 1
+"""The format of a run's folder. Files of a higher one were written by a newer version."""
 
 
 class Trained(NamedTuple):
@@ -72,18 +86,30 @@ def one_lane(trained: Trained, lane: int) -> Trained:
     return Trained(alone, take(trained.state), take(trained.trace))
 
 
-def create(folder: Path, run: Run) -> None:
+def create(folder: Path, run: Run, images_digest: str | None = None) -> None:
     """Make the folder of a run and write its config.json. If the folder has no checkpoint yet, an
     existing config.json is overwritten.
+
+    Args:
+        images_digest: tells the images of the run from others of the same name.
 
     Raises:
         LabError: the folder holds another run.
     """
+    asked = run.to_json() | {"format": FORMAT, "images_digest": images_digest}
     if latest(folder) is None:
-        records.write_json(folder / "config.json", run.to_json())
+        records.write_json(folder / "config.json", asked)
         return
-    there, asked = _read_json(folder), run.to_json()
-    there["config"] = DEFAULTS | there.get("config", {})
+    there = _read_json(folder)
+    older = {"format": FORMAT, "images_digest": images_digest}
+    there = older | there | {"config": DEFAULTS | there.get("config", {})}
+    there["lanes"] = [KNOB_DEFAULTS | lane for lane in there.get("lanes", [])]
+    if there["images_digest"] not in (None, images_digest) and images_digest is not None:
+        raise LabError(
+            f"{folder} was trained on other images that are called {run.dataset} as well: restore "
+            "that data set, or use another --out."
+        )
+    there["images_digest"] = images_digest
     for description in (there, asked):
         description.pop("labels", None)  # they say nothing about the training
     differing = sorted(_differences(there, asked))
@@ -102,6 +128,12 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
     """
     description = _read_json(folder)
     try:
+        known = set(DEFAULTS) | {"image_shape", "nets"}
+        if unknown := sorted(set(description["config"]) - known):
+            raise LabError(
+                f"it has {', '.join(unknown)}, which this version of vaejax does not know."
+            )
+        description["lanes"] = [KNOB_DEFAULTS | lane for lane in description["lanes"]]
         return Run.from_json(description, nets)
     except LabError as error:
         raise LabError(f"{folder / 'config.json'}: {error}") from error
@@ -112,7 +144,10 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if isinstance(found, dict) and found.get("format", FORMAT) > FORMAT:
+            raise LabError(f"{path} was written by a newer version of vaejax: update vaejax.")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         raise LabError(
             f"{folder} holds no config.json: give the folder of a run, such as "
@@ -126,7 +161,8 @@ def _read_json(folder: Path) -> dict[str, Any]:
 
 def _damaged(folder: Path, error: Exception) -> LabError:
     return LabError(
-        f"{folder / 'config.json'} is damaged ({error}): delete {folder} and train again."
+        f"{folder / 'config.json'} is damaged ({error}): mend it, or move {folder} away and train "
+        "again."
     )
 
 
@@ -144,7 +180,7 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace))) * 1.2 + 2**20
     options = _options(max_to_keep=1, cleanup_tmp_directories=True)
     try:
-        free = shutil.disk_usage(folder).free
+        free = min(shutil.disk_usage(folder).free, _largest_file())
         if free < needed:
             raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         before = step - trace.objective.shape[1]
@@ -163,9 +199,26 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
         ) from error
 
 
+def _largest_file() -> float:
+    """The size in bytes of the largest file that this process may write."""
+    if resource is None:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
 def latest(folder: Path) -> int | None:
-    """The step of the newest checkpoint, None if there is none."""
+    """The step of the newest checkpoint, None if there is none.
+
+    Raises:
+        LabError: a folder has the name of a checkpoint, and nothing in it.
+    """
     steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
+    for step in steps:
+        if not any((folder / str(step)).iterdir()):
+            raise LabError(
+                f"{folder / str(step)} is empty, and no checkpoint of this lab: remove it."
+            )
     return max(steps, default=None)
 
 
@@ -192,12 +245,29 @@ def restore(folder: Path, nets: Nets | None = None) -> Trained:
                 return Trained(run, *_restore_older(manager, run, state, step))
             target = ocp.args.Composite(state=ocp.args.StandardRestore(state))
             state = manager.restore(step, args=target)["state"]
+        _check_shapes(folder, step, state, shapes)
         return Trained(run, state, _read_trace(folder, run, step))
+    except LabError:
+        raise
     except Exception as error:  # orbax passes on whatever its storage layer raises
         raise LabError(
-            f"The checkpoint in {folder / str(step)} is damaged ({first_line(error)}): delete "
-            f"{folder} and train again."
+            f"The checkpoint in {folder / str(step)} is damaged, or config.json beside it does not "
+            f"fit it ({first_line(error)}): restore both from a copy, or move {folder} away and "
+            "train again."
         ) from error
+
+
+def _check_shapes(folder: Path, step: int, found: train.State, wanted: train.State) -> None:
+    """Refuse a state that is not of the run that config.json describes."""
+    shapes = [
+        [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(state)]
+        for state in (found, wanted)
+    ]
+    if shapes[0] != shapes[1]:
+        raise LabError(
+            f"{folder / 'config.json'} does not fit the checkpoint in {folder / str(step)}: the "
+            "arrays have other shapes. Restore the config.json that the run was trained with."
+        )
 
 
 class _Older(NamedTuple):

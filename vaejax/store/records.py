@@ -34,14 +34,25 @@ def read(path: Path) -> list[Row]:
     Raises:
         LabError: a damaged line, or a file that cannot be read.
     """
-    content = _read_bytes(path)
+    return [
+        _row(path, number, line) for number, line in enumerate(_read_bytes(path).splitlines(), 1)
+    ]
+
+
+def _row(path: Path, number: int, line: bytes) -> Row:
     try:
-        rows = [json.loads(line) for line in content.splitlines()]
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError("a line is no JSON object")
-        return rows
+        row = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError("it is no JSON object")
+        return row
+    except json.JSONDecodeError as error:
+        why = f"{error.msg}, column {error.colno}"
     except ValueError as error:
-        raise LabError(f"{path} is damaged ({error}): mend that line or delete the file.") from None
+        why = str(error)
+    raise LabError(
+        f"Line {number} of {path} is damaged ({why}): mend it or remove that line; --resume "
+        "measures it again."
+    )
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -1,0 +1,56 @@
+"""One process at a time in the folder of a study."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vaejax import hosts
+from vaejax.errors import LabError
+
+LOCK, OWNER = ".lock", ".owner.json"
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process, or for the first of several. The operating system gives the
+    lock of a process that died back. A folder that holds nothing else in the end is removed.
+
+    Raises:
+        LabError: another process holds it, or it cannot be written.
+    """
+    if not hosts.is_first():
+        yield
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+    except Timeout:
+        raise LabError(
+            f"{folder} is in use by {_owner(folder)}: wait until it ends, or use another --out."
+        ) from None
+    except OSError as error:
+        raise LabError(f"Cannot write {folder}: {error.strerror}. Use another --out.") from error
+    try:
+        yield
+    finally:
+        (folder / OWNER).unlink(missing_ok=True)
+        lock.release()
+        if not any(folder.glob("[!.]*")):
+            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text())
+        return f"process {owner['pid']} on {owner['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,64 @@
+"""What the surroundings of a command may not change: its figures, its numbers and its messages.
+
+A user's environment variables and configuration files set JAX's random generator, its precision and
+its debug checks, matplotlib's backend and the encoding of the terminal. A study means the same
+under all of them.
+"""
+
+import os
+from typing import Any
+
+import jax
+
+from vaejax.data import cache
+from vaejax.errors import LabError, first_line
+
+NUMERICS: dict[str, Any] = {
+    "jax_default_prng_impl": "threefry2x32",
+    "jax_threefry_partitionable": True,
+    "jax_enable_x64": False,
+    "jax_default_matmul_precision": None,
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+    "jax_disable_jit": False,
+}
+"""JAX settings that change numbers, or turn a NaN that says "there is none" into an error."""
+
+
+def pin_numerics() -> None:
+    """Give JAX the settings of the lab, whatever `JAX_...` variables say."""
+    for name, value in NUMERICS.items():
+        jax.config.update(name, value)
+
+
+def find_devices() -> None:
+    """Have JAX find its devices.
+
+    Raises:
+        LabError: there are none of the platform that is asked for.
+    """
+    try:
+        jax.devices()
+    except Exception as error:  # of many types, by platform and version
+        asked = os.environ.get("JAX_PLATFORMS")
+        remedy = (
+            f"JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu"
+            if asked
+            else ("set JAX_PLATFORMS to cpu, or mend the installation of jax")
+        )
+        raise LabError(f"JAX finds no device ({first_line(error)}). {remedy}.") from error
+
+
+def keep_compiled_programs() -> None:
+    """Have jax keep what it compiles in the cache directory, so that the next command starts
+    faster. A `JAX_COMPILATION_CACHE_DIR` that the user has set is left as it is."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def prepare() -> None:
+    """All of the above, before a command uses jax."""
+    pin_numerics()
+    keep_compiled_programs()
+    find_devices()
