@@ -1,4 +1,5 @@
 from . import command as command
+from . import exploration as exploration
 from . import flags as flags
 from . import keys as keys
 from . import laboratory as laboratory

@@ -1,0 +1,557 @@
+// Several models that differ in recon_scale alone: charts over the scale, the KL of each unit, the
+// posteriors of two images, and a strip of reconstructions. `app` is in explorer.js.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(tag, attributes = {}, text = "") {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text) made.textContent = text;
+  return made;
+}
+
+/** A number with so many significant digits, without needless zeros. */
+function short(value, digits = 3) {
+  if (value === 0) return "0";
+  if (Math.abs(value) >= 10 ** digits) return String(Math.round(value));
+  const rounded = Number(value.toPrecision(digits));
+  return Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded);
+}
+
+const sum = (values) => values.reduce((total, value) => total + value, 0);
+const byFalling = (values) => [...values.keys()].sort((a, b) => values[b] - values[a]);
+
+// ---- the axis of scales ----
+
+/** Where a recon_scale lies on a logarithmic axis from 0 to 1, around all models and the first
+ * threshold. */
+function scaleAxis(part) {
+  const marks = part.models.map((model) => model.recon_scale);
+  const first = part.theory && part.theory.thresholds[0];
+  if (first) marks.push(first);
+  const low = Math.min(...marks) / 1.5;
+  const high = Math.max(...marks) * 1.5;
+  return { low, high, place: (scale) => Math.log(scale / low) / Math.log(high / low) };
+}
+
+/** The number of the model whose scale is nearest to a place on the axis. */
+function modelNear(part, place) {
+  const axis = scaleAxis(part);
+  const away = part.models.map((model) => Math.abs(axis.place(model.recon_scale) - place));
+  return away.indexOf(Math.min(...away));
+}
+
+// ---- words ----
+
+/** How a scale compares with the threshold. */
+function thresholdWords(part, model) {
+  if (!part.theory || !part.theory.thresholds.length) return "";
+  const times = model.recon_scale / part.theory.thresholds[0];
+  return times < 1
+    ? `below the threshold (${short(times, 2)} of it)`
+    : `${short(times, 2)} times the threshold`;
+}
+
+/** The balance of the two terms of the objective, as a standard deviation or as a beta. */
+function balance(model) {
+  if (model.decoder_sigma != null) return ["learned sigma", short(model.decoder_sigma)];
+  if (model.effective_sigma != null) return ["effective sigma", short(model.effective_sigma)];
+  return ["effective beta", short(model.effective_beta)];
+}
+
+/** One line about a model, as nodes: what it was trained with, and what was measured. */
+function captionOf(part, model) {
+  const facts = [["recon_scale", short(model.recon_scale, 4), thresholdWords(part, model)]];
+  if (part.config.model === "vae") {
+    facts.push([...balance(model), ""]);
+    const units = model.predicted_units;
+    const predicted = units == null ? "" : `predicted ${units}`;
+    facts.push(["active units", `${model.active_units} of ${part.config.latent_size}`, predicted]);
+    const kl = model.predicted_kl_per_unit;
+    facts.push(["KL", `${short(model.kl_nats)} nats`, kl ? `predicted ${short(sum(kl))}` : ""]);
+  }
+  facts.push(["MSE", model.mse.toFixed(4), ""]);
+  return facts.flatMap(([name, value, more], index) => [
+    `${index ? " · " : ""}${name} `,
+    element("b", {}, value),
+    more ? (name === "recon_scale" ? `, ${more}` : ` (${more})`) : "",
+  ]);
+}
+
+function introOf(part) {
+  const theory = part.theory && part.theory.thresholds.length ? part.theory.thresholds[0] : null;
+  const vae = part.config.model === "vae";
+  const words =
+    `These ${part.models.length} models were trained alike, each to minimize recon_scale × error` +
+    `${vae ? " + KL" : ""}. The error is averaged over pixels${vae ? ", the KL is in nats" : ""}. ` +
+    "Only recon_scale, the weight of the reconstruction, differs. ";
+  if (!theory) return vae ? `${words}For their settings the theory predicts no threshold.` : words;
+  return (
+    `${words}From the training images alone, linear theory predicts a threshold of ` +
+    `${short(theory)}. Below it a latent unit costs more KL than it saves error, the posterior ` +
+    "becomes the prior, and every image comes back as the mean image. Move the slider across it."
+  );
+}
+
+// ---- charts over the scale ----
+
+const CHART = { left: 44, right: 16, panel: 104, gap: 40, top: 24, bottom: 24 };
+
+/** Two panels over one axis: the number of active units, and the KL; predicted and measured. */
+function drawCharts(part) {
+  const box = document.getElementById("charts");
+  const width = Math.max(box.clientWidth, 240);
+  const axis = scaleAxis(part);
+  const inner = width - CHART.left - CHART.right;
+  const x = (scale) => CHART.left + inner * axis.place(scale);
+  const height = CHART.top + 2 * CHART.panel + CHART.gap + CHART.bottom;
+  const chart = svg("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    height,
+    role: "img",
+    "aria-label":
+      "Active units and KL over recon_scale, predicted by the linear theory and measured",
+  });
+  const bottom = height - CHART.bottom;
+  const thresholds = (part.theory ? part.theory.thresholds : []).filter((t) => t < axis.high);
+  if (thresholds.length) {
+    const edge = x(thresholds[0]);
+    chart.append(
+      svg("rect", {
+        class: "asleep",
+        x: CHART.left,
+        y: CHART.top,
+        width: edge - CHART.left,
+        height: bottom - CHART.top,
+      }),
+    );
+    for (const at of thresholds.slice(1)) {
+      const tick = { x1: x(at), x2: x(at), y1: bottom - 7, y2: bottom };
+      chart.append(svg("line", { class: "threshold-more", ...tick }));
+    }
+    chart.append(
+      svg("line", { class: "threshold", x1: edge, x2: edge, y1: CHART.top - 6, y2: bottom }),
+    );
+    const words = `threshold ${short(thresholds[0])}`;
+    const room = edge > width / 2;
+    const anchor = { x: edge + (room ? -6 : 6), y: CHART.top + 10, class: "threshold-name" };
+    chart.append(svg("text", { ...anchor, "text-anchor": room ? "end" : "start" }, words));
+  }
+  const here = svg("line", { class: "here", id: "here", y1: CHART.top - 6, y2: bottom });
+  chart.append(here);
+  const most = part.config.latent_size;
+  panel(chart, part, x, axis, CHART.top, {
+    title: `Active units, of ${most}`,
+    most,
+    measured: (model) => model.active_units,
+    path: stairs(thresholds, axis),
+  });
+  const curve = part.theory && part.theory.curve;
+  const kls = part.models.map((model) => model.kl_nats);
+  const expected = part.models.map((model) => sum(model.predicted_kl_per_unit || [0]));
+  panel(chart, part, x, axis, CHART.top + CHART.panel + CHART.gap, {
+    title: "KL, nats per image",
+    most: Math.max(...kls, ...expected, 1e-3) * 1.05,
+    measured: (model) => model.kl_nats,
+    path: curve ? curve.scale.map((scale, i) => [scale, curve.kl[i]]) : [],
+  });
+  for (let power = Math.ceil(Math.log10(axis.low)); 10 ** power < axis.high; power++) {
+    const at = x(10 ** power);
+    chart.append(svg("line", { class: "axis", x1: at, x2: at, y1: bottom, y2: bottom + 5 }));
+    const label = { x: at, y: bottom + 18, "text-anchor": "middle" };
+    chart.append(svg("text", label, String(Number((10 ** power).toPrecision(1)))));
+  }
+  box.replaceChildren(chart);
+  const row = document.getElementById("scale-row"); // the thumb is 24 pixels wide
+  row.style.margin = `0 ${CHART.right - 12}px 0 ${CHART.left - 12}px`;
+}
+
+/** The predicted number of units as points of a staircase. */
+function stairs(thresholds, axis) {
+  const points = thresholds.flatMap((at, index) => [
+    [at, index],
+    [at, index + 1],
+  ]);
+  return [[axis.low, 0], ...points, [axis.high, thresholds.length]];
+}
+
+function panel(chart, part, x, axis, top, { title, most, measured, path }) {
+  const bottom = top + CHART.panel;
+  const y = (value) => bottom - (CHART.panel - 4) * Math.min(1.05, value / most);
+  chart.append(svg("text", { class: "strong", x: CHART.left - 40, y: top - 12 }, title));
+  for (const value of [0, niceStep(most)]) {
+    const at = y(value);
+    chart.append(
+      svg("line", { class: "axis", x1: CHART.left, x2: x(axis.high), y1: at, y2: at }),
+      svg("text", { x: CHART.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
+    );
+  }
+  const shown = path.filter(([scale]) => scale >= axis.low && scale <= axis.high);
+  if (part.theory && shown.length) {
+    const points = shown.map(([scale, value]) => `${x(scale)},${y(value)}`).join(" ");
+    chart.append(svg("polyline", { class: "predicted", points }));
+  }
+  part.models.forEach((model, index) => {
+    const at = { cx: x(model.recon_scale), cy: y(measured(model)), r: 5 };
+    const dot = svg("circle", { class: "dot", "data-model": index, ...at });
+    dot.append(svg("title", {}, `recon_scale ${short(model.recon_scale, 4)}: ${short(measured(model))}`));
+    chart.append(dot);
+  });
+}
+
+/** The largest of 1, 2, 5 times a power of ten that is not above a number. */
+function niceStep(most) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return power * [5, 2, 1].find((step) => step * power <= most * 1.0001);
+}
+
+/** Mark the model that is shown. */
+function markScale(part, model) {
+  const chart = document.querySelector("#charts svg");
+  if (!chart) return;
+  const index = part.models.indexOf(model);
+  for (const dot of chart.querySelectorAll(".dot")) {
+    const shown = Number(dot.dataset.model) === index;
+    dot.classList.toggle("shown", shown);
+    dot.setAttribute("r", shown ? 7 : 5);
+    if (shown) {
+      const here = chart.querySelector("#here");
+      here.setAttribute("x1", dot.getAttribute("cx"));
+      here.setAttribute("x2", dot.getAttribute("cx"));
+    }
+  }
+  const slider = document.getElementById("scale");
+  slider.value = Math.round(1000 * scaleAxis(part).place(model.recon_scale));
+  const words = `recon_scale ${short(model.recon_scale, 4)}, ${thresholdWords(part, model)}`;
+  slider.setAttribute("aria-valuetext", words.replace(/, $/, ""));
+}
+
+// ---- the KL of each unit ----
+
+const BARS = { left: 36, right: 4, height: 170, top: 8, bottom: 22 };
+const MOST_LABELLED = 20;
+
+/** Bars for all units, without heights; `showBars` moves them. */
+function drawBars(part) {
+  const box = document.getElementById("bars");
+  const width = Math.max(box.clientWidth, 200);
+  const units = part.config.latent_size;
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${BARS.height}`, height: BARS.height, role: "img" });
+  const slot = (width - BARS.left - BARS.right) / units;
+  const floor = BARS.height - BARS.bottom;
+  const most = highestBar(part);
+  for (const value of [0, niceStep(most)]) {
+    const at = floor - (value / most) * (floor - BARS.top);
+    chart.append(
+      svg("line", { class: "axis", x1: BARS.left, x2: width - BARS.right, y1: at, y2: at }),
+      svg("text", { x: BARS.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
+    );
+  }
+  for (let rank = 0; rank < units; rank++) {
+    const left = BARS.left + rank * slot;
+    const at = { y: floor, height: 0 };
+    chart.append(svg("rect", { class: "bar", x: left + 0.1 * slot, width: 0.42 * slot, ...at }));
+    if (part.theory && part.theory.curve) {
+      chart.append(
+        svg("rect", { class: "expected", x: left + 0.52 * slot, width: 0.36 * slot, ...at }),
+      );
+    }
+    if (units <= MOST_LABELLED) {
+      const label = { class: "unit-name", x: left + slot / 2, y: floor + 16, "text-anchor": "middle" };
+      chart.append(svg("text", label));
+    }
+  }
+  if (units > MOST_LABELLED) {
+    const label = { x: (BARS.left + width) / 2, y: floor + 16, "text-anchor": "middle" };
+    chart.append(svg("text", label, `${units} units, the largest KL first`));
+  }
+  if (units > MOST_LABELLED) for (const bar of chart.querySelectorAll(".expected")) bar.style.strokeWidth = 1;
+  box.replaceChildren(chart);
+}
+
+function highestBar(part) {
+  const all = part.models.flatMap((m) => [...m.kl_per_unit_nats, ...(m.predicted_kl_per_unit || [])]);
+  return Math.max(...all, 1e-3) * 1.05;
+}
+
+/** Move the bars to the numbers of a model: units by falling KL, beside the predicted ones. */
+function showBars(part, model) {
+  const chart = document.querySelector("#bars svg");
+  if (!chart) return;
+  const most = highestBar(part);
+  const floor = BARS.height - BARS.bottom;
+  const order = byFalling(model.kl_per_unit_nats);
+  const rise = (bar, value) => {
+    const height = Math.max(0, (value / most) * (floor - BARS.top));
+    bar.setAttribute("y", floor - height);
+    bar.setAttribute("height", height);
+    bar.setAttribute("data-value", value);
+  };
+  const dead = (unit) => model.variance_per_unit[unit] <= app.page.active_variance;
+  chart.querySelectorAll(".bar").forEach((bar, rank) => {
+    rise(bar, model.kl_per_unit_nats[order[rank]]);
+    bar.classList.toggle("dead", dead(order[rank]));
+  });
+  const expected = model.predicted_kl_per_unit;
+  chart.querySelectorAll(".expected").forEach((bar, rank) => rise(bar, expected[rank] || 0));
+  chart.querySelectorAll(".unit-name").forEach((text, rank) => (text.textContent = order[rank]));
+  const asleep = order.filter(dead).sort((a, b) => a - b);
+  const key = [
+    element("span", { class: "key" }, element("i", { class: "solid" }), "measured on the test set"),
+  ];
+  if (expected) {
+    key.push(
+      element("span", { class: "key" }, element("i", { class: "hollow" }), "predicted for the best linear VAE"),
+    );
+  }
+  document.getElementById("bars-words").replaceChildren(
+    ...key,
+    element("br"),
+    `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
+      `variance of ${app.page.active_variance} or less over the test images.`,
+  );
+  chart.setAttribute("aria-label", `KL of each unit. ${deadWords(asleep, part.config.latent_size)}`);
+}
+
+function deadWords(dead, units) {
+  if (!dead.length) return units === 1 ? "The unit is active." : `All ${units} units are active.`;
+  if (dead.length === units) return units === 1 ? "The unit is dead." : `All ${units} units are dead.`;
+  if (dead.length > MOST_LABELLED) return `${dead.length} of ${units} units are dead.`;
+  return `Dead: ${dead.length === 1 ? "unit" : "units"} ${dead.join(", ")}.`;
+}
+
+// ---- the posteriors of two images ----
+
+const CLOUD_CODES = 250;
+const SLIDE_MS = 350;
+let cloudNow = null;
+let cloudFrame = 0;
+
+/** What is drawn of two posteriors: mean and sigma in the two units in which their means are
+ * farthest apart. */
+function cloudOf(posteriors) {
+  const [a, b] = posteriors;
+  const units = byFalling(a.mean.map((m, i) => Math.abs(m - b.mean[i]))).slice(0, 2);
+  if (units.length < 2) units.push(units[0]);
+  const flat = units.length > 1 && units[0] === units[1];
+  const members = posteriors.map(({ mean, sigma }) => ({
+    mean: units.map((u, axis) => (flat && axis ? 0 : mean[u])),
+    sigma: units.map((u, axis) => (flat && axis ? 1 : sigma[u])),
+  }));
+  return { units: flat ? [units[0]] : units, members };
+}
+
+function showClouds(part, model) {
+  if (part.config.model === "ae") return;
+  const codes = codesOf(model);
+  const posteriors = app.pair.map((index) => codes[index]);
+  const target = cloudOf(posteriors);
+  describeClouds(target, posteriors);
+  showCouple(model, posteriors);
+  const still = !cloudNow || matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const start = still ? target : cloudNow;
+  cancelAnimationFrame(cloudFrame);
+  const began = performance.now();
+  const step = (now) => {
+    const t = still ? 1 : Math.min(1, Math.max(0, (now - began) / SLIDE_MS));
+    const eased = t * t * (3 - 2 * t);
+    const between = (a, b) => a.map((value, i) => value + eased * (b[i] - value));
+    cloudNow = {
+      units: target.units,
+      members: target.members.map((member, k) => ({
+        mean: between(start.members[k].mean, member.mean),
+        sigma: between(start.members[k].sigma, member.sigma),
+      })),
+    };
+    drawClouds(cloudNow);
+    if (t < 1) cloudFrame = requestAnimationFrame(step);
+  };
+  step(began);
+}
+
+function drawClouds({ units, members }) {
+  const canvas = document.getElementById("clouds");
+  const { context, width, height } = sharpContext(canvas);
+  if (!width) return;
+  const reach = Math.max(4, ...members.flatMap((m) => m.mean.map((v, i) => Math.abs(v) + 2 * m.sigma[i])));
+  const x = (value) => (width / 2) * (1 + value / reach);
+  const y = (value) => (height / 2) * (1 - value / reach);
+  priorRings(context, x, y, reach);
+  const normal = normalGenerator(7); // the same noise at every scale
+  members.forEach(({ mean, sigma }, k) => {
+    context.fillStyle = colour(k ? "b" : "a");
+    context.globalAlpha = 0.55;
+    for (let i = 0; i < CLOUD_CODES; i++) {
+      const [at, up] = [x(mean[0] + sigma[0] * normal()), y(mean[1] + sigma[1] * normal())];
+      context.beginPath();
+      if (k) context.rect(at - 2, up - 2, 4, 4);
+      else context.arc(at, up, 2.2, 0, 7);
+      context.fill();
+    }
+  });
+  context.globalAlpha = 1;
+  context.font = "bold 15px system-ui, sans-serif";
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  members.forEach(({ mean }, k) => {
+    const [at, up] = [x(mean[0]), y(mean[1])];
+    const near = Math.hypot(...members[0].mean.map((v, i) => x(v) - x(members[1].mean[i]))) < 22;
+    const aside = near ? (k ? 11 : -11) : 0;
+    context.fillStyle = colour("card");
+    context.beginPath();
+    context.arc(at + aside, up, 11, 0, 7);
+    context.fill();
+    context.strokeStyle = colour(k ? "b" : "a");
+    context.lineWidth = 2;
+    context.stroke();
+    context.fillStyle = colour(k ? "b" : "a");
+    context.fillText("AB"[k], at + aside, up + 1);
+  });
+  axisNames(context, width, height, units.length > 1 ? units : [units[0], null]);
+}
+
+/** Circles of the prior N(0, I): one, two and three standard deviations. */
+function priorRings(context, x, y, reach) {
+  context.strokeStyle = colour("line");
+  context.lineWidth = 1;
+  for (const deviations of [1, 2, 3]) {
+    context.beginPath();
+    context.ellipse(x(0), y(0), Math.abs(x(deviations) - x(0)), Math.abs(y(deviations) - y(0)), 0, 0, 7);
+    context.stroke();
+  }
+  context.beginPath();
+  context.moveTo(x(-reach), y(0));
+  context.lineTo(x(reach), y(0));
+  context.moveTo(x(0), y(-reach));
+  context.lineTo(x(0), y(reach));
+  context.stroke();
+}
+
+function axisNames(context, width, height, [across, up]) {
+  context.fillStyle = colour("quiet");
+  context.font = "12px system-ui, sans-serif";
+  context.textBaseline = "alphabetic";
+  context.textAlign = "right";
+  context.fillText(`unit ${across} →`, width - 8, height - 8);
+  context.textAlign = "left";
+  if (up !== null) context.fillText(`↑ unit ${up}`, 8, 18);
+}
+
+function describeClouds({ units }, [a, b]) {
+  const apart = Math.hypot(...a.mean.map((m, i) => m - b.mean[i]));
+  const widest = (Math.max(...a.sigma) + Math.max(...b.sigma)) / 2;
+  const narrowest = (Math.min(...a.sigma) + Math.min(...b.sigma)) / 2;
+  const one = apart < 0.1;
+  const words = one
+    ? "One cloud: codes drawn for A and for B cannot be told apart. "
+    : apart < 2
+      ? "The clouds begin to part. "
+      : "Two clouds: the code says which image it is of. ";
+  const widths =
+    a.sigma.length === 1 ? `width sigma ${short(widest, 2)}` : `widths sigma ${short(narrowest, 2)} to ${short(widest, 2)}`;
+  const text =
+    `${words}Posterior means ${short(apart, 2)} apart, ${widths}. Shown: ${CLOUD_CODES} codes ` +
+    `drawn for each image, in the ${units.length > 1 ? "two units in which the means differ most" : "only unit"}. ` +
+    "Circles: 1, 2 and 3 standard deviations of the prior.";
+  document.getElementById("clouds-words").textContent = text;
+  document.getElementById("clouds").setAttribute("aria-label", text);
+}
+
+function showCouple(model, posteriors) {
+  const nets = netsOf(model);
+  const members = app.pair.map((index, k) => {
+    const [input, output] = ["input", "reconstruction"].map((what) =>
+      imageCanvas(app.page.shape, `${what} of image ${"AB"[k]}`),
+    );
+    paint(input, testPixels(index), app.page.shape);
+    paint(output, decode(nets, posteriors[k].mean), app.page.shape);
+    const name = element("b", {}, `${"AB"[k]}: ${className(app.page.labels[index])}`);
+    return element("div", { class: `member ${"ab"[k]}` }, name, input, output);
+  });
+  document.getElementById("couple").replaceChildren(...members);
+}
+
+// ---- the strip of test images ----
+
+const FIRST_ON_A_PHONE = 5;
+
+function drawStrip() {
+  const strip = document.getElementById("strip");
+  const late = (rank) => (rank >= FIRST_ON_A_PHONE ? "late" : null);
+  const inputs = app.page.strip.map((index, rank) => {
+    const canvas = imageCanvas(app.page.shape, "");
+    canvas.setAttribute("aria-hidden", "true");
+    paint(canvas, testPixels(index), app.page.shape);
+    const label = `test image ${index}, ${className(app.page.labels[index])}`;
+    const attributes = { type: "button", class: late(rank), "data-index": index, "aria-label": label };
+    const button = element("button", attributes, element("b"), canvas);
+    button.addEventListener("click", () => {
+      if (index !== app.pair[1]) app.pair = [app.pair[1], index];
+      showPair();
+      showClouds(app.part, app.model);
+    });
+    return button;
+  });
+  const outputs = app.page.strip.map((index, rank) => {
+    const canvas = imageCanvas(app.page.shape, `reconstruction of test image ${index}`);
+    return element("div", { class: late(rank) }, canvas);
+  });
+  const mean = imageCanvas(app.page.shape, "mean of all training images");
+  paint(mean, Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255), app.page.shape);
+  strip.replaceChildren(
+    element("span", {}, "input"),
+    ...inputs,
+    element("span", {}, "output"),
+    ...outputs,
+    element("span", {}, "mean of all training images"),
+    mean,
+  );
+  showPair();
+}
+
+/** Mark the two images that are compared. */
+function showPair() {
+  for (const button of document.querySelectorAll("#strip button")) {
+    const place = app.pair.indexOf(Number(button.dataset.index));
+    button.classList.remove("a", "b");
+    if (place >= 0) button.classList.add("ab"[place]);
+    button.querySelector("b").textContent = place >= 0 ? "AB"[place] : "";
+    button.setAttribute("aria-pressed", String(place >= 0));
+  }
+}
+
+function showStrip(model) {
+  const nets = netsOf(model);
+  const codes = codesOf(model);
+  document.querySelectorAll("#strip > div canvas").forEach((canvas, rank) => {
+    paint(canvas, decode(nets, codes[app.page.strip[rank]].mean), app.page.shape);
+  });
+}
+
+/** Everything of a part that does not depend on which of its models is shown. */
+function drawSweep(part) {
+  const several = part.models.length > 1;
+  const vae = part.config.model === "vae";
+  document.getElementById("sweep").hidden = !several;
+  if (!several) return;
+  document.getElementById("sweep-intro").textContent = introOf(part);
+  for (const id of ["bars-card", "clouds-card", "charts"]) {
+    document.getElementById(id).hidden = !vae;
+  }
+  if (vae) {
+    drawCharts(part);
+    drawBars(part);
+  }
+  drawStrip();
+}
+
+function showSweep(part, model) {
+  if (part.models.length < 2) return;
+  markScale(part, model);
+  document.getElementById("caption").replaceChildren(...captionOf(part, model));
+  if (part.config.model === "vae") {
+    showBars(part, model);
+    showClouds(part, model);
+  }
+  showStrip(model);
+}
