@@ -21,7 +21,7 @@ from vaejax.config import Config
 from vaejax.data import dataset
 from vaejax.errors import LabError
 from vaejax.lab.keys import evaluation_key, figure_key
-from vaejax.lab.provenance import describe, effective
+from vaejax.lab.provenance import effective
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
@@ -339,11 +339,25 @@ def part_facts(part: Part, step: int) -> dict[str, Any]:
     return {
         "name": part.name,
         "run": part.run.name,
-        "about": describe(part.run).split(";")[0].split(": ", 1)[1],
+        "about": about(part.run.config),
         "steps": step,
         "config": config,
         "pictures": "drawn" if part.run.config.binarize else "grey",
     }
+
+
+def about(config: Config) -> str:
+    """What kind of model it is, and of which layers, in words."""
+    kind = "Autoencoder" if config.model == "ae" else "VAE"
+    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
+    net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
+    likelihood = {
+        "bernoulli": "cross entropy (a Bernoulli likelihood)",
+        "gaussian": "squared error (a Gaussian likelihood)",
+    }[config.likelihood]
+    if config.decoder_variance == "learned":
+        likelihood = "squared error (a Gaussian likelihood of learned variance)"
+    return f"{kind} of layers {net}; its error is {likelihood}"
 
 
 def splits_of(parts: Sequence[Part]) -> list[str]:

@@ -29,13 +29,18 @@ def explorer_page(page: Mapping[str, Any], weights: Mapping[str, str]) -> str:
         for name, text in weights.items()
     ]
     return Template(_read("explorer.html")).substitute(
-        title=html.escape(f"{page['folder']} ({page['dataset']})"),
+        title=html.escape(title(page["folder"], page["dataset"])),
         style=_read("explorer.css"),
         script="\n".join(map(_read, SCRIPTS)),
         # In a script element only `<` could end the data.
         data=json.dumps(page, separators=(",", ":")).replace("<", "\\u003c"),
         weights="\n".join(blocks),
     )
+
+
+def title(folder: str, dataset: str) -> str:
+    """The folder, and the data set if the folder is not named after it."""
+    return folder if dataset in folder else f"{folder} ({dataset})"
 
 
 def save_page(text: str, path: Path) -> Path:

@@ -50,6 +50,7 @@ function codesOf(model) {
 
 function choosePart(index) {
   app.part = app.page.parts[index];
+  document.getElementById("part").value = index;
   const { about, steps, models } = app.part;
   const { dataset, test_images: tested } = app.page;
   document.getElementById("about").textContent =

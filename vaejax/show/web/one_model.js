@@ -40,7 +40,7 @@ function isDead(model, unit) {
 function unitStatus(model, unit) {
   const variance = short(model.variance_per_unit[unit], 2);
   if (app.part.config.model === "ae") return `codes have a variance of ${variance}`;
-  const kl = `KL ${model.kl_per_unit_nats[unit].toFixed(2)} nats`;
+  const kl = `KL ${fixed(model.kl_per_unit_nats[unit], 2)} nats`;
   return isDead(model, unit) ? `dead: its mean does not depend on the image; ${kl}` : `active, ${kl}`;
 }
 
@@ -165,7 +165,7 @@ function drawManifold(context, width, height, scales) {
     background = { key, canvas };
   }
   context.imageSmoothingEnabled = false;
-  context.globalAlpha = 0.8;
+  context.globalAlpha = 0.5;
   context.drawImage(background.canvas, 0, 0, width, height);
   context.globalAlpha = 1;
 }
@@ -248,7 +248,7 @@ function drawChoosers() {
     select.parentElement.hidden = axis >= app.axes.length;
     select.replaceChildren(
       ...order.map((unit) => {
-        const kl = app.part.config.model === "vae" ? `, KL ${app.model.kl_per_unit_nats[unit].toFixed(2)}` : "";
+        const kl = app.part.config.model === "vae" ? `, KL ${fixed(app.model.kl_per_unit_nats[unit], 2)}` : "";
         const dead = isDead(app.model, unit) ? ", dead" : "";
         return element("option", { value: unit }, `unit ${unit}${kl}${dead}`);
       }),
@@ -335,7 +335,7 @@ function showUnits() {
     const unit = Number(row.dataset.unit);
     const value = app.code[unit];
     row.querySelector("input").value = value;
-    row.querySelector("output").textContent = value.toFixed(2);
+    row.querySelector("output").textContent = fixed(value, 2);
   }
 }
 
@@ -352,8 +352,8 @@ function showPosterior() {
     bar.style.left = `${place(mean - sigma)}%`;
     bar.style.width = `${place(mean + sigma) - place(mean - sigma)}%`;
     const words = posterior.sigma
-      ? `encoded: mean ${mean.toFixed(3)}, sigma ${sigma.toFixed(3)}, KL ${posterior.kl[unit].toFixed(3)}`
-      : `encoded: ${mean.toFixed(3)}`;
+      ? `encoded: mean ${fixed(mean, 3)}, sigma ${fixed(sigma, 3)}, KL ${fixed(posterior.kl[unit], 3)}`
+      : `encoded: ${fixed(mean, 3)}`;
     row.querySelector(".posterior").textContent = words;
     Object.assign(row.dataset, { mean, sigma: posterior.sigma ? sigma : "" });
     row.dataset.kl = posterior.kl ? posterior.kl[unit] : "";
@@ -370,7 +370,7 @@ function showCode() {
   paint(canvas, decode(netsOf(app.model), app.code), app.page.shape);
   showUnits();
   drawPad();
-  const where = app.axes.map((unit) => `unit ${unit}: ${app.code[unit].toFixed(2)}`).join(", ");
+  const where = app.axes.map((unit) => `unit ${unit}: ${fixed(app.code[unit], 2)}`).join(", ");
   document.getElementById("pad-where").textContent = `Code at ${where}`;
   clearTimeout(slowly);
   slowly = setTimeout(showTraversals, 150);
@@ -397,8 +397,8 @@ function showSource() {
   }
   const name = kind === "test" ? `Test image ${index}: ${className(app.page.labels[index])}.` : "Your drawing.";
   const error = sum([...pixels].map((p, i) => (p - output[i]) ** 2)) / pixels.length;
-  const kl = posterior.kl ? `, KL ${sum([...posterior.kl]).toFixed(2)} nats` : "";
-  document.getElementById("encoded-words").textContent = `${name} Error (MSE) ${error.toFixed(4)}${kl}.`;
+  const kl = posterior.kl ? `, KL ${fixed(sum([...posterior.kl]), 2)} nats` : "";
+  document.getElementById("encoded-words").textContent = `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
   showPosterior();
   showCode();
 }
@@ -412,6 +412,10 @@ function drawPen() {
   const context = canvas.getContext("2d");
   context.fillStyle = "#000";
   context.fillRect(0, 0, canvas.width, canvas.height);
+  if (!pen.strokes.length) {
+    Object.assign(context, { fillStyle: "#999", font: "18px system-ui, sans-serif", textAlign: "center" });
+    context.fillText("draw here", canvas.width / 2, canvas.height / 2);
+  }
   Object.assign(context, { strokeStyle: "#fff", lineWidth: 22, lineCap: "round", lineJoin: "round" });
   for (const points of pen.strokes) {
     context.beginPath();
@@ -541,7 +545,7 @@ function traversalRow(unit) {
 }
 
 function shortStatus(unit) {
-  return app.part.config.model === "vae" ? `KL ${app.model.kl_per_unit_nats[unit].toFixed(2)}` : "";
+  return app.part.config.model === "vae" ? `KL ${fixed(app.model.kl_per_unit_nats[unit], 2)}` : "";
 }
 
 function drawTraversals() {
@@ -583,6 +587,10 @@ function showModel() {
   document.getElementById("one-title").textContent = several
     ? `The model at recon_scale ${short(model.recon_scale, 4)}`
     : part.config.model === "vae" ? "The VAE" : "The autoencoder";
+  for (const id of ["one-caption", "one-terms"]) {
+    document.getElementById(id).hidden = several; // they stand below the slider
+  }
+  document.getElementById("one-terms").textContent = termsOf(part, model);
   document.getElementById("one-caption").replaceChildren(...captionOf(part, model));
   if (!app.unitsChosen || app.axes.some((unit) => unit >= part.config.latent_size)) {
     app.axes = orderOf(model).slice(0, 2);
@@ -650,7 +658,7 @@ function prepareModel() {
   }
   const grey = shape[2] === 1;
   document.getElementById("pen-card").hidden = !grey;
-  document.getElementById("pen-card").parentElement.classList.toggle("alone", !grey);
+  document.querySelector(".left").classList.toggle("no-pen", !grey);
   document.getElementById("pad-help").textContent =
     "Each dot is a test image at its posterior mean in the two chosen units. Click a dot to encode its " +
     "image; drag anywhere else to move the code. Keys: arrows move the code, Enter encodes the nearest image.";

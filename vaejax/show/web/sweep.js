@@ -18,6 +18,12 @@ function short(value, digits = 3) {
   return Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded);
 }
 
+/** A number with so many decimals, and no minus sign before a zero. */
+const fixed = (value, decimals) => value.toFixed(decimals).replace(/^-(0\.0*)$/, "$1");
+
+/** A KL: three significant digits, but none beyond a thousandth of a nat. */
+const nats = (value) => (value < 1e-3 ? fixed(value, 3) : short(value));
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const byFalling = (values) => [...values.keys()].sort((a, b) => values[b] - values[a]);
 
@@ -68,14 +74,33 @@ function captionOf(part, model) {
     const predicted = units == null ? "" : `predicted ${units}`;
     facts.push(["active units", `${model.active_units} of ${part.config.latent_size}`, predicted]);
     const kl = model.predicted_kl_per_unit;
-    facts.push(["KL", `${short(model.kl_nats)} nats`, kl ? `predicted ${short(sum(kl))}` : ""]);
+    facts.push(["KL", `${nats(model.kl_nats)} nats`, kl ? `predicted ${nats(sum(kl))}` : ""]);
   }
   facts.push(["MSE", model.mse.toFixed(4), ""]);
-  return facts.flatMap(([name, value, more], index) => [
-    `${index ? " · " : ""}${name} `,
-    element("b", {}, value),
-    more ? (name === "recon_scale" ? `, ${more}` : ` (${more})`) : "",
-  ]);
+  return facts.flatMap(([name, value, more], index) => {
+    const words = more ? (name === "recon_scale" ? `, ${more}` : ` (${more})`) : "";
+    const fact = element("span", {}, `${name} `, element("b", {}, value), words);
+    return index ? [" · ", fact] : [fact];
+  });
+}
+
+/** What the words of a caption mean. */
+function termsOf(part, model) {
+  if (part.config.model === "ae") {
+    return "MSE: the squared error averaged over pixels in [0, 1] and over the test images.";
+  }
+  const [name] = balance(model);
+  const meaning = {
+    "learned sigma": "The standard deviation of the decoder was learned with the weights.",
+    "effective sigma":
+      "Effective sigma: the standard deviation of the Gaussian decoder at which this objective is " +
+      "the ELBO, up to a factor and a constant.",
+    "effective beta":
+      "Effective beta: the weight of the KL beside the negative log-likelihood, as in a beta-VAE; " +
+      "at 1 the objective is the ELBO, up to a factor.",
+  }[name];
+  const predicted = model.predicted_units == null ? "" : " Predicted is what the best linear VAE has.";
+  return `${meaning} MSE: for pixels in [0, 1], one code drawn for each test image.${predicted}`;
 }
 
 function introOf(part) {
@@ -95,7 +120,7 @@ function introOf(part) {
 
 // ---- charts over the scale ----
 
-const CHART = { left: 44, right: 16, panel: 104, gap: 40, top: 24, bottom: 24 };
+const CHART = { left: 44, right: 16, panel: 112, gap: 40, top: 24, bottom: 24 };
 
 /** Two panels over one axis: the number of active units, and the KL; predicted and measured. */
 function drawCharts(part) {
@@ -132,10 +157,14 @@ function drawCharts(part) {
     chart.append(
       svg("line", { class: "threshold", x1: edge, x2: edge, y1: CHART.top - 6, y2: bottom }),
     );
-    const words = `threshold ${short(thresholds[0])}`;
-    const room = edge > width / 2;
-    const anchor = { x: edge + (room ? -6 : 6), y: CHART.top + 10, class: "threshold-name" };
-    chart.append(svg("text", { ...anchor, "text-anchor": room ? "end" : "start" }, words));
+    const side = edge - CHART.left > 110 ? -8 : 8;
+    const anchor = { x: edge + side, class: "threshold-name" };
+    anchor["text-anchor"] = side < 0 ? "end" : "start";
+    const middle = CHART.top + CHART.panel / 2;
+    chart.append(
+      svg("text", { ...anchor, y: middle - 4 }, `threshold ${short(thresholds[0])}`),
+      svg("text", { ...anchor, y: middle + 13 }, "below: collapse"),
+    );
   }
   const here = svg("line", { class: "here", id: "here", y1: CHART.top - 6, y2: bottom });
   chart.append(here);
@@ -228,7 +257,7 @@ function markScale(part, model) {
 
 // ---- the KL of each unit ----
 
-const BARS = { left: 36, right: 4, height: 170, top: 8, bottom: 22 };
+const BARS = { left: 36, right: 4, height: 340, top: 8, bottom: 22 };
 const MOST_LABELLED = 20;
 
 /** Bars for all units, without heights; `showBars` moves them. */
@@ -448,9 +477,11 @@ function describeClouds({ units }, [a, b]) {
       ? "The clouds begin to part. "
       : "Two clouds: the code says which image it is of. ";
   const widths =
-    a.sigma.length === 1 ? `width sigma ${short(widest, 2)}` : `widths sigma ${short(narrowest, 2)} to ${short(widest, 2)}`;
+    a.sigma.length === 1
+      ? `width (sigma) ${short(widest, 2)}`
+      : `widths (sigma) from ${short(narrowest, 2)} to ${short(widest, 2)}`;
   const text =
-    `${words}Posterior means ${short(apart, 2)} apart, ${widths}. Shown: ${CLOUD_CODES} codes ` +
+    `${words}Posterior means ${apart < 0.01 ? "less than 0.01" : short(apart, 2)} apart, ${widths}. Shown: ${CLOUD_CODES} codes ` +
     `drawn for each image, in the ${units.length > 1 ? "two units in which the means differ most" : "only unit"}. ` +
     "Circles: 1, 2 and 3 standard deviations of the prior.";
   document.getElementById("clouds-words").textContent = text;
@@ -535,7 +566,7 @@ function drawSweep(part) {
   document.getElementById("sweep").hidden = !several;
   if (!several) return;
   document.getElementById("sweep-intro").textContent = introOf(part);
-  for (const id of ["bars-card", "clouds-card", "charts"]) {
+  for (const id of ["bars-card", "clouds-card", "charts", "charts-key"]) {
     document.getElementById(id).hidden = !vae;
   }
   if (vae) {
@@ -549,6 +580,7 @@ function showSweep(part, model) {
   if (part.models.length < 2) return;
   markScale(part, model);
   document.getElementById("caption").replaceChildren(...captionOf(part, model));
+  document.getElementById("terms").textContent = termsOf(part, model);
   if (part.config.model === "vae") {
     showBars(part, model);
     showClouds(part, model);
