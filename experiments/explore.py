@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -38,7 +38,7 @@ class ExploreFlags:
     """Show only the runs of these names, of those in the folder of a study. None named: all."""
     images: int = 400
     """Test images on the page, from the first on."""
-    weights: vj.lab.exploration.Weights = "float16"
+    weights: Literal["float16", "float32"] = "float16"
     """How weights are stored. float16: a weight is off by less than a 2000th of itself."""
     most_megabytes: float = 32.0
     """Refuse to write a larger page; a phone may be slow with one of more than 10."""

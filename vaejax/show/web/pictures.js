@@ -19,7 +19,8 @@ function imageCanvas(shape, label) {
 /** Show pixels in [0, 1], [height, width, channels], on a canvas of that size. */
 function paint(canvas, pixels, shape) {
   const [height, width, channels] = shape;
-  const context = canvas.getContext("2d");
+  // Small pictures that pixels are put on one by one: a graphics processor would only slow it down.
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(width, height);
   for (let i = 0; i < width * height; i++) {
     for (let c = 0; c < 3; c++) {
