@@ -9,8 +9,9 @@ file. Its encoder and decoder are those of the checkpoint, with weights rounded 
 --weights float32 they are exact, and twice as large. Nets of your own run in Python only and are
 refused.
 
-Cost: seconds; a minute for images of 3072 pixels. The page of the default nets takes up to 8 MB for
-MNIST and 2 MB for digits.
+Cost: seconds; half a minute for images of 3072 pixels. A model of 784-400-10-400-784 takes 1.7 MB
+of the page, 400 test images of MNIST 0.4 MB; all that recon_scale trains on MNIST is 8 MB, its run
+z10 alone (--runs z10) 3.7 MB.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ function unitStatus(model, unit) {
   const variance = short(model.variance_per_unit[unit], 2);
   if (app.part.config.model === "ae") return `codes have a variance of ${variance}`;
   const kl = `KL ${fixed(model.kl_per_unit_nats[unit], 2)} nats`;
-  return isDead(model, unit) ? `dead: its mean does not depend on the image; ${kl}` : `active, ${kl}`;
+  return isDead(model, unit) ? `dead: its mean hardly varies with the image; ${kl}` : `active, ${kl}`;
 }
 
 // ---- the pad ----

@@ -77,10 +77,9 @@ function captionOf(part, model) {
     facts.push(["KL", `${nats(model.kl_nats)} nats`, kl ? `predicted ${nats(sum(kl))}` : ""]);
   }
   facts.push(["MSE", model.mse.toFixed(4), ""]);
-  return facts.flatMap(([name, value, more], index) => {
+  return facts.map(([name, value, more]) => {
     const words = more ? (name === "recon_scale" ? `, ${more}` : ` (${more})`) : "";
-    const fact = element("span", {}, `${name} `, element("b", {}, value), words);
-    return index ? [" · ", fact] : [fact];
+    return element("span", {}, `${name} `, element("b", {}, value), words, " ");
   });
 }
 
@@ -157,7 +156,7 @@ function drawCharts(part) {
     chart.append(
       svg("line", { class: "threshold", x1: edge, x2: edge, y1: CHART.top - 6, y2: bottom }),
     );
-    const side = edge - CHART.left > 110 ? -8 : 8;
+    const side = edge - CHART.left > 98 ? -8 : 8;
     const anchor = { x: edge + side, class: "threshold-name" };
     anchor["text-anchor"] = side < 0 ? "end" : "start";
     const middle = CHART.top + CHART.panel / 2;
