@@ -340,6 +340,7 @@ def part_facts(part: Part, step: int) -> dict[str, Any]:
         "name": part.name,
         "run": part.run.name,
         "about": about(part.run.config),
+        "split": part.run.split,
         "steps": step,
         "config": config,
         "pictures": "drawn" if part.run.config.binarize else "grey",

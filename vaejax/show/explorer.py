@@ -14,7 +14,10 @@ from typing import Any
 from vaejax.files import write_bytes
 
 WEB = Path(__file__).parent / "web"
-SCRIPTS = ("nets.js", "pictures.js", "sweep.js", "one_model.js", "explorer.js")
+SCRIPTS = (
+    *("nets.js", "pictures.js", "sweep.js", "clouds.js"),
+    *("pad.js", "pen.js", "one_model.js", "explorer.js"),
+)
 
 
 def explorer_page(page: Mapping[str, Any], weights: Mapping[str, str]) -> str:

@@ -21,7 +21,10 @@ function testPixels(index) {
   app.bytes = app.bytes || {};
   const name = app.part.pictures;
   app.bytes[name] = app.bytes[name] || bytesOf(app.page.pictures[name]);
-  return Float64Array.from(app.bytes[name].subarray(index * count, (index + 1) * count), (b) => b / 255);
+  return Float64Array.from(
+    app.bytes[name].subarray(index * count, (index + 1) * count),
+    (b) => b / 255,
+  );
 }
 
 /** A class in words: its number, and its name where classes have one. */
@@ -51,10 +54,10 @@ function codesOf(model) {
 function choosePart(index) {
   app.part = app.page.parts[index];
   document.getElementById("part").value = index;
-  const { about, steps, models } = app.part;
+  const { about, split, steps, models } = app.part;
   const { dataset, test_images: tested } = app.page;
   document.getElementById("about").textContent =
-    `${about}. Trained on ${dataset} for ${steps} steps, seed ${models[0].seed}. ` +
+    `${about}. Trained on ${dataset} (${split}) for ${steps} steps, seed ${models[0].seed}. ` +
     `Figures are of all ${tested} test images.`;
   cloudNow = null;
   app.unitsChosen = false;
@@ -89,7 +92,14 @@ function listenToSweep() {
   };
   slider.addEventListener("input", () => choose(modelNear(app.part, slider.value / 1000)));
   slider.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -1, PageUp: 1 };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageDown: -1,
+      PageUp: 1,
+    };
     const ends = { Home: 0, End: app.part.models.length - 1 };
     if (event.key in steps) choose(current() + steps[event.key]);
     else if (event.key in ends) choose(ends[event.key]);

@@ -1,4 +1,4 @@
-// Pixels on canvases, and strokes of a pen as pixels.
+// Elements, pixels on canvases, and planes of two latent units.
 
 /** An HTML element with attributes, and with children or text in it. */
 function element(tag, attributes = {}, ...children) {
@@ -51,79 +51,46 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-// ---- drawn digits ----
+// ---- what planes of two latent units share ----
 
-/** How the digits of a data set were made: the box that the ink is fitted into, the width of a
- * stroke, both in pixels, and whether the centre of the ink or of its box is put in the middle. */
-function penRules(height) {
-  return height <= 8
-    ? { box: height, stroke: 1.25, byMass: false }
-    : { box: (20 * height) / 28, stroke: (2.6 * height) / 28, byMass: true };
-}
-
-function bounds(strokes) {
-  const xs = strokes.flat().map((p) => p.x);
-  const ys = strokes.flat().map((p) => p.y);
-  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
-}
-
-const SUPERSAMPLING = 8;
-
-/** Strokes in pixel units as ink in [0, 1]: each pixel is the share of it that is covered. */
-function rasterize(strokes, shape, stroke) {
-  const [height, width] = shape;
-  const fine = element("canvas", { width: width * SUPERSAMPLING, height: height * SUPERSAMPLING });
-  const context = fine.getContext("2d", { willReadFrequently: true });
-  context.scale(SUPERSAMPLING, SUPERSAMPLING);
-  Object.assign(context, { lineWidth: stroke, lineCap: "round", lineJoin: "round" });
-  for (const points of strokes) {
+/** Circles of the prior N(0, I): one, two and three standard deviations. */
+function priorRings(context, x, y, reach) {
+  context.strokeStyle = colour("line");
+  context.lineWidth = 1;
+  for (const deviations of [1, 2, 3]) {
     context.beginPath();
-    context.moveTo(points[0].x, points[0].y);
-    for (const p of points) context.lineTo(p.x, p.y);
+    context.ellipse(
+      x(0),
+      y(0),
+      Math.abs(x(deviations) - x(0)),
+      Math.abs(y(deviations) - y(0)),
+      0,
+      0,
+      7,
+    );
     context.stroke();
   }
-  const { data } = context.getImageData(0, 0, fine.width, fine.height);
-  const ink = new Float64Array(height * width);
-  for (let y = 0; y < fine.height; y++) {
-    for (let x = 0; x < fine.width; x++) {
-      const pixel = Math.floor(y / SUPERSAMPLING) * width + Math.floor(x / SUPERSAMPLING);
-      ink[pixel] += data[4 * (y * fine.width + x) + 3] / 255 / SUPERSAMPLING ** 2;
-    }
-  }
-  return ink;
+  context.beginPath();
+  context.moveTo(x(-reach), y(0));
+  context.lineTo(x(reach), y(0));
+  context.moveTo(x(0), y(-reach));
+  context.lineTo(x(0), y(reach));
+  context.stroke();
 }
 
-/** The centre of the ink, in pixel units. */
-function centreOfMass(ink, width) {
-  let [mass, x, y] = [0, 0, 0];
-  ink.forEach((value, i) => {
-    mass += value;
-    x += value * ((i % width) + 0.5);
-    y += value * (Math.floor(i / width) + 0.5);
-  });
-  return { x: x / mass, y: y / mass };
+/** Text that can be read on any ground. */
+function haloText(context, text, x, y) {
+  Object.assign(context, { strokeStyle: colour("card"), lineWidth: 3, lineJoin: "round" });
+  context.strokeText(text, x, y);
+  context.fillText(text, x, y);
 }
 
-/**
- * Strokes of a pen as an image like those of the data set, in [0, 1]: fitted into the box without
- * changing the proportions, and centred. null if there is no stroke.
- */
-function drawnDigit(strokes, shape) {
-  if (!strokes.length) return null;
-  const [height, width] = shape;
-  const { box, stroke, byMass } = penRules(height);
-  const [left, top, right, bottom] = bounds(strokes);
-  const scale = (box - stroke) / Math.max(right - left, bottom - top, 1e-9);
-  const spread = Math.max(right - left, bottom - top) > 0 ? scale : 1; // a dot is not blown up
-  const place = (dx, dy) =>
-    strokes.map((points) =>
-      points.map((p) => ({
-        x: width / 2 + dx + spread * (p.x - (left + right) / 2),
-        y: height / 2 + dy + spread * (p.y - (top + bottom) / 2),
-      })),
-    );
-  const ink = rasterize(place(0, 0), shape, stroke);
-  if (!byMass) return ink;
-  const centre = centreOfMass(ink, width);
-  return rasterize(place(width / 2 - centre.x, height / 2 - centre.y), shape, stroke);
+function axisNames(context, width, height, [across, up]) {
+  context.fillStyle = colour("quiet");
+  context.font = "12px system-ui, sans-serif";
+  context.textBaseline = "alphabetic";
+  context.textAlign = "right";
+  haloText(context, `unit ${across} →`, width - 8, height - 8);
+  context.textAlign = "left";
+  if (up !== null) haloText(context, `↑ unit ${up}`, 8, 18);
 }

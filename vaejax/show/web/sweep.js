@@ -1,5 +1,5 @@
-// Several models that differ in recon_scale alone: charts over the scale, the KL of each unit, the
-// posteriors of two images, and a strip of reconstructions. `app` is in explorer.js.
+// Several models that differ in recon_scale alone: charts over the scale, the KL of each unit, and a
+// strip of reconstructions. `app` is in explorer.js.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -79,7 +79,7 @@ function captionOf(part, model) {
   facts.push(["MSE", model.mse.toFixed(4), ""]);
   return facts.map(([name, value, more]) => {
     const words = more ? (name === "recon_scale" ? `, ${more}` : ` (${more})`) : "";
-    return element("span", {}, `${name} `, element("b", {}, value), words, " ");
+    return element("span", {}, `${name} `, element("b", {}, value), words);
   });
 }
 
@@ -98,16 +98,22 @@ function termsOf(part, model) {
       "Effective beta: the weight of the KL beside the negative log-likelihood, as in a beta-VAE; " +
       "at 1 the objective is the ELBO, up to a factor.",
   }[name];
-  const predicted = model.predicted_units == null ? "" : " Predicted is what the best linear VAE has.";
+  const theory =
+    part.config.likelihood === "gaussian"
+      ? " Predicted is what the best linear VAE has."
+      : " Predictions are those of linear theory, which for cross entropy holds near the threshold.";
+  const predicted = model.predicted_units == null ? "" : theory;
   return `${meaning} MSE: for pixels in [0, 1], one code drawn for each test image.${predicted}`;
 }
 
 function introOf(part) {
   const theory = part.theory && part.theory.thresholds.length ? part.theory.thresholds[0] : null;
   const vae = part.config.model === "vae";
+  const { kl_weight: weight, free_bits: free } = part.models[0];
+  const kl = `${weight === 1 ? "" : `${short(weight)} × `}KL${free ? `, where ${short(free)} nats of each unit are free` : ""}`;
   const words =
     `These ${part.models.length} models were trained alike, each to minimize recon_scale × error` +
-    `${vae ? " + KL" : ""}. The error is averaged over pixels${vae ? ", the KL is in nats" : ""}. ` +
+    `${vae ? ` + ${kl}` : ""}. The error is averaged over pixels${vae ? ", the KL is in nats" : ""}. ` +
     "Only recon_scale, the weight of the reconstruction, differs. ";
   if (!theory) return vae ? `${words}For their settings the theory predicts no threshold.` : words;
   return (
@@ -222,7 +228,9 @@ function panel(chart, part, x, axis, top, { title, most, measured, path }) {
   part.models.forEach((model, index) => {
     const at = { cx: x(model.recon_scale), cy: y(measured(model)), r: 5 };
     const dot = svg("circle", { class: "dot", "data-model": index, ...at });
-    dot.append(svg("title", {}, `recon_scale ${short(model.recon_scale, 4)}: ${short(measured(model))}`));
+    dot.append(
+      svg("title", {}, `recon_scale ${short(model.recon_scale, 4)}: ${short(measured(model))}`),
+    );
     chart.append(dot);
   });
 }
@@ -264,7 +272,11 @@ function drawBars(part) {
   const box = document.getElementById("bars");
   const width = Math.max(box.clientWidth, 200);
   const units = part.config.latent_size;
-  const chart = svg("svg", { viewBox: `0 0 ${width} ${BARS.height}`, height: BARS.height, role: "img" });
+  const chart = svg("svg", {
+    viewBox: `0 0 ${width} ${BARS.height}`,
+    height: BARS.height,
+    role: "img",
+  });
   const slot = (width - BARS.left - BARS.right) / units;
   const floor = BARS.height - BARS.bottom;
   const most = highestBar(part);
@@ -279,26 +291,35 @@ function drawBars(part) {
     const left = BARS.left + rank * slot;
     const at = { y: floor, height: 0 };
     chart.append(svg("rect", { class: "bar", x: left + 0.1 * slot, width: 0.42 * slot, ...at }));
-    if (part.theory && part.theory.curve) {
+    if (part.theory && part.theory.curve && units <= MOST_LABELLED) {
       chart.append(
         svg("rect", { class: "expected", x: left + 0.52 * slot, width: 0.36 * slot, ...at }),
       );
     }
     if (units <= MOST_LABELLED) {
-      const label = { class: "unit-name", x: left + slot / 2, y: floor + 16, "text-anchor": "middle" };
+      const label = {
+        class: "unit-name",
+        x: left + slot / 2,
+        y: floor + 16,
+        "text-anchor": "middle",
+      };
       chart.append(svg("text", label));
     }
   }
   if (units > MOST_LABELLED) {
     const label = { x: (BARS.left + width) / 2, y: floor + 16, "text-anchor": "middle" };
     chart.append(svg("text", label, `${units} units, the largest KL first`));
+    for (const bar of chart.querySelectorAll(".bar")) bar.setAttribute("width", 0.9 * slot);
+    chart.append(svg("polyline", { class: "expected" })); // too many for a bar each
   }
-  if (units > MOST_LABELLED) for (const bar of chart.querySelectorAll(".expected")) bar.style.strokeWidth = 1;
   box.replaceChildren(chart);
 }
 
 function highestBar(part) {
-  const all = part.models.flatMap((m) => [...m.kl_per_unit_nats, ...(m.predicted_kl_per_unit || [])]);
+  const all = part.models.flatMap((m) => [
+    ...m.kl_per_unit_nats,
+    ...(m.predicted_kl_per_unit || []),
+  ]);
   return Math.max(...all, 1e-3) * 1.05;
 }
 
@@ -310,7 +331,7 @@ function showBars(part, model) {
   const floor = BARS.height - BARS.bottom;
   const order = byFalling(model.kl_per_unit_nats);
   const rise = (bar, value) => {
-    const height = Math.max(0, (value / most) * (floor - BARS.top));
+    const height = (value / most) * (floor - BARS.top);
     bar.setAttribute("y", floor - height);
     bar.setAttribute("height", height);
     bar.setAttribute("data-value", value);
@@ -321,7 +342,16 @@ function showBars(part, model) {
     bar.classList.toggle("dead", dead(order[rank]));
   });
   const expected = model.predicted_kl_per_unit;
-  chart.querySelectorAll(".expected").forEach((bar, rank) => rise(bar, expected[rank] || 0));
+  chart.querySelectorAll("rect.expected").forEach((bar, rank) => rise(bar, expected[rank] || 0));
+  const line = chart.querySelector("polyline.expected");
+  if (line && expected) {
+    const slot = (chart.viewBox.baseVal.width - BARS.left - BARS.right) / expected.length;
+    const points = expected.flatMap((value, rank) => {
+      const y = floor - (value / most) * (floor - BARS.top);
+      return [`${BARS.left + rank * slot},${y}`, `${BARS.left + (rank + 1) * slot},${y}`];
+    });
+    line.setAttribute("points", points.join(" "));
+  }
   chart.querySelectorAll(".unit-name").forEach((text, rank) => (text.textContent = order[rank]));
   const asleep = order.filter(dead).sort((a, b) => a - b);
   const key = [
@@ -329,176 +359,34 @@ function showBars(part, model) {
   ];
   if (expected) {
     key.push(
-      element("span", { class: "key" }, element("i", { class: "hollow" }), "predicted for the best linear VAE"),
+      element(
+        "span",
+        { class: "key" },
+        element("i", { class: "hollow" }),
+        "predicted by linear theory",
+      ),
     );
   }
-  document.getElementById("bars-words").replaceChildren(
-    ...key,
-    element("br"),
-    `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
-      `variance of ${app.page.active_variance} or less over the test images.`,
+  document
+    .getElementById("bars-words")
+    .replaceChildren(
+      ...key,
+      element("br"),
+      `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
+        `variance of ${app.page.active_variance} or less over the test images.`,
+    );
+  chart.setAttribute(
+    "aria-label",
+    `KL of each unit. ${deadWords(asleep, part.config.latent_size)}`,
   );
-  chart.setAttribute("aria-label", `KL of each unit. ${deadWords(asleep, part.config.latent_size)}`);
 }
 
 function deadWords(dead, units) {
   if (!dead.length) return units === 1 ? "The unit is active." : `All ${units} units are active.`;
-  if (dead.length === units) return units === 1 ? "The unit is dead." : `All ${units} units are dead.`;
+  if (dead.length === units)
+    return units === 1 ? "The unit is dead." : `All ${units} units are dead.`;
   if (dead.length > MOST_LABELLED) return `${dead.length} of ${units} units are dead.`;
   return `Dead: ${dead.length === 1 ? "unit" : "units"} ${dead.join(", ")}.`;
-}
-
-// ---- the posteriors of two images ----
-
-const CLOUD_CODES = 250;
-const SLIDE_MS = 350;
-let cloudNow = null;
-let cloudFrame = 0;
-
-/** What is drawn of two posteriors: mean and sigma in the two units in which their means are
- * farthest apart. */
-function cloudOf(posteriors) {
-  const [a, b] = posteriors;
-  const units = byFalling(a.mean.map((m, i) => Math.abs(m - b.mean[i]))).slice(0, 2);
-  if (units.length < 2) units.push(units[0]);
-  const flat = units.length > 1 && units[0] === units[1];
-  const members = posteriors.map(({ mean, sigma }) => ({
-    mean: units.map((u, axis) => (flat && axis ? 0 : mean[u])),
-    sigma: units.map((u, axis) => (flat && axis ? 1 : sigma[u])),
-  }));
-  return { units: flat ? [units[0]] : units, members };
-}
-
-function showClouds(part, model) {
-  if (part.config.model === "ae") return;
-  const codes = codesOf(model);
-  const posteriors = app.pair.map((index) => codes[index]);
-  const target = cloudOf(posteriors);
-  describeClouds(target, posteriors);
-  showCouple(model, posteriors);
-  const still = !cloudNow || matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const start = still ? target : cloudNow;
-  cancelAnimationFrame(cloudFrame);
-  const began = performance.now();
-  const step = (now) => {
-    const t = still ? 1 : Math.min(1, Math.max(0, (now - began) / SLIDE_MS));
-    const eased = t * t * (3 - 2 * t);
-    const between = (a, b) => a.map((value, i) => value + eased * (b[i] - value));
-    cloudNow = {
-      units: target.units,
-      members: target.members.map((member, k) => ({
-        mean: between(start.members[k].mean, member.mean),
-        sigma: between(start.members[k].sigma, member.sigma),
-      })),
-    };
-    drawClouds(cloudNow);
-    if (t < 1) cloudFrame = requestAnimationFrame(step);
-  };
-  step(began);
-}
-
-function drawClouds({ units, members }) {
-  const canvas = document.getElementById("clouds");
-  const { context, width, height } = sharpContext(canvas);
-  if (!width) return;
-  const reach = Math.max(4, ...members.flatMap((m) => m.mean.map((v, i) => Math.abs(v) + 2 * m.sigma[i])));
-  const x = (value) => (width / 2) * (1 + value / reach);
-  const y = (value) => (height / 2) * (1 - value / reach);
-  priorRings(context, x, y, reach);
-  const normal = normalGenerator(7); // the same noise at every scale
-  members.forEach(({ mean, sigma }, k) => {
-    context.fillStyle = colour(k ? "b" : "a");
-    context.globalAlpha = 0.55;
-    for (let i = 0; i < CLOUD_CODES; i++) {
-      const [at, up] = [x(mean[0] + sigma[0] * normal()), y(mean[1] + sigma[1] * normal())];
-      context.beginPath();
-      if (k) context.rect(at - 2, up - 2, 4, 4);
-      else context.arc(at, up, 2.2, 0, 7);
-      context.fill();
-    }
-  });
-  context.globalAlpha = 1;
-  context.font = "bold 15px system-ui, sans-serif";
-  context.textAlign = "center";
-  context.textBaseline = "middle";
-  members.forEach(({ mean }, k) => {
-    const [at, up] = [x(mean[0]), y(mean[1])];
-    const near = Math.hypot(...members[0].mean.map((v, i) => x(v) - x(members[1].mean[i]))) < 22;
-    const aside = near ? (k ? 11 : -11) : 0;
-    context.fillStyle = colour("card");
-    context.beginPath();
-    context.arc(at + aside, up, 11, 0, 7);
-    context.fill();
-    context.strokeStyle = colour(k ? "b" : "a");
-    context.lineWidth = 2;
-    context.stroke();
-    context.fillStyle = colour(k ? "b" : "a");
-    context.fillText("AB"[k], at + aside, up + 1);
-  });
-  axisNames(context, width, height, units.length > 1 ? units : [units[0], null]);
-}
-
-/** Circles of the prior N(0, I): one, two and three standard deviations. */
-function priorRings(context, x, y, reach) {
-  context.strokeStyle = colour("line");
-  context.lineWidth = 1;
-  for (const deviations of [1, 2, 3]) {
-    context.beginPath();
-    context.ellipse(x(0), y(0), Math.abs(x(deviations) - x(0)), Math.abs(y(deviations) - y(0)), 0, 0, 7);
-    context.stroke();
-  }
-  context.beginPath();
-  context.moveTo(x(-reach), y(0));
-  context.lineTo(x(reach), y(0));
-  context.moveTo(x(0), y(-reach));
-  context.lineTo(x(0), y(reach));
-  context.stroke();
-}
-
-function axisNames(context, width, height, [across, up]) {
-  context.fillStyle = colour("quiet");
-  context.font = "12px system-ui, sans-serif";
-  context.textBaseline = "alphabetic";
-  context.textAlign = "right";
-  context.fillText(`unit ${across} →`, width - 8, height - 8);
-  context.textAlign = "left";
-  if (up !== null) context.fillText(`↑ unit ${up}`, 8, 18);
-}
-
-function describeClouds({ units }, [a, b]) {
-  const apart = Math.hypot(...a.mean.map((m, i) => m - b.mean[i]));
-  const widest = (Math.max(...a.sigma) + Math.max(...b.sigma)) / 2;
-  const narrowest = (Math.min(...a.sigma) + Math.min(...b.sigma)) / 2;
-  const one = apart < 0.1;
-  const words = one
-    ? "One cloud: codes drawn for A and for B cannot be told apart. "
-    : apart < 2
-      ? "The clouds begin to part. "
-      : "Two clouds: the code says which image it is of. ";
-  const widths =
-    a.sigma.length === 1
-      ? `width (sigma) ${short(widest, 2)}`
-      : `widths (sigma) from ${short(narrowest, 2)} to ${short(widest, 2)}`;
-  const text =
-    `${words}Posterior means ${apart < 0.01 ? "less than 0.01" : short(apart, 2)} apart, ${widths}. Shown: ${CLOUD_CODES} codes ` +
-    `drawn for each image, in the ${units.length > 1 ? "two units in which the means differ most" : "only unit"}. ` +
-    "Circles: 1, 2 and 3 standard deviations of the prior.";
-  document.getElementById("clouds-words").textContent = text;
-  document.getElementById("clouds").setAttribute("aria-label", text);
-}
-
-function showCouple(model, posteriors) {
-  const nets = netsOf(model);
-  const members = app.pair.map((index, k) => {
-    const [input, output] = ["input", "reconstruction"].map((what) =>
-      imageCanvas(app.page.shape, `${what} of image ${"AB"[k]}`),
-    );
-    paint(input, testPixels(index), app.page.shape);
-    paint(output, decode(nets, posteriors[k].mean), app.page.shape);
-    const name = element("b", {}, `${"AB"[k]}: ${className(app.page.labels[index])}`);
-    return element("div", { class: `member ${"ab"[k]}` }, name, input, output);
-  });
-  document.getElementById("couple").replaceChildren(...members);
 }
 
 // ---- the strip of test images ----
@@ -513,7 +401,12 @@ function drawStrip() {
     canvas.setAttribute("aria-hidden", "true");
     paint(canvas, testPixels(index), app.page.shape);
     const label = `test image ${index}, ${className(app.page.labels[index])}`;
-    const attributes = { type: "button", class: late(rank), "data-index": index, "aria-label": label };
+    const attributes = {
+      type: "button",
+      class: late(rank),
+      "data-index": index,
+      "aria-label": label,
+    };
     const button = element("button", attributes, element("b"), canvas);
     button.addEventListener("click", () => {
       if (index !== app.pair[1]) app.pair = [app.pair[1], index];
@@ -527,7 +420,11 @@ function drawStrip() {
     return element("div", { class: late(rank) }, canvas);
   });
   const mean = imageCanvas(app.page.shape, "mean of all training images");
-  paint(mean, Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255), app.page.shape);
+  paint(
+    mean,
+    Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255),
+    app.page.shape,
+  );
   strip.replaceChildren(
     element("span", {}, "input"),
     ...inputs,
