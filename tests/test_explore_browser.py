@@ -314,6 +314,16 @@ def test_a_slider_moves_its_unit(shown, visit) -> None:
     assert code(page) == [0, 0, 0]
 
 
+def test_what_a_model_does_not_have_is_not_shown(shown, sweep, visit) -> None:
+    page = visit(shown("ae"))
+    for hidden in ("#sweep", "#part-choice", "#more-units"):
+        assert not page.is_visible(hidden), hidden
+    assert "sigma" not in page.inner_text("#units")
+    assert "no prior" in page.inner_text("#samples-words")
+    assert "its code" in page.inner_text("#pad-help")
+    assert visit(sweep).is_visible("#sweep")
+
+
 def test_other_units_come_onto_the_pad(shown, visit) -> None:
     page = visit(shown("mlp"))
     across, up = page.evaluate("app.axes")

@@ -301,6 +301,10 @@ function showModel() {
 }
 
 function labelPad() {
+  const place = app.part.config.model === "vae" ? "its posterior mean" : "its code";
+  document.getElementById("pad-help").textContent =
+    `Each dot is a test image at ${place} in the chosen units. Click a dot to encode its image; ` +
+    "drag anywhere else to move the code. Keys: arrows move the code, Enter encodes the nearest image.";
   const names = ["across", "up"].slice(0, app.axes.length);
   const axes = names.map((name, axis) => `unit ${app.axes[axis]} ${name}`).join(", ");
   document.getElementById("pad").setAttribute("aria-label", `Latent space: ${axes}`);
@@ -356,9 +360,6 @@ function prepareModel() {
   const grey = shape[2] === 1;
   document.getElementById("pen-card").hidden = !grey;
   document.querySelector(".left").classList.toggle("no-pen", !grey);
-  document.getElementById("pad-help").textContent =
-    "Each dot is a test image at its posterior mean in the two chosen units. Click a dot to encode its " +
-    "image; drag anywhere else to move the code. Keys: arrows move the code, Enter encodes the nearest image.";
   drawLegend();
   drawPen();
   listenToModel();

@@ -98,10 +98,14 @@ function termsOf(part, model) {
       "Effective beta: the weight of the KL beside the negative log-likelihood, as in a beta-VAE; " +
       "at 1 the objective is the ELBO, up to a factor.",
   }[name];
-  const theory =
-    part.config.likelihood === "gaussian"
-      ? " Predicted is what the best linear VAE has."
-      : " Predictions are those of linear theory, which for cross entropy holds near the threshold.";
+  const theory = {
+    "learned sigma":
+      " Predicted are the units that wake first: each lowers the learned variance, and with it the " +
+      "thresholds of the rest.",
+    "effective sigma": " Predicted is what the best linear VAE has.",
+    "effective beta":
+      " Predictions are those of linear theory, which for cross entropy holds near the threshold.",
+  }[name];
   const predicted = model.predicted_units == null ? "" : theory;
   return `${meaning} MSE: for pixels in [0, 1], one code drawn for each test image.${predicted}`;
 }
