@@ -47,6 +47,8 @@ FILES = {
     "test_collapse_pages": "collapse",
     "test_remedies_page": "remedies",
     "test_devices": "recon_scale",
+    "test_explore": "recon_scale",
+    "test_explore_browser": "recon_scale",
     "test_linear_vae_page": "linear_vae",
     "test_phase_diagram_page": "phase_diagram",
     "test_dead_or_slow_page": "dead_or_slow",

@@ -1,5 +1,6 @@
 from . import about as about
 from . import command as command
+from . import exploration as exploration
 from . import flags as flags
 from . import keys as keys
 from . import laboratory as laboratory

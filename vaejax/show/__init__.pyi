@@ -1,4 +1,5 @@
 from . import charts as charts
+from . import explorer as explorer
 from . import latent as latent
 from . import lines as lines
 from . import pictures as pictures
@@ -6,6 +7,8 @@ from . import style as style
 from .charts import Dots as Dots
 from .charts import dots as dots
 from .charts import heatmaps as heatmaps
+from .explorer import explorer_page as explorer_page
+from .explorer import save_page as save_page
 from .latent import Cloud as Cloud
 from .latent import clouds as clouds
 from .latent import codes as codes

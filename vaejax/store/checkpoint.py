@@ -141,6 +141,19 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
         raise _damaged(folder, error) from error
 
 
+def nets_of(folder: Path) -> str | None:
+    """The name of the nets that the run in a folder was trained with, if they are not the MLPs of
+    `vaejax.model`.
+
+    Raises:
+        LabError: there is no run, or its config.json is damaged.
+    """
+    try:
+        return _read_json(folder)["config"].get("nets")
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:

@@ -1,0 +1,79 @@
+"""One self-contained HTML page in which trained models run: encode test images or a digit that you
+draw, move through the code, and, for a study of several recon_scales, watch a posterior collapse
+and its units wake as a slider moves over the threshold that the images predict.
+
+Command: python -m experiments.explore checkpoints/mnist/recon_scale
+FOLDER is that of a run (it holds config.json) or of a study (it holds the folders of runs). Needs
+the data set that the models were trained on. The page needs no network and no server: open the
+file. Its encoder and decoder are those of the checkpoint, with weights rounded to float16; with
+--weights float32 they are exact, and twice as large. Nets of your own run in Python only and are
+refused.
+
+Cost: seconds; half a minute for images of 3072 pixels. A model of 784-400-10-400-784 takes 1.7 MB
+of the page, 400 test images of MNIST 0.4 MB; all that recon_scale trains on MNIST is 8 MB, its run
+z10 alone (--runs z10) 3.7 MB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+import vaejax as vj
+
+FILE = "explore.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreFlags:
+    """What to show."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The folder of a run, or of a study that holds runs."""
+    seed: int | None = None
+    """Show the models of this seed. None: the first seed of each run."""
+    runs: tuple[str, ...] = ()
+    """Show only the runs of these names, of those in the folder of a study. None named: all."""
+    images: int = 400
+    """Test images on the page, from the first on."""
+    weights: Literal["float16", "float32"] = "float16"
+    """How weights are stored. float16: a weight is off by less than a 2000th of itself."""
+    most_megabytes: float = 32.0
+    """Refuse to write a larger page; a phone may be slow with one of more than 10."""
+    out: Path | None = None
+    """The file to write, or a folder for it. None: explore.html in FOLDER."""
+
+    def __post_init__(self) -> None:
+        vj.lab.at_least("--images", 2, self.images)
+
+
+def explore(flags: ExploreFlags) -> None:
+    """Write the page, and say how large it is and what it does not show."""
+    vj.lab.laboratory.keep_compiled_programs()
+    chosen = vj.lab.exploration.choose(flags.folder, flags.seed, flags.runs)
+    vj.lab.exploration.check_size(chosen.parts, flags.images, flags.weights, flags.most_megabytes)
+    found = vj.lab.exploration.explore(flags.folder, chosen, flags.images, flags.weights)
+    path = flags.out or flags.folder
+    if path.is_dir():
+        path /= FILE
+    vj.show.save_page(vj.show.explorer_page(*found), path)
+
+    out = vj.lab.report.console()
+    for line in found.page["left_out"]:
+        out.print(f"left out: {line}", soft_wrap=True)
+    models = sum(len(part["models"]) for part in found.page["parts"])
+    size = path.stat().st_size / vj.lab.exploration.MEGABYTE
+    vj.lab.report.show_paths(out, path)
+    out.print(f"{size:.1f} MB, {models} model{'s' * (models > 1)}")
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        explore(vj.lab.parse(ExploreFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Runs for the explorer: of the tiny sweep that a study has trained, and with weights made by hand,
+which cost no training."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import vaejax as vj
+
+EXPLORED: dict[str, dict[str, Any]] = {
+    "mlp": {
+        "encoder_widths": (9, 8),
+        "decoder_widths": (7,),
+        "encoder_activation": "elu",
+        "decoder_activation": "gelu",
+        "centre_inputs": True,
+    },
+    "ae": {
+        "model": "ae",
+        "likelihood": "gaussian",
+        "encoder_widths": (9,),
+        "decoder_widths": (8,),
+        "encoder_activation": "silu",
+        "decoder_activation": "leaky_relu",
+    },
+    "linear": {
+        "likelihood": "gaussian",
+        "output": "linear",
+        "pixel_range": "signed",
+        "encoder_widths": (),
+        "decoder_widths": (),
+    },
+}
+"""Choices of a Config of three latent units, by name."""
+
+
+def make(
+    folder: Path, scales: tuple[float, ...] = (64.0,), seeds: tuple[int, ...] = (0,), **choices: Any
+) -> vj.store.Trained:
+    """Write a run of the digits whose weights are drawn, not trained; lanes of each scale and
+    seed."""
+    config = vj.Config(image_shape=(8, 8, 1), latent_size=3, **choices)
+    knobs, of_lanes = vj.grid(config, seeds, recon_scale=scales)
+    run = vj.Run(folder.name, "digits", "train", config, knobs, of_lanes)
+    return write(folder, run)
+
+
+def write(folder: Path, run: vj.Run, diverged: tuple[int, ...] = ()) -> vj.store.Trained:
+    """Write a run with drawn weights; some lanes have diverged."""
+    generator = np.random.default_rng(5)
+    state = vj.sweep.init(run.config, run.seeds)
+    params = jax.tree.map(
+        lambda leaf: np.float32(leaf + 0.1 * generator.normal(size=leaf.shape)), state.params
+    )
+    marked = np.isin(np.arange(len(run.seeds)), diverged)
+    state = state._replace(params=params, diverged=marked)
+    lanes, latent = len(run.seeds), run.config.latent_size
+    terms = np.zeros((lanes, 1), np.float32)
+    trace = vj.train.Trace(terms, terms, np.zeros((lanes, 1, latent), np.float32))
+    vj.store.checkpoint.create(folder, run)
+    vj.store.checkpoint.save(folder, state, trace, 1)
+    return vj.store.Trained(run, state, trace)

@@ -1,0 +1,155 @@
+// The page: what it holds, which model it shows, and what happens when that changes.
+
+const app = {
+  page: JSON.parse(document.getElementById("page").textContent),
+  part: null, // models that differ in recon_scale alone
+  model: null,
+  pair: [0, 1], // the test images that are compared
+  classes: [],
+  source: null, // the encoded image: kind, index, pixels, posterior
+  code: new Float64Array(0), // the code that is decoded
+  axes: [0, 1], // the units across and up
+  unitsChosen: false,
+  highlight: null, // the class that is seen alone
+  sampleSeed: 1,
+};
+
+/** The pixels of a test image in [0, 1], as the models that are shown see it. */
+function testPixels(index) {
+  const [height, width, channels] = app.page.shape;
+  const count = height * width * channels;
+  app.bytes = app.bytes || {};
+  const name = app.part.pictures;
+  app.bytes[name] = app.bytes[name] || bytesOf(app.page.pictures[name]);
+  return Float64Array.from(
+    app.bytes[name].subarray(index * count, (index + 1) * count),
+    (b) => b / 255,
+  );
+}
+
+/** A class in words: its number, and its name where classes have one. */
+function className(label) {
+  const names = app.page.class_names;
+  return names ? `${names[label]}` : `${label}`;
+}
+
+/** The encoder and the decoder of a model. */
+function netsOf(model) {
+  if (!model.nets) {
+    const text = document.getElementById(model.weights).textContent;
+    model.nets = makeNets(app.part.config, app.page.shape, text, app.page.weights);
+  }
+  return model.nets;
+}
+
+/** The posterior of every test image on the page. */
+function codesOf(model) {
+  if (!model.codes) {
+    const nets = netsOf(model);
+    model.codes = app.page.labels.map((_, index) => encode(nets, testPixels(index)));
+  }
+  return model.codes;
+}
+
+function choosePart(index) {
+  app.part = app.page.parts[index];
+  document.getElementById("part").value = index;
+  const { about, split, steps, models } = app.part;
+  const { dataset, test_images: tested } = app.page;
+  document.getElementById("about").textContent =
+    `${about}. Trained on ${dataset} (${split}) for ${steps} steps, seed ${models[0].seed}. ` +
+    `Figures are of all ${tested} test images.`;
+  cloudNow = null;
+  app.unitsChosen = false;
+  document.getElementById("pen-words").textContent = penWords();
+  if (app.source && app.source.kind === "test") app.source.pixels = testPixels(app.source.index);
+  drawSweep(app.part);
+  const shown = app.model ? app.model.recon_scale : Infinity;
+  const nearest = modelNear(app.part, scaleAxis(app.part).place(shown));
+  chooseModel(Number.isFinite(shown) ? nearest : firstModel(app.part));
+}
+
+/** The model that the page begins with: the first above the threshold, if there is one. */
+function firstModel(part) {
+  const threshold = part.theory && part.theory.thresholds[0];
+  const above = part.models.findIndex((model) => threshold && model.recon_scale > 2 * threshold);
+  return above < 0 ? part.models.length - 1 : above;
+}
+
+function chooseModel(index) {
+  app.model = app.part.models[index];
+  showSweep(app.part, app.model);
+  showModel();
+}
+
+function listenToSweep() {
+  const slider = document.getElementById("scale");
+  const current = () => app.part.models.indexOf(app.model);
+  const choose = (index) => {
+    const within = Math.min(app.part.models.length - 1, Math.max(0, index));
+    if (within !== current()) chooseModel(within);
+    else markScale(app.part, app.model);
+  };
+  slider.addEventListener("input", () => choose(modelNear(app.part, slider.value / 1000)));
+  slider.addEventListener("keydown", (event) => {
+    const steps = {
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageDown: -1,
+      PageUp: 1,
+    };
+    const ends = { Home: 0, End: app.part.models.length - 1 };
+    if (event.key in steps) choose(current() + steps[event.key]);
+    else if (event.key in ends) choose(ends[event.key]);
+    else return;
+    event.preventDefault();
+  });
+  document.getElementById("charts").addEventListener("click", (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    const inner = box.width - CHART.left - CHART.right;
+    choose(modelNear(app.part, (event.clientX - box.left - CHART.left) / inner));
+  });
+}
+
+/** Draw again what depends on the size or the colours of the page. */
+function redraw() {
+  if (app.part.models.length > 1 && app.part.config.model === "vae") {
+    drawCharts(app.part);
+    drawBars(app.part);
+    markScale(app.part, app.model);
+    showBars(app.part, app.model);
+    if (cloudNow) drawClouds(cloudNow);
+  }
+  drawPad();
+}
+
+function start() {
+  const { page } = app;
+  app.classes = [...new Set(page.labels)].sort((a, b) => a - b);
+  app.pair = [page.strip[0], page.strip[1]];
+  const select = document.getElementById("part");
+  page.parts.forEach((part, index) => {
+    const units = `${part.config.latent_size} latent unit${part.config.latent_size > 1 ? "s" : ""}`;
+    select.append(element("option", { value: index }, `${part.name}: ${units}`));
+  });
+  document.getElementById("part-choice").hidden = page.parts.length < 2;
+  select.addEventListener("change", () => choosePart(Number(select.value)));
+  app.part = page.parts[0];
+  prepareModel();
+  listenToSweep();
+  app.source = { kind: "test", index: page.strip[0], pixels: testPixels(page.strip[0]) };
+  choosePart(0);
+  const left = page.left_out.map((line) => element("li", {}, line));
+  if (left.length) {
+    document.getElementById("left-out").append("Not on this page:", element("ul", {}, ...left));
+  }
+  document.getElementById("made").textContent =
+    `Made by python -m experiments.explore. Encoder and decoder run in this page, with weights as ` +
+    `${page.weights}; ${page.labels.length} test images are in it. It asks no network for anything.`;
+  new ResizeObserver(redraw).observe(document.querySelector("main"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+}
+
+start();
