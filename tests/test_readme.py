@@ -126,7 +126,7 @@ def flags_of(module: str) -> Any:
     (flags,) = [
         value
         for name, value in vars(page).items()
-        if name.endswith("Flags") and value.__module__ == module
+        if name.endswith("Flags") and getattr(value, "__module__", None) == module
     ]
     return flags
 
@@ -146,10 +146,9 @@ def commands(document: Path) -> list[tuple[str, list[str]]]:
     shown = [block.code for block in all_blocks(document) if "python" not in block.language]
     found = []
     for code in [*shown, *inline_code(document)]:
-        joined = code.replace("\\\n", " ").replace("python my_study.py", "python -m my_study")
+        joined = code.replace("\\\n", " ").replace("my_study.py", "-m experiments.hidden_pixels")
         # A command ends with its line, a quote or a sign of the shell.
         for module, arguments in re.findall(r"python -m ([\w.]+)([^\n\"&|;#]*)", joined):
-            module = {"my_study": "experiments.hidden_pixels"}.get(module, module)
             if module.startswith(("experiments.", "benchmarks.")):
                 found.append((module, shlex.split(arguments)))
     return found
