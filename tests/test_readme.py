@@ -1,22 +1,64 @@
-"""What README and docs show must work."""
+"""What README and docs show must work: files, links, names, commands, flags and code."""
 
 import ast
+import dataclasses
+import functools
+import importlib
+import io
 import re
+import shlex
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+import vaejax as vj
+from tests.test_house import BENCHMARKS, PAGES, STUDIES, resolve
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "your_own_study.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+DERIVATION = ROOT / "docs" / "why_it_collapses.md"
+DOCUMENTS = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+LANGUAGES = {"python", "sh", "text", "{ .python }"}
+"""Of the code blocks in docs; the last one is filled in as the site is built."""
+EVERY = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+
+
+class Block(NamedTuple):
+    """A code block."""
+
+    language: str
+    code: str
+    end: int
+    """Where it ends in its document."""
+
+
+def all_blocks(document: Path) -> list[Block]:
+    text = document.read_text()
+    found = re.finditer(r"^ *```[ ]?(.*)\n((?:.*\n)*?) *```$", text, re.MULTILINE)
+    return [Block(block[1], block[2], block.end()) for block in found]
 
 
 def blocks(document: Path, language: str) -> list[str]:
     """The code blocks of a language."""
-    text = document.read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [block.code for block in all_blocks(document) if block.language == language]
+
+
+def inline_code(document: Path) -> list[str]:
+    """What stands between single backticks outside of code blocks, on one line each."""
+    prose = re.sub(r"^ *```.*\n(?:.*\n)*? *```$", "", document.read_text(), flags=re.MULTILINE)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
 def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
@@ -41,19 +83,192 @@ def test_the_guide_shows_the_code_of_its_page() -> None:
     assert [ast.unparse(part) for part in shown if ast.dump(part) not in own] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_named_file_and_command_exists(document: Path) -> None:
+def test_a_code_block_of_the_docs_has_a_language() -> None:
+    """So that the tests below know what to do with it."""
+    found = {
+        (document.name, block.language)
+        for document in DOCUMENTS[1:]
+        for block in all_blocks(document)
+    }
+    assert {(name, language) for name, language in found if language not in LANGUAGES} == set()
+
+
+RUN = [
+    (document, number)
+    for document in DOCUMENTS
+    if document not in (README, GUIDE)  # README's is cut short above; the guide's is a page
+    for number in range(len(blocks(document, "python")))
+]
+
+
+@pytest.mark.parametrize(
+    ("document", "number"), RUN, ids=[f"{path.name} {number}" for path, number in RUN]
+)
+def test_the_code_of_the_docs_runs_and_prints_what_they_say(document: Path, number: int) -> None:
+    every = all_blocks(document)
+    place = [index for index, block in enumerate(every) if block.language == "python"][number]
+    out = io.StringIO()
+    with redirect_stdout(out):
+        exec(every[place].code, {})
+    printed = out.getvalue()
+    if printed:
+        following = every[place + 1]
+        between = document.read_text()[every[place].end :].lstrip()
+        assert between.startswith("It prints\n\n```text\n")
+        assert printed == following.code
+
+
+def flags_of(module: str) -> Any:
+    """The class of the flags of a page or a benchmark."""
+    page = importlib.import_module(module)
+    if module in STUDIES:
+        return page.STUDY.flags
+    (flags,) = [
+        value
+        for name, value in vars(page).items()
+        if name.endswith("Flags") and getattr(value, "__module__", None) == module
+    ]
+    return flags
+
+
+def parse(module: str, arguments: list[str]) -> Any:
+    """The flags that a command makes of its arguments; SystemExit or LabError if it refuses."""
+    page = importlib.import_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *arguments])
+        if module in STUDIES:
+            return vj.lab.command.parse_study(flags_of(module), page.__doc__, page.STUDY.quick)
+        return vj.lab.parse(flags_of(module), page.__doc__)
+
+
+def commands(document: Path) -> list[tuple[str, list[str]]]:
+    """Every command of this project in a document, in blocks and in the text."""
+    shown = [block.code for block in all_blocks(document) if "python" not in block.language]
+    found = []
+    for code in [*shown, *inline_code(document)]:
+        joined = code.replace("\\\n", " ").replace("my_study.py", "-m experiments.hidden_pixels")
+        # A command ends with its line, a quote or a sign of the shell.
+        for module, arguments in re.findall(r"python -m ([\w.]+)([^\n\"&|;#]*)", joined):
+            # STUDY stands for any of them.
+            if re.match(r"(experiments|benchmarks)\.(?!STUDY$)", module):
+                found.append((module, shlex.split(arguments)))
+    return found
+
+
+@EVERY
+def test_every_command_is_one_that_there_is_with_flags_that_it_takes(document: Path) -> None:
+    for module, arguments in commands(document):
+        assert module in PAGES | BENCHMARKS, module
+        needed = ["FOLDER"] if module == "experiments.inspect_checkpoint" and not arguments else []
+        assert parse(module, arguments + needed)
+
+
+def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "Run `python -m\nexperiments.blur --seeds 0`, or `python -m pytest`:\n\n```sh\n"
+        "srun a \\\n    python -m experiments.advise \\\n  --units 3 && ls\n"
+        'x "cd y && python -m benchmarks.lanes --steps 2"\npython my_study.py --out z\n```\n'
+    )
+    assert commands(page) == [
+        ("experiments.advise", ["--units", "3"]),
+        ("benchmarks.lanes", ["--steps", "2"]),
+        ("experiments.hidden_pixels", ["--out", "z"]),
+        ("experiments.blur", ["--seeds", "0"]),
+    ]
+    assert sum(len(commands(document)) for document in DOCUMENTS) > 25
+    with pytest.raises(SystemExit):
+        parse("experiments.blur", ["--seed", "0"])
+
+
+@functools.cache
+def known_flags() -> frozenset[str]:
+    """The flags of all pages and benchmarks."""
+    fields = [
+        field.name
+        for module in PAGES | BENCHMARKS
+        for field in dataclasses.fields(flags_of(module))
+    ]
+    flags = [vj.lab.flags.flag(name) for name in fields]
+    return frozenset({*flags, *(flag.replace("--", "--no-", 1) for flag in flags), "--help"})
+
+
+@EVERY
+def test_every_flag_in_the_text_is_one_of_some_command(document: Path) -> None:
+    others = ("XLA_FLAGS", "mkdocs", "ruff", "python -m pip")
+    named = {
+        flag
+        for code in inline_code(document)
+        if not code.startswith(others)
+        for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
+    }
+    assert named - known_flags() == set()
+
+
+@EVERY
+def test_every_named_file_exists(document: Path) -> None:
     text = document.read_text()
     files = re.findall(r"`((?:vaejax|experiments|benchmarks|tests|docs)/[\w./]*)`", text)
-    modules = re.findall(r"python -m ((?:experiments|benchmarks)\.\w+)", text)
-    assert files
-    assert modules
     assert [path for path in files if not (ROOT / path).exists()] == []
-    paths = {module: ROOT / f"{module.replace('.', '/')}.py" for module in modules}
-    assert [module for module, path in paths.items() if not path.exists()] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_leads_to_a_file(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
-    assert [link for link in links if not (document.parent / link).exists()] == []
+def names_in(path: Path) -> set[str]:
+    """The functions, classes and constants that a Python file defines, or the headings of a page
+    as links name them."""
+    if path.suffix == ".md":
+        titles = re.findall(r"^#+ (.*)", path.read_text(), re.MULTILINE)
+        return {re.sub(r"[^\w\s-]", "", title).lower().replace(" ", "-") for title in titles}
+    tree = ast.parse(path.read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@EVERY
+def test_every_link_leads_to_a_file_and_to_a_name_in_it(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", document.read_text())
+    targets = [(document.parent / link if link else document, name) for link, name in links]
+    assert [str(path) for path, _ in targets if not path.exists()] == []
+    named = [(path, name) for path, name in targets if name]
+    assert [(path.name, name) for path, name in named if name not in names_in(path)] == []
+
+
+def test_the_derivation_names_functions_and_tests_that_there_are() -> None:
+    """What a link is called is the function that it leads to, or the test."""
+    links = re.findall(r"\[`([\w.]+)`\]\(\.\./([\w/]+\.py)#(\w+)\)", DERIVATION.read_text())
+    functions = {name for name, path, _ in links if path.startswith("vaejax/")}
+    tests = {name for name, path, _ in links if path.startswith("tests/")}
+    assert len(functions) >= 10
+    assert len(tests) >= 10
+    for name, path, anchor in links:
+        if name in functions:
+            function: Any = resolve(f"vj.{name}")
+            assert (function.__name__, f"{function.__module__.replace('.', '/')}.py") == (
+                anchor,
+                path,
+            )
+        else:
+            assert name == anchor
+            assert name.startswith("test_")
+
+
+def test_a_row_of_the_derivation_has_a_function_and_a_test() -> None:
+    text = DERIVATION.read_text()
+    tables = re.findall(
+        r"^\| computed by \| checked by \|\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE
+    )
+    assert len(tables) == text.count("| computed by |") >= 6
+    for row in "".join(tables).splitlines():
+        computed, checked = row.strip("| ").split(" | ")
+        assert "vaejax/" in computed or "numbers" in computed
+        assert "tests/" in checked
+
+
+def test_the_claims_are_all_there_with_studies_that_there_are() -> None:
+    text = (ROOT / "docs" / "claims.md").read_text()
+    rows = re.findall(r"^\| ([CB]\d+) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    claims = [claim for claim, _, _ in rows]
+    assert claims == [f"C{number}" for number in range(1, 14)] + [f"B{i}" for i in range(1, 6)]
+    for claim, _, measured in rows:
+        studies = re.findall(r"(?<!\[)`(\w+)`", measured)
+        assert bool(studies) == (claim != "C4")
+        for study in studies:
+            assert re.search(rf"\b{claim}\b", PAGES[f"experiments.{study}"].read_text())

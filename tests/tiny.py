@@ -41,6 +41,7 @@ FAMILIES = {
 """Studies that share what they compile."""
 FILES = {
     "test_pages": "latent_size",
+    "test_results_page": "latent_size",
     "test_runner": "latent_size",
     "test_inspect_checkpoint": "latent_size",
     "test_generation_pages": "latent_size",
