@@ -1,11 +1,15 @@
+from . import columns as columns
 from . import command as command
+from . import findings as findings
 from . import flags as flags
+from . import html_report as html_report
 from . import keys as keys
 from . import laboratory as laboratory
 from . import panels as panels
 from . import provenance as provenance
 from . import recording as recording
 from . import report as report
+from . import row_tables as row_tables
 from . import study as study
 from . import training as training
 from . import verdicts as verdicts

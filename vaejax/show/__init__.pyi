@@ -2,6 +2,7 @@ from . import charts as charts
 from . import latent as latent
 from . import lines as lines
 from . import pictures as pictures
+from . import report_page as report_page
 from . import style as style
 from .charts import Dots as Dots
 from .charts import dots as dots
@@ -14,4 +15,5 @@ from .lines import Panel as Panel
 from .lines import curves as curves
 from .pictures import grids as grids
 from .pictures import strips as strips
+from .report_page import save_report as save_report
 from .style import save as save
