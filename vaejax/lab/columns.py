@@ -100,6 +100,13 @@ RELATED = {
     "pca_": "{name}, of images restored from as many principal components as latent units",
     "linear_": "{name}, of the best linear VAE at this scale",
 }
+ABBREVIATIONS = ("ELBO", "KL", "MI", "MSE", "NLL", "PCA")
+
+
+def label(name: str) -> str:
+    """A column as the heading of a table has it: KL nats for kl_nats."""
+    words = name.split("_")
+    return " ".join(word.upper() if word.upper() in ABBREVIATIONS else word for word in words)
 
 
 def meaning(name: str) -> str:

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from vaejax.lab import row_tables
-from vaejax.lab.columns import meaning
 from vaejax.lab.findings import Finding, natural
 from vaejax.lab.verdicts import distinct
 from vaejax.show.report_page import (
@@ -42,14 +41,14 @@ def report(folder: str, findings: Sequence[Finding], written: str) -> Report:
         for index, name in enumerate(names, 1)
     ]
     tables = [table for one in studies for table in (one.table, one.more, one.rows) if table]
-    columns = dict.fromkeys(column.name for table in tables for column in table.columns)
+    columns = {column.name: column for table in tables for column in table.columns}
     return Report(
         folder,
         written,
         versions([row for finding in findings for row in finding.rows]),
         data_sets,
         summary(data_sets),
-        [(name, meaning(name)) for name in columns if meaning(name)],
+        [column for column in columns.values() if column.meaning],
     )
 
 
@@ -125,7 +124,7 @@ def study(finding: Finding, anchor: str) -> Study:
         rows=row_tables.every_model(rows, [*by, *models], first),
         invocations=[invocation(ran) for ran in about.get("invocations", ())],
         cost=cost(about.get("invocations", ())),
-        origin=origin(rows),
+        origin=unsaid(origin(rows), about.get("invocations", ())),
     )
 
 
@@ -292,6 +291,14 @@ def origin(rows: Sequence[Row]) -> list[tuple[str, str]]:
             if text:
                 found.setdefault(name, {})[text] = None
     return [(name, "; ".join(texts)) for name, texts in found.items()]
+
+
+def unsaid(
+    found: Sequence[tuple[str, str]], invocations: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """What the rows name and no run of the command does."""
+    said = {(name, text) for ran in invocations for name, text in origin([dict(ran)])}
+    return [pair for pair in found if pair not in said]
 
 
 def _versions(versions: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vaejax.config import Knobs
-from vaejax.lab.columns import meaning
+from vaejax.lab.columns import label, meaning
 from vaejax.lab.report import cell
 from vaejax.show.report_page import Cell, Column, Table
 from vaejax.store.records import Row
@@ -133,7 +133,7 @@ def every_model(rows: Sequence[Row], labels: Sequence[str], shown: Sequence[str]
 
 
 def column(name: str, shown: bool = True) -> Column:
-    return Column(name, name.replace("_", " "), meaning(name), shown)
+    return Column(name, label(name), meaning(name), shown)
 
 
 def value_cell(value: Any) -> Cell:

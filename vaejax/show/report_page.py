@@ -15,6 +15,8 @@ from markupsafe import Markup
 from vaejax.files import write_bytes
 
 FOLDER = Path(__file__).parent / "report"
+SHOWN = 0.64
+"""The size of a picture on the page, which has 96 pixels per inch where a figure has 150."""
 
 
 class Part(NamedTuple):
@@ -65,9 +67,10 @@ class Picture(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, as a PNG says them in its first 24 bytes."""
+        """Width and height on the page, from those in pixels, which a PNG says in its first 24
+        bytes."""
         width, height = struct.unpack(">II", self.png[16:24])
-        return width, height
+        return round(width * SHOWN), round(height * SHOWN)
 
 
 class Column(NamedTuple):
@@ -171,8 +174,8 @@ class Report(NamedTuple):
     versions: Sequence[tuple[str, str]]
     data_sets: Sequence[DataSet]
     summary: Sequence[Line]
-    meanings: Sequence[tuple[str, str]]
-    """The columns that occur, and what they mean."""
+    meanings: Sequence[Column]
+    """The columns that occur and whose meaning is known."""
 
 
 def report_page(report: Report) -> str:
