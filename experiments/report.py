@@ -3,6 +3,7 @@ a glance; then, for each data set and study, claims with the numbers that decide
 settings, versions and cost.
 
 Command: python -m experiments.report checkpoints
+
 FOLDER is searched at any depth for results.jsonl. The files of the studies are all that is read: it
 needs no data set, and shows a study of your own like any other. The page needs no network: open it,
 send it, print it.
@@ -39,7 +40,8 @@ def report(flags: ReportFlags) -> None:
     """Write the page, and say what is in it and how large it is."""
     findings = vj.lab.findings.read_all(flags.folder)
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    page = vj.lab.html_report.report(str(flags.folder), findings, written)
+    name = str(flags.folder) if flags.folder.name else flags.folder.resolve().name
+    page = vj.lab.html_report.report(name, findings, written)
     path = flags.out or flags.folder
     if path.is_dir():
         path /= FILE

@@ -62,7 +62,7 @@ def read_study(place: Path, searched: Path) -> Finding:
     about = _checked_about(place / "study.json")
     folder = str(place.relative_to(searched))
     return Finding(
-        place.name if folder == "." else folder,
+        place.resolve().name if folder == "." else folder,
         str(about.get("study") or _shared(rows, "study") or place.resolve().name),
         _shared(rows, "dataset") or place.resolve().parent.name,
         rows,

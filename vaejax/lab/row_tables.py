@@ -53,11 +53,12 @@ def grouping(rows: Sequence[Row], by: Sequence[str]) -> list[str]:
     settings that differ within a run."""
     if by and all(is_scalar(row.get(name)) and name in row for row in rows for name in by):
         return list(by)
-    runs = {row.get("run") for row in rows}
+    runs: dict[str, list[Row]] = {}
+    for row in rows:
+        runs.setdefault(text(row.get("run")), []).append(row)
 
     def differs(name: str) -> bool:
-        of_runs = ([row.get(name) for row in rows if row.get("run") == run] for run in runs)
-        return any(len(set(map(str, values))) > 1 for values in of_runs)
+        return any(len({text(row.get(name)) for row in of_run}) > 1 for of_run in runs.values())
 
     known = scalars(rows)
     knobs = [name for name in Knobs._fields if name in known and differs(name)]
@@ -159,6 +160,6 @@ def text(value: Any) -> str:
     """A setting in words."""
     if is_scalar(value):
         return value_cell(value).text
-    if isinstance(value, list) and all(map(is_number, value)):
+    if isinstance(value, list) and all(map(is_scalar, value)):
         return ", ".join(value_cell(item).text for item in value) or "none"
     return json.dumps(value, ensure_ascii=False)

@@ -194,7 +194,7 @@ def report_page(report: Report) -> str:
 
 def save_report(text: str, path: Path) -> Path:
     """Write a page, whole or not at all."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
     return path
 
 

@@ -43,6 +43,8 @@
 
   const showColumn = (table, at, shown) => {
     for (const row of table.rows) row.cells[at].hidden = !shown;
+    const left = [...table.tHead.rows[0].cells].filter((cell) => !cell.hidden).length;
+    table.classList.toggle("wide", left > 11); // on paper such a table may break words
   };
   for (const boxes of all("[data-columns-of]")) {
     const table = document.getElementById(boxes.dataset.columnsOf).querySelector("table");
