@@ -6,13 +6,25 @@ over the test images unless a study says otherwise.
 
 MEANINGS = {
     # What the model is.
+    "study": "the question that the model was trained for",
+    "dataset": "where the images are from",
+    "split": "which of the images the model was trained on",
+    "commit": "the version of the code that measured it",
+    "device": "what the model was trained on",
     "run": "the name of a group of models that were trained together, and of their folder",
     "lane": "the number of the model among those trained together",
     "seed": "the number that decides all randomness of the training",
     "latent_size": "latent units: how many numbers the code of an image has",
+    "images": "the number of training images",
+    "columns": "the number of columns of pixels that the encoder sees",
+    "net": "the kind of encoder and decoder: linear, or the number of hidden layers of an MLP",
+    "remedy": "what was done against collapse",
+    "from": "raised: the scale was raised from below the threshold; lowered: from above",
+    "state": "awake: the unit is active; slow: it grows and is not active yet; dead: it does not",
     "epochs": "how often the training went through all training images",
     "steps": "training steps, each on one batch of images",
     "learning_rate": "the size of the steps of the optimizer at the beginning",
+    "decay_steps": "steps over which the learning rate falls to 0; 0: it is constant",
     "recon_scale": "the weight of the reconstruction error, averaged over pixels, in the objective",
     "kl_weight": "the weight of the KL in the objective",
     "kl_warmup": "steps over which the weight of the KL grows from 0",
@@ -86,6 +98,7 @@ MEANINGS = {
     "times": "recon_scale over the predicted threshold",
     # What was predicted.
     "gain_nats": "how much lower the objective is than that of the collapsed solution",
+    "sigma_neg_elbo_nats": "the negative ELBO for the decoder variance that recon_scale amounts to",
     "gap_nats": "how much higher the negative ELBO is than the best possible one",
     "units_off": "how far the number of units is from the prediction",
     "kl_off": "how far the KL is from the prediction, over the deviation that the verdict allows",
