@@ -12,6 +12,9 @@ import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 
+from tests.browser import browser as browser
+from tests.browser import visit as visit
+
 FAST_COMPILER = "xla_cpu_use_fusion_emitters"
 """Off, XLA on a CPU compiles in two thirds of the time."""
 

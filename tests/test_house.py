@@ -45,6 +45,8 @@ ONLY_HERE = {
     "orbax": {"store.checkpoint"},
     "matplotlib": {"show"},
     "cycler": {"show"},
+    "jinja2": {"show"},
+    "markupsafe": {"show"},
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},

@@ -1,7 +1,10 @@
 from . import about as about
+from . import columns as columns
 from . import command as command
 from . import exploration as exploration
+from . import findings as findings
 from . import flags as flags
+from . import html_report as html_report
 from . import keys as keys
 from . import laboratory as laboratory
 from . import lock as lock
@@ -10,6 +13,7 @@ from . import progress as progress
 from . import provenance as provenance
 from . import recording as recording
 from . import report as report
+from . import row_tables as row_tables
 from . import signals as signals
 from . import study as study
 from . import surroundings as surroundings

@@ -3,6 +3,7 @@ from . import explorer as explorer
 from . import latent as latent
 from . import lines as lines
 from . import pictures as pictures
+from . import report_page as report_page
 from . import style as style
 from .charts import Dots as Dots
 from .charts import dots as dots
@@ -17,4 +18,5 @@ from .lines import Panel as Panel
 from .lines import curves as curves
 from .pictures import grids as grids
 from .pictures import strips as strips
+from .report_page import save_report as save_report
 from .style import save as save

@@ -1,0 +1,66 @@
+"""One self-contained HTML file of what all studies in a folder found: the answers to all claims at
+a glance; then, for each data set and study, claims with the numbers that decided, figures, tables,
+settings, versions and cost.
+
+Command: python -m experiments.report checkpoints
+
+FOLDER is searched at any depth for results.jsonl. The files of the studies are all that is read: it
+needs no data set, and shows a study of your own like any other. The page needs no network: open it,
+send it, print it.
+
+Cost: a few seconds. The file is a third larger than the figures in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import vaejax as vj
+
+FILE = "report.html"
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """What to report on."""
+
+    folder: Annotated[Path, tyro.conf.Positional] = Path("checkpoints")
+    """The folder in which studies have run, or that of one study."""
+    out: Path | None = None
+    """The file to write, or a folder for it. None: report.html in FOLDER."""
+
+
+def report(flags: ReportFlags) -> None:
+    """Write the page, and say what is in it and how large it is."""
+    findings = vj.lab.findings.read_all(flags.folder)
+    written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    name = str(flags.folder) if flags.folder.name else flags.folder.resolve().name
+    page = vj.lab.html_report.report(name, findings, written)
+    path = flags.out or flags.folder
+    if path.is_dir():
+        path /= FILE
+    vj.show.save_report(vj.show.report_page.report_page(page), path)
+
+    pictures = [png for finding in findings for png in finding.pictures.values()]
+    out = vj.lab.report.console()
+    vj.lab.report.show_paths(out, path)
+    out.print(
+        f"{path.stat().st_size / MEGABYTE:.1f} MB: studies {len(findings)}, figures "
+        f"{len(pictures)} ({sum(map(len, pictures)) / MEGABYTE:.1f} MB as PNG)",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        report(vj.lab.parse(ReportFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()
