@@ -34,9 +34,9 @@ import numpy as np
 
 import vaejax as vj
 
-COLUMNS = (
-    "mse", "mean_image_mse", "decoded_mean_mse", "pca_decoded_mean_mse", "half_power_cycles",
-    "pca_half_power_cycles", "high_frequency_share", "kl_nats", "active_directions",
+COLUMNS = ("mse", "mean_image_mse", "half_power_cycles", "pca_half_power_cycles", "kl_nats")
+MORE_COLUMNS = (
+    "decoded_mean_mse", "pca_decoded_mean_mse", "high_frequency_share", "active_directions",
     "units_that_pay", "neg_elbo_nats", "collapse",
 )  # fmt: skip
 SPECTRUM_IMAGES = 2000
@@ -118,13 +118,16 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
         f"up to a frequency below {least:g} cycles per image"
     )
     comparisons = {
-        "mse below the mean image's": (mse, constant),
-        f"half_power_cycles below {least:g}": vj.lab.below(cycles, least),
+        "MSE of the VAE, and of the mean image": vj.lab.Comparison(mse, constant),
+        "half of the power is kept up to, in cycles per image": vj.lab.below(cycles, least),
     }
-    return {"C6": vj.lab.judge(rule, comparisons)}
+    claim = "The recipe that works on MNIST reconstructs only blur here"
+    return {"C6": vj.lab.judge(claim, rule, comparisons)}
 
 
-STUDY = vj.lab.Study("blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS)
+STUDY = vj.lab.Study(
+    "blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS, MORE_COLUMNS
+)
 
 if __name__ == "__main__":
     vj.lab.run_study(STUDY)

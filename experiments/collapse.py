@@ -63,6 +63,8 @@ LITTLE_KL = 2.0
 """Nats."""
 COLUMNS = (
     "kl_nats", "active_units", "mse", "output_variance_ratio", "random_output_ratio",
+)  # fmt: skip
+MORE_COLUMNS = (
     "shuffled_gap_nats", "code_distance", "mean_distance", "recon_last", "kl_first_nats",
     "kl_peak_nats", "collapse",
 )  # fmt: skip
@@ -226,43 +228,60 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
     deeper = {}
     for depth in vj.lab.distinct(vj.lab.matching(rows, pixel_range="unit"), "depth"):
         deep = shallow | {"depth": depth}
-        deeper[f"depth {depth}: active units"] = vj.lab.below(low("active_units", deep), 0.5)
-        deeper[f"depth {depth}: MSE"] = (low("mean_image_mse", deep, NO_BETTER), low("mse", deep))
+        layers = f"at decoder depth {depth}"
+        deeper[f"active units {layers}"] = vj.lab.below(low("active_units", deep), 0.5)
+        deeper[f"{NO_BETTER} of the mean image's MSE, and the MSE {layers}"] = vj.lab.Comparison(
+            low("mean_image_mse", deep, NO_BETTER), low("mse", deep)
+        )
     gaps = [abs(gap) for gap in low("shuffled_gap_nats")]
+    second = f"{scales[-1]:g}"
     independent = {
-        "output_variance_ratio": vj.lab.below(low("output_variance_ratio"), FAINT),
-        "random_output_ratio": vj.lab.below(low("random_output_ratio"), FAINT),
-        "shuffled_gap_nats": (gaps, high("shuffled_gap_nats", times=FAINT)),
+        "variance of outputs / of images": vj.lab.below(low("output_variance_ratio"), FAINT),
+        "the same for random codes": vj.lab.below(low("random_output_ratio"), FAINT),
+        f"what shuffling codes costs in nats, and {FAINT} of that at {second}": vj.lab.Comparison(
+            gaps, high("shuffled_gap_nats", times=FAINT)
+        ),
     }
     ends = low("recon_last", signed)
-    second = f"{scales[-1]:g}"
+    constant = "of a constant image's"
     balance = {
-        "reconstruction ends near a constant image's, from above": (
+        f"reconstruction term at the end, and {1 + NEAR:g} {constant}": vj.lab.Comparison(
             ends, low("constant_recon", signed, 1 + NEAR)
         ),
-        "from below": (low("constant_recon", signed, 1 - NEAR), ends),
-        "KL ends under 2 nats": vj.lab.below(low("kl_last_nats", signed), LITTLE_KL),
-        f"scale {second} halves it": (
+        f"{1 - NEAR:g} {constant}, and the term at the end": vj.lab.Comparison(
+            low("constant_recon", signed, 1 - NEAR), ends
+        ),
+        "KL at the end, in nats": vj.lab.below(low("kl_last_nats", signed), LITTLE_KL),
+        f"the term at {second}, and half {constant}": vj.lab.Comparison(
             high("recon_last", signed), high("constant_recon", signed, 0.5)
         ),
-    }  # fmt: skip
-    at = f"at scale {scales[0]:g} every seed: "
+    }
+    first = f"{scales[0]:g}"
+    at = f"at scale {first} every seed: "
     return {
         "C9": vj.lab.judge(
+            f"At scale {first} different images, and random codes, give nearly the same output",
             f"{at}outputs, also of random codes, vary by under {FAINT} of the images' variance, "
             f"and shuffling codes costs under {FAINT} of what it costs at {second}",
             independent,
         ),
         "C10": vj.lab.judge(
+            f"At scale {first} sampled codes of two images differ, so the encoder tells them apart",
             f"{at}posterior means of two images are over half as far apart as sampled codes",
-            {"distances": (low("code_distance", times=0.5), low("mean_distance"))},
+            {
+                "half the distance of sampled codes, and the distance of posterior means": (
+                    vj.lab.Comparison(low("code_distance", times=0.5), low("mean_distance"))
+                )
+            },
         ),
         "C11": vj.lab.judge(
+            f"At scale {first} more hidden layers in the decoder do not help",
             f"{at}at every depth no unit is active and the MSE is over {NO_BETTER} of the mean "
             "image's",
             deeper,
         ),
         "C12": vj.lab.judge(
+            "The balance of the two loss terms is the cause of the collapse",
             f"{at}in [-1, 1] the reconstruction term ends within {NEAR} of a constant image's, KL "
             f"under {LITTLE_KL:g} nats; the same net at {second} halves that term",
             balance,
@@ -272,7 +291,7 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
 STUDY = vj.lab.Study(
     "collapse", __doc__, CollapseFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["run", "recon_scale"], quick={"depths": (1,), "latent_sizes": (10,)},
+    MORE_COLUMNS, by=["run", "recon_scale"], quick={"depths": (1,), "latent_sizes": (10,)},
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ START_TIMES = {"raised": 0.5, "lowered": 2.0}
 awake."""
 DEPTHS = {"linear": 0, "mlp1": 1}
 """Hidden layers of the encoder, and as many of the decoder."""
+NAMES = {"linear": "linear VAE", "mlp1": "MLP"}
 LINEAR_RATE = 5.0
 """Linear nets need, and tolerate, a learning rate that is this many times higher."""
 LATER_RATE = 0.1
@@ -253,20 +254,28 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         zeros = [line_through(rest).zero for rest in without]
         active_below = [row["active_units"] for row in raised if row["times"] <= 1 - MARGIN]
         verdicts[f"B3, {net}"] = vj.lab.judge(
+            f"A sleeping unit of the {NAMES[net]} grows above the predicted threshold, and dies "
+            "below it",
             f"growth is extrapolated to 0 within {MARGIN:.0%} of the threshold, whichever seed is "
             "left out, and no unit raised to a scale further below is active",
             {
-                "zero, from above": vj.lab.below(zeros, 1 + MARGIN),
-                "zero, from below": vj.lab.above(zeros, 1 - MARGIN),
-                "active below": vj.lab.below(active_below, 0.5),
+                "growth is 0 at, in thresholds": vj.lab.below(zeros, 1 + MARGIN),
+                "growth is 0 at, in thresholds, also": vj.lab.above(zeros, 1 - MARGIN),
+                "units active below the threshold": vj.lab.below(active_below, 0.5),
             },
         )
         awake = {(row["seed"], row["times"]) for row in lowered if row["active_units"]}
         asleep = {(row["seed"], row["times"]) for row in raised if not row["active_units"]}
         loops = [seed for seed, _ in awake & asleep]
         verdicts[f"B3, {net} has a loop"] = vj.lab.judge(
+            f"The {NAMES[net]} shows hysteresis: at some scale a unit stays awake that would not "
+            "wake",
             "for every seed there is a scale at which only the lowered unit is active",
-            {"scales": vj.lab.above([loops.count(seed) for seed in seeds], 0.5)},
+            {
+                "scales at which only the lowered unit is active": (
+                    vj.lab.above([loops.count(seed) for seed in seeds], 0.5)
+                )
+            },
         )
     return verdicts
 

@@ -48,8 +48,10 @@ AVERAGE = 0.1
 DRAWS = 64
 """Codes drawn for each of two images."""
 COLUMNS = (
-    "steps", "converged", "decoded_mean_mse", "mean_image_mse", "half_power_cycles",
-    "high_frequency_share", "distance_to_mean", "distance_to_nearer", "kl_nats", "units_that_pay",
+    "converged", "half_power_cycles", "distance_to_mean", "distance_to_nearer", "kl_nats",
+)  # fmt: skip
+MORE_COLUMNS = (
+    "steps", "decoded_mean_mse", "mean_image_mse", "high_frequency_share", "units_that_pay",
     "collapse",
 )  # fmt: skip
 SHOWN = 12
@@ -246,19 +248,28 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
         return [value if ok == "yes" else math.nan for value, ok in zip(found, done, strict=True)]
 
     cycles = {
-        f"{count} images": vj.lab.below(converged_values("half_power_cycles", count), least)
+        f"of {count} images half of the power is kept up to, in cycles per image": (
+            vj.lab.below(converged_values("half_power_cycles", count), least)
+        )
         for count in vj.lab.distinct(rows, "images")
         if count > 2
     }
-    average = {"2 images": vj.lab.below(converged_values("distance_to_mean", 2), AVERAGE)}
+    average = {
+        "distance of an output to the average / between the two images": (
+            vj.lab.below(converged_values("distance_to_mean", 2), AVERAGE)
+        )
+    }
     at = f"at scale {first:g} every seed"
     return {
         "C7": vj.lab.judge(
+            f"At scale {first:g} even a few training images are reconstructed as blur, or not at "
+            "all",
             f"{at}, on every number of images, keeps half of their power only up to a frequency "
             f"below {least:g} cycles per image",
             cycles,
         ),
         "C8": vj.lab.judge(
+            f"At scale {first:g} a model of two images outputs their average",
             f"{at}, on two images, outputs their average to within {AVERAGE} of their distance",
             average,
         ),
@@ -267,7 +278,7 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
 STUDY = vj.lab.Study(
     "few_images", __doc__, FewImagesFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["latent_size", "images", "recon_scale"], converged=converged,
+    MORE_COLUMNS, by=["latent_size", "images", "recon_scale"], converged=converged,
     quick={"images": (25,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 

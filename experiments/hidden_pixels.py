@@ -96,9 +96,11 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     for columns in vj.lab.distinct(rows, "columns"):
         own = vj.lab.matching(rows, columns=columns)
         off = [abs(onset - 1) for onset in vj.lab.onsets(own, "times", "active_units")]
-        comparisons[f"{columns} columns"] = vj.lab.below(off, 0.1)
+        name = f"onset that sees {columns} columns, distance to the prediction / prediction"
+        comparisons[name] = vj.lab.below(off, 0.1)
     rule = "however many columns the encoder sees, it wakes within 10% of the prediction"
-    return {"hidden pixels": vj.lab.judge(rule, comparisons)}
+    claim = "Hiding pixels from the encoder moves the threshold to the predicted scale"
+    return {"hidden pixels": vj.lab.judge(claim, rule, comparisons)}
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def inspect(flags: InspectFlags) -> None:
         out.print("This lane diverged: shown is the last epoch that it ended with finite numbers.")
     folder = flags.out or flags.folder
     for name, figure in pictures(trained, order, test).items():
-        vj.lab.report.show_paths(out, vj.show.save(figure, folder / f"{name}.png"))
+        vj.lab.report.show_paths(out, *vj.show.save(figure, folder, name))
 
 
 def main() -> None:

@@ -50,8 +50,10 @@ DEPTHS = {"linear": 0, "mlp1": 1}
 LINEAR_RATE = 5.0
 """Linear nets need a learning rate that is this many times higher."""
 COLUMNS = (
-    "predicted_units", "active_directions", "active_units", "directions_ratio", "predicted_kl_nats",
-    "kl_nats", "kl_ratio", "predicted_gain_nats", "gain_nats", "gain_ratio",
+    "predicted_units", "active_directions", "directions_ratio", "kl_ratio", "gain_ratio",
+)  # fmt: skip
+MORE_COLUMNS = (
+    "active_units", "predicted_kl_nats", "kl_nats", "predicted_gain_nats", "gain_nats",
 )  # fmt: skip
 PANELS = {
     "active_directions": ("predicted_units", "active directions"),
@@ -226,21 +228,32 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     mlp = vj.lab.matching(rows, net="mlp1")
     units, kl, gain = {}, {}, {}
     for scale in vj.lab.distinct(mlp, "recon_scale"):
-        at = f"at {scale:g}"
-        units |= near(mlp, scale, at, "active_directions", "predicted_units", UNITS)
-        kl |= near(mlp, scale, at, "kl_nats", "predicted_kl_nats", NATS)
+        at = f"at scale {scale:g}"
+        units |= near(
+            mlp, scale, "active directions", "active_directions", "predicted_units", UNITS
+        )
+        kl |= near(mlp, scale, "KL in nats", "kl_nats", "predicted_kl_nats", NATS)
         if min(predicted := vj.lab.values(mlp, "predicted_gain_nats", recon_scale=scale)) > 0:
             least = [LEAST_GAIN * value for value in predicted]
-            gain[at] = (least, vj.lab.values(mlp, "gain_nats", recon_scale=scale))
+            gain[f"{LEAST_GAIN} of the predicted gain, and the gain, in nats {at}"] = (
+                vj.lab.Comparison(least, vj.lab.values(mlp, "gain_nats", recon_scale=scale))
+            )
     within = (
         f"at every scale every MLP has {{}} within {SHARE:.0%} of the best linear VAE's, or {{}}"
     )
     return {
         "B1, many units": vj.lab.judge(
-            within.format("a number of active directions", "one direction"), units
+            "Far above the threshold an MLP has as many active directions as predicted",
+            within.format("a number of active directions", "one direction"),
+            units,
         ),
-        "B1, many units, KL": vj.lab.judge(within.format("a KL", f"{NATS:g} nats"), kl),
+        "B1, many units, KL": vj.lab.judge(
+            "Far above the threshold the KL of an MLP is the predicted one",
+            within.format("a KL", f"{NATS:g} nats"),
+            kl,
+        ),
         "B1, many units, gain": vj.lab.judge(
+            "Far above the threshold an MLP gains at least what the best linear VAE does",
             f"at every scale every MLP gains at least {LEAST_GAIN} of what the best linear VAE "
             "gains over the collapsed solution",
             gain,
@@ -249,19 +262,26 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 
 def near(
-    rows: list[vj.store.Row], scale: float, at: str, name: str, expected: str, least: float
+    rows: list[vj.store.Row], scale: float, label: str, name: str, expected: str, least: float
 ) -> dict[str, vj.lab.Comparison]:
     """Neither much less nor much more than predicted."""
     found, predicted = (vj.lab.values(rows, key, recon_scale=scale) for key in (name, expected))
     room = [max(SHARE * value, least) for value in predicted]
     lower = [value - allowed for value, allowed in zip(predicted, room, strict=True)]
     upper = [value + allowed for value, allowed in zip(predicted, room, strict=True)]
-    return {f"{at}, not less": (lower, found), f"{at}, not more": (found, upper)}
+    return {
+        f"the least {label} allowed at scale {scale:g}, and measured": (
+            vj.lab.Comparison(lower, found)
+        ),
+        f"{label} measured at scale {scale:g}, and the most allowed": (
+            vj.lab.Comparison(found, upper)
+        ),
+    }
 
 
 STUDY = vj.lab.Study(
     "many_units", __doc__, ManyUnitsFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["net", "recon_scale"], quick={"nets": ("mlp1",)},
+    MORE_COLUMNS, by=["net", "recon_scale"], quick={"nets": ("mlp1",)},
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -182,24 +182,32 @@ def net_of(row: vj.store.Row) -> str:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    panels = []
-    for likelihood, (_, name) in LIKELIHOODS.items():
-        found = [row for row in rows if row["config"]["likelihood"] == likelihood]
-        if not found:
-            continue
-        nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
-        times = vj.lab.distinct(found, "times")
-        grid = np.geomspace(times[0], times[-1], 500)
-        relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
-        relative = np.nan_to_num(relative, nan=np.inf)
-        curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
-        for measured, (expected, label) in PANELS.items():
-            lines = {net: vj.lab.against(rows, "times", measured) for net, rows in nets.items()}
-            predicted = (grid.tolist(), curves[expected].tolist())
-            where = {"mark": ("threshold", 1.0), "predicted": predicted}
-            panels.append(vj.show.Panel(f"{name}: {label}", "", lines, **where))
     title = f"{lab.flags.dataset}, {lab.split}: mean and range over seeds"
-    return {"phase_diagram": vj.show.curves(panels, "recon_scale / threshold", title)}
+    drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
+    return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
+
+
+def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
+    """Directions, KL and gain of all nets with a likelihood, with the predicted curves."""
+    found = [row for row in rows if row["config"]["likelihood"] == likelihood]
+    if not found:
+        return []
+    nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
+    times = vj.lab.distinct(found, "times")
+    grid = np.geomspace(times[0], times[-1], 500)
+    relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
+    relative = np.nan_to_num(relative, nan=np.inf)
+    curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
+    return [
+        vj.show.Panel(
+            f"{LIKELIHOODS[likelihood][1]}: {label}",
+            "",
+            {net: vj.lab.against(own, "times", measured) for net, own in nets.items()},
+            mark=("threshold", 1.0),
+            predicted=(grid.tolist(), curves[expected].tolist()),
+        )
+        for measured, (expected, label) in PANELS.items()
+    ]
 
 
 def worst(rows: list[vj.store.Row], name: str, reach: float) -> list[float]:
@@ -215,27 +223,43 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     def onset_off(name: str) -> dict[str, vj.lab.Comparison]:
         """How far the onset of each seed is from the threshold, as a share of it."""
         return {
-            run: vj.lab.below([abs(at - 1) for at in vj.lab.onsets(own, "times", name)], MARGIN - 1)
+            f"onset of {run}, distance to the threshold / threshold": vj.lab.below(
+                [abs(at - 1) for at in vj.lab.onsets(own, "times", name)], MARGIN - 1
+            )
             for run, own in runs.items()
         }
 
     units_off = {
-        run: vj.lab.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
+        f"directions of {run} too many or too few, at worst": (
+            vj.lab.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
+        )
         for run, own in runs.items()
     }
-    kl_off = {EXACT: vj.lab.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)}
+    kl_off = {
+        f"deviation of {EXACT} / allowed deviation, at worst": (
+            vj.lab.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)
+        )
+    }
     near = f"within {MARGIN - 1:.0%} of its threshold"
     return {
-        "B1": vj.lab.judge(f"the first unit of every run wakes {near}", onset_off("active_units")),
+        "B1": vj.lab.judge(
+            "The first latent unit wakes at the threshold that the images predict",
+            f"the first unit of every run wakes {near}",
+            onset_off("active_units"),
+        ),
         "B1, directions": vj.lab.judge(
-            f"the first direction of every run wakes {near}", onset_off("active_directions")
+            "The first direction of the code wakes at the threshold that the images predict",
+            f"the first direction of every run wakes {near}",
+            onset_off("active_directions"),
         ),
         "B2": vj.lab.judge(
+            "As many directions of the code are active as the images predict",
             "the number of active directions is the predicted one, plus or minus one and those "
             f"with a threshold near the scale: in {EXACT} at all scales, else up to {NEAR:g} times",
             units_off,
         ),
         "B2, KL": vj.lab.judge(
+            "The KL of a linear VAE with squared error is the predicted one",
             f"KL of {EXACT} within {KL_SHARE:.0%} or {KL_NATS} nats of the predicted KL (numbers: "
             "deviation / allowed deviation)",
             kl_off,

@@ -41,8 +41,10 @@ import numpy as np
 import vaejax as vj
 
 COLUMNS = (
-    "effective_sigma", "mse", "mean_image_mse", "kl_nats", "mi_nats", "active_units",
-    "active_directions", "units_that_pay", "output_variance_ratio", "half_power_cycles",
+    "mse", "kl_nats", "active_directions", "units_that_pay", "half_power_cycles",
+)  # fmt: skip
+MORE_COLUMNS = (
+    "mean_image_mse", "mi_nats", "active_units", "output_variance_ratio",
     "linear_half_power_cycles", "pca_half_power_cycles", "high_frequency_share", "collapse",
 )  # fmt: skip
 PANELS = {
@@ -183,25 +185,42 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
     at = f"at scale {scales[-1]:g} every seed"
     half = [0.5 * error for error in high("mean_image_mse")]
-    grows = ("kl_nats", "active_units", "output_variance_ratio")
+    grows = {
+        "KL in nats": "kl_nats",
+        "active units": "active_units",
+        "variance of outputs / of images": "output_variance_ratio",
+    }
+    first, last = (f"{scales[end]:g}" for end in (0, -1))
     least = vj.measure.discernible_from(vj.lab.fact(rows, "cycles_per_image"))
     return {
         "C13": vj.lab.judge(
+            f"A scale of {last} brings pictures that can be told apart",
             f"{at} has more KL, more active units and outputs that vary more than at "
             f"{scales[0]:g}, and under half of the mean image's MSE",
-            {name: (low(name), high(name)) for name in grows} | {"mse": (high("mse"), half)},
+            {
+                f"{label} at {first}, and at {last}": vj.lab.Comparison(low(name), high(name))
+                for label, name in grows.items()
+            }
+            | {
+                f"MSE at {last}, and half of the mean image's": vj.lab.Comparison(high("mse"), half)
+            },
         ),
         "C13, slightly blurry": vj.lab.judge(
+            f"At {last} the pictures are only slightly blurry",
             f"{at} keeps half of the images' power up to a frequency above {least:g} cycles per "
             "image",
-            {"half_power_cycles": vj.lab.above(high("half_power_cycles"), least)},
+            {
+                "half of the power is kept up to, in cycles per image": vj.lab.above(
+                    high("half_power_cycles"), least
+                )
+            },
         ),
     }
 
 
 STUDY = vj.lab.Study(
     "recon_scale", __doc__, ReconScaleFlags, runs, measure, verdict, figures, COLUMNS,
-    by=["latent_size", "recon_scale"], quick={"recon_scale": (1.0, 6000.0)},
+    MORE_COLUMNS, by=["latent_size", "recon_scale"], quick={"recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
+from . import about as about
 from . import command as command
 from . import flags as flags
 from . import keys as keys
 from . import laboratory as laboratory
 from . import panels as panels
+from . import progress as progress
 from . import provenance as provenance
 from . import recording as recording
 from . import report as report
@@ -40,6 +42,7 @@ from .verdicts import for_each_size as for_each_size
 from .verdicts import judge as judge
 from .verdicts import matching as matching
 from .verdicts import onsets as onsets
+from .verdicts import span as span
 from .verdicts import values as values
 from .views import cloud as cloud
 from .views import decoded as decoded

@@ -19,6 +19,9 @@ its command line therefore does not have."""
 Size = int | Literal["enough"]
 """A latent size; `enough` stands for one that does not bind, see `Lab.latent_sizes`."""
 
+Format = Literal["png", "svg", "pdf"]
+"""File formats of figures."""
+
 QUICK: dict[str, Any] = {
     "steps": 100,
     "seeds": (0, 1),
@@ -81,6 +84,10 @@ class Flags:
     """Results go to OUT/STUDY. None: OUT is checkpoints/DATASET, or checkpoints/DATASET-quick."""
     resume: bool = False
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
+    all_columns: bool = False
+    """The table at the end shows everything that was measured, not only what decides."""
+    format: tuple[Format, ...] = ("png",)
+    """File formats of the figures."""
     checkpoint_every: int | None = None
     """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
     it has converged."""
@@ -100,6 +107,7 @@ class Flags:
 
     def __post_init__(self) -> None:
         each_once("--seeds", self.seeds)
+        each_once("--format", self.format)
         if (
             not self.distributed
             and (self.coordinator, self.processes, self.process_id) != (None,) * 3

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vaejax.lab.verdicts import distinct, values
+from vaejax.measure.spectrum import discernible_from
 from vaejax.show.lines import Line, Panel
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
@@ -46,11 +47,15 @@ def term_panels(trained: Trained, title: str, constant: float) -> list[Panel]:
 def spectrum_panel(
     title: str, power_ratios: Mapping[str, Sequence[Any]], cycles: Sequence[float]
 ) -> Panel:
-    """The `power_ratio` of all seeds of each labelled model against frequency."""
+    """The `power_ratio` of all seeds of each labelled model against frequency. Pictures are blur if
+    the curve falls below half left of the vertical line."""
     lines = {
         label: Line(cycles, np.asarray(of_seeds, float).T.tolist())
         for label, of_seeds in power_ratios.items()
         if of_seeds
     }
-    mark = ("half of Nyquist", cycles[-1] / 2)
-    return Panel(title, "power of outputs / of images", lines, mark=mark)
+    least = discernible_from(cycles)
+    mark = (f"blur: half of it\nlost before {least:g}", least)
+    return Panel(
+        title, "power of outputs / of images", lines, ("half of the power", 0.5), mark=mark
+    )

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError
 from vaejax.lab import training
 from vaejax.lab.laboratory import Lab
+from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
@@ -34,6 +34,8 @@ class Recorded(NamedTuple):
     """The rows of all runs, in the order of `lab.runs`. Empty in every process but the first."""
     diverged: list[str]
     """A line for each lane that diverged: it has no row."""
+    new: bool
+    """Whether any row was not recorded before."""
 
 
 class Predicted(NamedTuple):
@@ -90,7 +92,7 @@ def record(
     }
     console = Console(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
-    with _progress(console) as progress:
+    with following(console) as progress:
         for run in unfinished:
             predicted = hosts.once(partial(_announce, lab, run, console))
             state, step = training.train_run(
@@ -109,7 +111,7 @@ def record(
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
-    return Recorded(rows, diverged)
+    return Recorded(rows, diverged, bool(unfinished))
 
 
 def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
@@ -138,7 +140,7 @@ def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
     a latent size that limits it. Returns what its images predict."""
     checkpoint.create(lab.folder / run.name, run)
-    console.print(describe(run))
+    console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
     scales = [lane["recon_scale"] for lane in run.lanes]
     note = threshold.size_note(run.config.latent_size, scales, predicted.units.tolist())
@@ -197,15 +199,3 @@ def _measure(
         for lane in lanes
     ]
     records.append(lab.folder / RESULTS, new)
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:>12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[objective]}"),
-        console=console,
-    )

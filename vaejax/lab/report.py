@@ -1,4 +1,4 @@
-"""The end of a study in the terminal: a table, the verdicts, the paths of what was written."""
+"""The end of a study in the terminal: a table, the answers to the claims, what was written."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,23 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
-from vaejax.lab.verdicts import Verdict, values
+from vaejax.lab.verdicts import Verdict, distinct, values
 from vaejax.store.records import Row
 
-FILE_WIDTH = 140
-"""Columns of a table that does not go to a terminal."""
-MOST_DECIMALS = 5
-"""With more, a number is in scientific notation."""
+WIDTH = 100
+"""The most columns of text."""
+MOST_DECIMALS = 4
+"""A smaller number is in scientific notation."""
+COLOURS = {"HELD": "green", "FAILED": "red", "UNDECIDED": "yellow"}
 
 
 def console() -> Console:
     """Where tables and verdicts go."""
     found = Console(highlight=False)
-    if not found.is_terminal:
-        found.width = FILE_WIDTH
+    found.width = min(found.width, WIDTH) if found.is_terminal else WIDTH
     return found
 
 
@@ -30,21 +33,75 @@ def show_table(
     out: Console, title: str, rows: Sequence[Row], columns: Sequence[str], by: Sequence[str]
 ) -> None:
     """A line for each value of `by`: of each figure the mean over seeds and half the range, or the
-    words themselves."""
-    headers = [name.replace("_", " ") for name in (*by, *columns)]
-    table = Table(*headers, title=f"{title}: mean over seeds, ± half their range")
+    words themselves. Columns for which there is no room are in a further table, below."""
+    heading = f"{title}: mean over seeds ± half their range"
+    left = list(columns)
+    while left:
+        shown = left
+        while len(shown) > 1 and _width(out, table(rows, shown, by)) > out.width:
+            shown = shown[:-1]
+        out.print(table(rows, shown, by, heading), highlight=None)
+        heading, left = "", left[len(shown) :]
+
+
+def table(rows: Sequence[Row], columns: Sequence[str], by: Sequence[str], title: str = "") -> Table:
+    """The table of these columns, with no line broken."""
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+    )
+    for name in by:
+        made.add_column(_heading(name), justify="left", header_style="bold")
+    for name in columns:
+        made.add_column(_heading(name), justify="right", header_style="bold", no_wrap=True)
     for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
         cells = [values(rows, name, **dict(zip(by, group, strict=True))) for name in columns]
         labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in group]
-        table.add_row(*labels, *map(cell, cells))
-    out.print(table, highlight=None)
+        made.add_row(*labels, *map(cell, cells))
+    return made
+
+
+def _heading(name: str) -> str:
+    """The name of a column, a word to a line. The table has no room to call sigma effective."""
+    return name.removeprefix("effective_").replace("_", "\n")
+
+
+def _width(out: Console, shown: Table) -> int:
+    return Measurement.get(out, out.options.update_width(10 * WIDTH), shown).maximum
+
+
+def noise_columns(rows: Sequence[Row]) -> list[str]:
+    """The column that says what the weights of a study amount to: the sigma of a Gaussian decoder,
+    or else beta."""
+    for name in ("effective_sigma", "effective_beta"):
+        if all(isinstance(row.get(name), float) and math.isfinite(row[name]) for row in rows):
+            return [name]
+    return []
 
 
 def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) -> None:
-    """A line for each claim; after a `--quick` run it says that the verdict does not count."""
-    note = " does not count, after --quick:" if quick else ""
+    """The answer to each claim, and the numbers that decided; after a `--quick` run it says that
+    the answer does not count."""
+    note = " (does not count, after --quick)" if quick else ""
     for claim, found in verdicts.items():
-        out.print(f"[bold]{claim}[/bold]{note} [bold]{found.verdict}[/bold]  {found.rule}")
+        colour = COLOURS.get(found.verdict.split()[0], "")
+        answer = f"[bold {colour}]{found.verdict}[/]"
+        out.print(f"[bold]{claim}[/bold]  {_plain(found.claim)}: {answer}{note}.")
+        for line in found.evidence.splitlines():
+            out.print(Padding(_plain(line[0].upper() + line[1:]), (0, 0, 0, 4), expand=False))
+
+
+def _plain(text: str) -> str:
+    """Text whose square brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
+def show_seeds(out: Console, rows: Sequence[Row]) -> None:
+    seeds = ", ".join(map(str, distinct(rows, "seed")))
+    out.print(f"Seeds {seeds}. HELD and FAILED: all seeds agree.")
 
 
 def show_paths(out: Console, *paths: Path) -> None:
@@ -52,17 +109,30 @@ def show_paths(out: Console, *paths: Path) -> None:
         out.print(f"wrote {path}", soft_wrap=True)
 
 
+def show_next_steps(folder: Path, figures: Sequence[Path]) -> None:
+    """What to do with the results."""
+    out = console()
+    for what, how in (
+        *(("Look", str(figure)) for figure in figures[:1]),
+        ("Read", f"python -m experiments.report {folder}"),
+        ("Touch", f"python -m experiments.explore {folder}"),
+    ):
+        out.print(f"[bold]{what:>5}[/bold]  {how}", soft_wrap=True)
+
+
 def cell(seeds: Sequence[Any]) -> str:
-    """The figures of all seeds as the table shows them. The half range has two digits, and the mean
-    as many decimals; a figure without a range has four digits."""
+    """The figures of all seeds as a table shows them: the mean and half the range. The half range
+    has two digits and the mean as many decimals, but no more than four, or than make four digits.
+    Alone stand a mean without a range, and one under 0.0001."""
     if any(isinstance(value, str) for value in seeds):
         return ", ".join(sorted(set(seeds)))
-    if np.isnan(seeds).any():
+    if not len(seeds) or np.isnan(seeds).any():
         return "-"
     mean, half = float(np.mean(seeds)), float(max(seeds) - min(seeds)) / 2
     if half == 0:
         return f"{mean:.4g}"
-    decimals = max(0, 1 - math.floor(math.log10(half)))
-    if decimals > MOST_DECIMALS:
-        return f"{mean:.1e}\n±{half:.0e}"
-    return f"{mean:.{decimals}f}\n±{half:.{decimals}f}"
+    if abs(mean) < 10.0**-MOST_DECIMALS:
+        return f"{mean:.1e}"
+    digits = 3 - math.floor(math.log10(abs(mean)))
+    decimals = min(MOST_DECIMALS, max(0, min(digits, 1 - math.floor(math.log10(half)))))
+    return f"{mean:.{decimals}f} ± {half:.{decimals}f}"

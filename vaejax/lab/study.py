@@ -9,6 +9,7 @@ before anything is drawn.
 Nothing heavy is loaded until the flags are parsed, so that `--help` is quick.
 """
 
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -40,7 +41,9 @@ class Study(NamedTuple):
     figures: Callable[[Any, list[Row]], Mapping[str, Any]]
     """`figures(lab, rows)`: a matplotlib Figure for each name of a PNG file."""
     columns: Sequence[str]
-    """The figures that the table shows."""
+    """The five or six figures that decide: the table shows them."""
+    more_columns: Sequence[str] = ()
+    """The other figures, which the table shows with `--all-columns`."""
     by: Sequence[str] = ("run",)
     """What the rows of one line of the table have in common; a line averages over the rest."""
     quick: Mapping[str, Any] = {}
@@ -58,6 +61,7 @@ class Study(NamedTuple):
 
 def run_study(study: Study) -> None:
     """Run a study as its command line says, and end the process with status 1 if it fails."""
+    started = time.monotonic()
     with failing_clearly():
         lab = open_lab(study)
         found = rooms.recording.record(
@@ -71,8 +75,12 @@ def run_study(study: Study) -> None:
                 + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
             )
         if found.rows:
+            module = rooms.about.module_of(study.runs)
+            command = rooms.about.command(module, lab.flags, study.quick)
+            ran = [rooms.about.invocation(command, started)] if found.new else []
+            rooms.about.write(lab.folder, study, ran)
             judge(study, lab, found)
-            problems += draw(study, lab, found.rows)
+            problems += draw(study, lab, found.rows, rooms.about.caption(command, found.rows))
         if problems:
             raise LabError("\n".join(problems))
 
@@ -92,7 +100,8 @@ def judge(study: Study, lab: Any, found: Any) -> None:
     verdicts = {}
     for claim, verdict in study.verdict(found.rows).items():
         if verdict is None and found.diverged:
-            verdict = rooms.Verdict("UNDECIDED", "models that it speaks of diverged", {})
+            why = "models that it speaks of diverged"
+            verdict = rooms.Verdict("UNDECIDED", "A claim on models that diverged", why, why, {})
         if verdict is not None:
             verdicts[claim] = verdict
     quick, file = lab.flags.quick, lab.folder / "verdict.json"
@@ -101,19 +110,29 @@ def judge(study: Study, lab: Any, found: Any) -> None:
         {claim: {**verdict._asdict(), "counts": not quick} for claim, verdict in verdicts.items()},
     )
     out = rooms.report.console()
-    rooms.report.show_table(out, str(lab.folder), study.shown(found.rows), study.columns, study.by)
+    columns = [*rooms.report.noise_columns(found.rows), *study.columns]
+    if lab.flags.all_columns:
+        columns += study.more_columns
+    rooms.report.show_table(out, str(lab.folder), study.shown(found.rows), columns, study.by)
     rooms.report.show_verdicts(out, verdicts, quick)
+    rooms.report.show_seeds(out, found.rows)
     rooms.report.show_paths(out, lab.folder / rooms.recording.RESULTS, file)
 
 
-def draw(study: Study, lab: Any, rows: list[Row]) -> list[str]:
-    """Draw and save the figures, and show where they are. Returns what went wrong, if anything."""
-    out = rooms.report.console()
+def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
+    """Draw and save the figures with a caption, show where they are, and what to do next. Returns
+    what went wrong, if anything."""
+    out, captions, paths = rooms.report.console(), {}, []
     try:
         for name, figure in study.figures(lab, rows).items():
-            rooms.report.show_paths(out, show.save(figure, lab.folder / f"{name}.png"))
+            captions[name] = f"{figure.get_suptitle()}. {caption}"
+            new = show.save(figure, lab.folder, name, lab.flags.format, caption)
+            rooms.report.show_paths(out, *new)
+            paths += new
     except Exception as error:
         if not isinstance(error, LabError):
             traceback.print_exc()  # a mistake in the page, which its author wants to see
         return [f"The figures were not drawn: {error}\nThe results are; --resume draws again."]
+    rooms.about.write(lab.folder, study, captions=captions)
+    rooms.report.show_next_steps(lab.folder, paths)
     return []

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from vaejax import hosts, sweep, train
 from vaejax.config import Config
 from vaejax.lab.flags import Flags
+from vaejax.lab.progress import terms
 from vaejax.run import Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
@@ -95,7 +96,13 @@ def train_run(
 
     state, step, error = hosts.once(newest)
     first = step // plan.steps_per_epoch
-    task = progress.add_task(run.name, total=plan.epochs, completed=first, objective="")
+    task = progress.add_task(
+        run.name,
+        total=plan.epochs,
+        completed=first,
+        steps_per_epoch=plan.steps_per_epoch,
+        terms="",
+    )
 
     def is_over() -> bool:
         if step >= plan.epochs * plan.steps_per_epoch:
@@ -113,7 +120,7 @@ def train_run(
         if converged:
             error = np.concatenate([error, trace.error], 1)
         epoch = step // plan.steps_per_epoch
-        progress.update(task, completed=epoch, objective=_objective(trace))
+        progress.update(task, completed=epoch, terms=terms(trace))
         over = is_over()
         if over or (epoch - first) % plan.every == 0:
             state = sweep.collect(lanes)
@@ -124,14 +131,6 @@ def train_run(
         if over:
             break
     return state, step
-
-
-def _objective(trace: train.Trace) -> str:
-    """The objective of each lane, averaged over the newest steps; of many lanes the range."""
-    recent = trace.objective.mean(1)
-    shown = [recent.min(), recent.max()] if len(recent) > 4 else recent
-    separator = " to " if len(recent) > 4 else ", "
-    return f"objective {separator.join(f'{value:.4g}' for value in shown)}"
 
 
 def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:

@@ -16,6 +16,9 @@ from vaejax.show.style import COLOURS, STYLE, rows_of_axes
 MOST_COLUMNS = 300
 """Columns of a heat map; more would be narrower than a pixel."""
 
+MARKS = ("--", ":", "-.")
+"""The vertical lines of a dot plot."""
+
 
 class Columns(NamedTuple):
     """Steps gathered into columns, which are about equally wide on a logarithmic axis."""
@@ -84,16 +87,21 @@ def dots(panels: Sequence[Dots], title: str) -> Figure:
     with mpl.rc_context(STYLE):
         figure, all_axes = rows_of_axes(len(panels), (3.6, 0.3 * len(names) + 1.0), (1.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
+        marks = [panel.mark[0] for panel in panels if panel.mark]
+        handles = {}
         for panel, axes in zip(panels, all_axes, strict=True):
             for row, name in enumerate(names):
                 values = panel.values[name]
                 axes.plot(values, [row] * len(values), marker="o", alpha=0.6, color=COLOURS[0])
             if panel.mark:
-                axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
-                axes.legend()
+                label = panel.mark[0]
+                style = MARKS[marks.index(label) % len(MARKS)]
+                handles[label] = axes.axvline(panel.mark[1], color="0.4", linestyle=style)
             axes.set(title=panel.title, ylim=(len(names) - 0.5, -0.5))
             spec = axes.get_subplotspec()
             left = spec is None or spec.is_first_col()
             axes.set_yticks(range(len(names)), names if left else [""] * len(names))
             axes.grid(axis="y", color="0.9")
+        if handles:
+            figure.legend(list(handles.values()), list(handles), loc="outside lower right")
     return figure

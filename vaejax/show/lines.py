@@ -9,10 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, NullLocator
 
-from vaejax.show.style import STYLE, rows_of_axes
+from vaejax.show.style import COLOURS, STYLE, rows_of_axes
 
 MOST_TICKS = 10
 """Up to this many values of x are drawn as points; more are drawn as a curve."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", (0, (6, 2)), "-.", (0, (2, 1)), (0, (8, 2, 1, 2, 1, 2)), (0, (1, 1)))
+"""The lines of curves without markers: they are told apart without colour, too."""
+LEVELS = (":", (0, (1, 4)), (0, (4, 4)))
+"""The horizontal lines."""
 ROOM = 0.1
 """The share of an axis that the label of one tick needs."""
 
@@ -39,23 +44,30 @@ class Panel(NamedTuple):
     """x and y of a predicted curve, which needed no training."""
 
 
-def _draw(axes: Axes, panel: Panel, few: bool) -> None:
-    """The mean over seeds of each line, in a band from least to most; markers on a few points."""
+def _draw(axes: Axes, panel: Panel, names: Sequence[str], levels: Sequence[str], few: bool) -> None:
+    """The mean over seeds of each line, in a band from least to most; markers on a few points.
+    A name has the same look in all panels of a figure."""
     if panel.predicted:
         axes.plot(*panel.predicted, color="0.1", linestyle="--", linewidth=1, label="predicted")
     for name, line in panel.lines.items():
+        index = names.index(name)
+        look = {"marker": MARKERS[index % len(MARKERS)], "markersize": 4, "linestyle": "-"}
+        if not few:
+            look = {"marker": "", "linestyle": DASHES[index % len(DASHES)]}
         means = [float(np.mean(values)) for values in line.y]
-        (drawn,) = axes.plot(line.x, means, marker="o" if few else "", markersize=4, label=name)
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(line.x, means, color=colour, label=name, **look)
         axes.fill_between(
             line.x,
             [min(values) for values in line.y],
             [max(values) for values in line.y],
-            color=drawn.get_color(),
+            color=colour,
             alpha=0.25,
             linewidth=0,
         )
     if panel.floor:
-        axes.axhline(panel.floor[1], color="0.4", linestyle=":", label=panel.floor[0])
+        style = LEVELS[levels.index(panel.floor[0]) % len(LEVELS)]
+        axes.axhline(panel.floor[1], color="0.4", linestyle=style, label=panel.floor[0])
     if panel.mark:
         axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
 
@@ -71,28 +83,20 @@ def _locator(ticks: Sequence[float], log_x: bool) -> Locator | None:
     return LogLocator(subs=(1, 2, 5)) if ticks[-1] < 100 * ticks[0] else None
 
 
-def _labels(panel: Panel) -> list[str]:
-    """What the legend of a panel names; nothing if there is only one line."""
-    others = ["predicted"] if panel.predicted else []
-    others += [named[0] for named in (panel.floor, panel.mark) if named]
-    return [*panel.lines, *others] if others or len(panel.lines) > 1 else []
-
-
 def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True) -> Figure:
     """Panels of curves over the same quantity: the mean over seeds, a band from least to most.
 
     Up to `MOST_TICKS` values of x have a marker, and where there is room a tick, each; more are a
-    curve. Panels of the same labels share a legend beside them.
+    curve. One legend beside the panels names what is in any of them, unless that is a single line.
     """
+    names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
+    levels = list(dict.fromkeys(panel.floor[0] for panel in panels if panel.floor))
     with mpl.rc_context(STYLE):
-        labels = [_labels(panel) for panel in panels]
-        beside = all(of_panel == labels[0] for of_panel in labels)
-        more = (2.0 if beside and labels[0] else 0.0, 0.3)
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), more)
+        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (2.0, 0.3))
         figure.suptitle(title, x=0.01, ha="left")
-        for panel, named, axes in zip(panels, labels, all_axes, strict=True):
+        for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
-            _draw(axes, panel, len(ticks) <= MOST_TICKS)
+            _draw(axes, panel, names, levels, len(ticks) <= MOST_TICKS)
             axes.set_xscale("log" if log_x else "linear")
             if locator := _locator(ticks, log_x):
                 axes.xaxis.set_major_locator(locator)
@@ -101,10 +105,10 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
             if panel.log_y:
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
-            if named and not beside:
-                # A vertical line runs behind the legend wherever that lies in the axes.
-                axes.legend(frameon=bool(panel.mark), edgecolor="none")
-        if beside and labels[0]:
-            handles = all_axes[0].get_legend_handles_labels()
-            figure.legend(*handles, loc="outside right center")
+        handles = {}
+        for axes in all_axes:
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        if len(handles) > 1:
+            figure.legend(list(handles.values()), list(handles), loc="outside right center")
     return figure

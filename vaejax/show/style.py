@@ -3,9 +3,11 @@ state and no display."""
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,6 +15,12 @@ from matplotlib.figure import Figure
 from vaejax.files import write_bytes
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+UNDATED: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+"""The metadata that keep the date out of a file."""
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -23,25 +31,37 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG, whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150, bbox_inches="tight")
-    write_bytes(path, buffer.getvalue())
-    return path
+def save(
+    figure: Figure, folder: Path, name: str, formats: Sequence[str] = ("png",), caption: str = ""
+) -> list[Path]:
+    """Write a figure in each of the formats (png, svg, pdf), whole or not at all. The caption is
+    below the figure. The same figure is the same bytes. Returns the paths."""
+    if caption:
+        figure.text(0.01, 0, f"\n{caption}", va="top", fontsize=7, color="0.35")
+    paths = []
+    for kind in formats:
+        buffer = io.BytesIO()
+        with mpl.rc_context({"svg.hashsalt": name}):
+            figure.savefig(
+                buffer, format=kind, dpi=150, bbox_inches="tight", metadata=UNDATED[kind]
+            )
+        path = folder / f"{name}.{kind}"
+        write_bytes(path, buffer.getvalue())
+        paths.append(path)
+    return paths
 
 
 def rows_of_axes(
     panels: int, each: tuple[float, float], more: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` axes, and the axes in reading order: at most three in a row, four as two
-    by two.
+    """A figure of `panels` axes, and the axes in reading order: at most three in a row, four and
+    eight in rows of two.
 
     Args:
         each: width and height of one pair of axes, in inches.
         more: width and height of what else the figure has, in inches.
     """
-    across = 2 if panels == 4 else min(panels, 3)
+    across = 2 if panels in (4, 8) else min(panels, 3)
     down = math.ceil(panels / across)
     size = each[0] * across + more[0], each[1] * down + more[1]
     figure = Figure(figsize=size, layout="constrained")

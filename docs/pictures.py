@@ -1,0 +1,100 @@
+"""Draw the three pictures of README from studies that have run:
+
+python -m experiments.latent_size
+python -m experiments.recon_scale --dataset cifar10
+python -m experiments.phase_diagram --dataset mnist
+python docs/pictures.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vaejax as vj
+from experiments import phase_diagram
+
+FIGURES = Path(__file__).resolve().parent / "figures"
+SAMPLES, ACROSS, SHOWN = 36, 6, 10
+SMALLEST = 1
+"""The collapsing recon_scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFlags:
+    checkpoints: Path = Path("checkpoints")
+    """The folder with a folder for each data set."""
+
+
+def test_images(run: vj.Run, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first test images of the data set of a run: flat bytes, and pictures."""
+    images = vj.data.load(run.dataset, "test").images[:count]
+    flat = images.reshape(count, -1)
+    return flat, vj.lab.unit_pixels(flat, run.config.image_shape)
+
+
+def collapse_and_cure(study: Path) -> Any:
+    """Inputs and outputs of recon_scale, of both latent sizes, at the smallest and largest
+    scale."""
+    strips: dict[str, np.ndarray] = {}
+    for folder in sorted(study.glob("z*"), key=lambda path: int(path.name[1:])):
+        trained = vj.store.restore(folder)
+        flat, pictures = test_images(trained.run, SHOWN)
+        strips = {"input": pictures} | strips
+        scales = [lane["recon_scale"] for lane in trained.run.lanes]
+        for scale in dict.fromkeys((min(scales), max(scales))):
+            lane = vj.lab.lane_at(trained.run, scale)
+            size = f"{trained.run.config.latent_size} latent units"
+            strips[f"recon_scale {scale:g}\n{size}"] = vj.lab.outputs(trained, lane, flat)
+    return vj.show.strips(in_order(strips), "CIFAR-10 (JPEG copy): collapse, and its cure", 0.7)
+
+
+def in_order(strips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The input first, then the collapsed outputs, then the others."""
+    return dict(sorted(strips.items(), key=lambda item: (item[0] != "input", order(item[0]))))
+
+
+def order(label: str) -> tuple[bool, int]:
+    words = label.replace("\n", " ").split()
+    return (words[1:2] != [str(SMALLEST)], int(words[2]) if len(words) > 2 else 0)
+
+
+def latent_sizes(study: Path) -> Any:
+    """Prior samples of 2, 4 and 10 latent units beside test images."""
+    panels: dict[str, np.ndarray] = {}
+    for size in (2, 4, 10):
+        trained = vj.store.restore(study / f"z{size}")
+        panels |= {} if panels else {"test images": test_images(trained.run, SAMPLES)[1]}
+        panels[f"{size} latent units"] = vj.lab.samples(trained, 0, SAMPLES)
+    return vj.show.grids([panels], ACROSS, "MNIST: images that VAEs generate")
+
+
+def predicted_and_measured(study: Path) -> Any:
+    """Active directions and KL with squared error, and the predicted curves."""
+    rows = vj.store.records.read(study / vj.lab.recording.RESULTS)
+    panels = phase_diagram.panels(rows, "gaussian")[:2]
+    return vj.show.curves(
+        panels, "recon_scale / predicted threshold", "MNIST: predicted from the images, measured"
+    )
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        folder = vj.lab.parse(PictureFlags, __doc__).checkpoints
+        for name, draw, study in (
+            ("collapse_and_cure", collapse_and_cure, "cifar10/recon_scale"),
+            ("latent_sizes", latent_sizes, "mnist/latent_size"),
+            ("phase_diagram", predicted_and_measured, "mnist/phase_diagram"),
+        ):
+            about = vj.lab.about.read(folder / study)["figures"].values()
+            caption = next(iter(about)).partition(". ")[2]
+            (path,) = vj.show.save(draw(folder / study), FIGURES, name, caption=caption)
+            print(f"wrote {path.relative_to(FIGURES.parents[1])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Write the tables of results in docs and README from the rows in results/.
+
+    python docs/results.py                        # write docs/results.md and the table in README
+    python docs/results.py --collect checkpoints  # first copy the rows of studies that have run
+
+results/DATASET/STUDY holds results.jsonl, with a row for each trained model, and study.json, which
+says with which command, when and in how much time they were measured. Nothing else is needed: the
+verdicts are judged anew from the rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import vaejax as vj
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+DATASETS = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10 (JPEG copy)",
+    "patches": "patches",
+    "digits": "digits",
+}
+"""The data sets in the order of the tables, and what readers call them."""
+STUDIES = (
+    "autoencoder", "latent_size", "blur", "few_images", "collapse", "recon_scale", "linear_vae",
+    "phase_diagram", "many_units", "dead_or_slow", "remedies",
+)  # fmt: skip
+TABLE = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where the table of claims stands in README."""
+ANSWER = re.compile(r"(<!-- answers: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where the story has the answers to a claim."""
+PICTURES = {
+    "mnist/autoencoder": ("samples",),
+    "mnist/latent_size": ("curves",),
+    "cifar10/blur": ("reconstructions",),
+    "cifar10/few_images": ("few_images", "two_images"),
+    "cifar10/collapse": ("strip", "codes", "depth", "terms"),
+    "cifar10/recon_scale": ("reconstructions", "scales"),
+    "mnist/phase_diagram": ("phase_diagram",),
+    "mnist/dead_or_slow": ("rates",),
+    "mnist/remedies": ("remedies",),
+    "mnist/many_units": ("directions",),
+}
+"""The figures that docs/story.md shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsFlags:
+    collect: tuple[Path, ...] = ()
+    """Folders of studies that have run: their rows are copied to results/ first."""
+
+
+class Found(NamedTuple):
+    """A study that has run on a data set."""
+
+    dataset: str
+    study: str
+    rows: list[vj.store.Row]
+    invocations: list[dict[str, Any]]
+
+    @property
+    def page(self) -> vj.lab.Study:
+        return importlib.import_module(f"experiments.{self.study}").STUDY
+
+    @property
+    def verdicts(self) -> dict[str, vj.lab.Verdict]:
+        found = self.page.verdict(self.rows)
+        return {claim: verdict for claim, verdict in found.items() if verdict is not None}
+
+
+def collect(folder: Path) -> None:
+    """Copy the rows of every study in a folder, and what study.json says of it."""
+    for path in sorted(folder.rglob(vj.lab.recording.RESULTS)):
+        first = vj.store.records.read(path)[0]
+        target = RESULTS / first["dataset"] / first["study"]
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (path.name, vj.lab.about.FILE):
+            shutil.copy(path.with_name(name), target)
+        for name in PICTURES.get(f"{first['dataset']}/{first['study']}", ()):
+            copy = f"{first['dataset']}_{first['study']}_{name}.png"
+            shutil.copy(path.with_name(f"{name}.png"), ROOT / "docs" / "figures" / copy)
+
+
+def studies(folder: Path = RESULTS) -> list[Found]:
+    """All studies in results/, by data set and then in the order of the claims."""
+    return [
+        Found(
+            dataset,
+            study,
+            vj.store.records.read(folder / dataset / study / vj.lab.recording.RESULTS),
+            vj.lab.about.read(folder / dataset / study).get("invocations", []),
+        )
+        for dataset in DATASETS
+        for study in STUDIES
+        if (folder / dataset / study).exists()
+    ]
+
+
+def claims_table(found: list[Found]) -> str:
+    """A line for each claim: its sentence, the study, and the answer for each data set."""
+    answers: dict[str, dict[str, str]] = {}
+    about: dict[str, tuple[str, str]] = {}
+    for one in found:
+        for claim, verdict in one.verdicts.items():
+            answers.setdefault(claim, {})[one.dataset] = verdict.verdict
+            about.setdefault(claim, (verdict.claim, one.study))
+    lines = [
+        "| | claim | " + " | ".join(DATASETS.values()) + " | study |",
+        "|---" * (3 + len(DATASETS)) + "|",
+    ]
+    for claim in sorted(about, key=place):
+        sentence, study = about[claim]
+        cells = [answers[claim].get(dataset, "") for dataset in DATASETS]
+        lines.append(f"| {claim} | {escape(sentence)} | {' | '.join(cells)} | `{study}` |")
+    return "\n".join(lines) + "\n"
+
+
+def answers(found: list[Found], claim: str) -> str:
+    """The answer to a claim on each data set, and what decided."""
+    lines = []
+    for one in found:
+        verdict = one.verdicts.get(claim)
+        if verdict:
+            decided = " ".join(verdict.evidence.split("\n"))
+            name = DATASETS[one.dataset]
+            lines.append(f"- {name}: **{verdict.verdict}**. {escape(decided)}")
+    return "\n".join(lines) + "\n"
+
+
+def place(claim: str) -> tuple[str, int, str]:
+    """Claims of the write-up come first, by number; then the others."""
+    number, _, rest = claim[1:].partition(",")
+    return ("0" if claim[0] == "C" else claim[0], int(number), rest)
+
+
+def page(found: list[Found]) -> str:
+    """docs/results.md."""
+    parts = [(ROOT / "docs" / "results_head.md").read_text()]
+    for dataset, of_dataset in groupby(found, key=lambda one: one.dataset):
+        parts.append(f"## {DATASETS[dataset]}\n")
+        parts += [section(one) for one in of_dataset]
+    return "\n".join(parts)
+
+
+def section(one: Found) -> str:
+    """A study on a data set: its question, cost, answers and table."""
+    question = vj.lab.about.question(one.page)
+    columns = [*vj.lab.report.noise_columns(one.rows), *one.page.columns]
+    shown = one.page.shown(one.rows)
+    lines = [f"### {one.study} on {DATASETS[one.dataset]}\n", f"{question}\n", *costs(one)]
+    lines += ["", "| claim | answer | what decided |", "|---|---|---|"]
+    for claim, verdict in one.verdicts.items():
+        decided = "<br>".join(escape(line) for line in verdict.evidence.splitlines())
+        sentence = f"**{claim}** {escape(verdict.claim)}"
+        lines.append(f"| {sentence} | {verdict.verdict} | {decided} |")
+    lines += ["", *table(shown, columns, one.page.by), ""]
+    return "\n".join(lines)
+
+
+def costs(one: Found) -> Iterator[str]:
+    """With which command, when, from which commit and on what the rows were measured."""
+    commits = ", ".join(dict.fromkeys(str(row["commit"]) for row in one.rows))
+    device, versions = one.rows[0]["device"], one.rows[0]["versions"]
+    for ran in one.invocations:
+        day = datetime.fromisoformat(ran["date"]).date()
+        yield f"    {ran['command']}    # {day}, {minutes(ran['seconds'])}"
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    yield f"\nCommit {commits}; {device}; {named}. Mean over seeds ± half their range."
+
+
+def minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
+def table(
+    rows: list[vj.store.Row], columns: list[str], by: Mapping[str, Any] | Any
+) -> Iterator[str]:
+    yield "| " + " | ".join(name.replace("_", " ") for name in (*by, *columns)) + " |"
+    yield "|---" * (len(by) + len(columns)) + "|"
+    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
+        where = dict(zip(by, group, strict=True))
+        cells = [vj.lab.report.cell(vj.lab.values(rows, name, **where)) for name in columns]
+        labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in group]
+        yield "| " + " | ".join((*labels, *cells)) + " |"
+
+
+def escape(text: str) -> str:
+    """Text as a cell of a table."""
+    return text.replace("|", r"\|").replace("<", "&lt;")
+
+
+def documents(folder: Path = RESULTS) -> dict[Path, str]:
+    """The documents with tables from results/, as they should be."""
+    found = studies(folder)
+    readme, story = ROOT / "README.md", ROOT / "docs" / "story.md"
+    table_of_claims = claims_table(found)
+
+    def answered(match: re.Match[str]) -> str:
+        return match[1] + answers(found, match[2]) + match[3]
+
+    return {
+        ROOT / "docs" / "results.md": page(found),
+        readme: TABLE.sub(lambda match: match[1] + table_of_claims + match[2], readme.read_text()),
+        story: ANSWER.sub(answered, story.read_text()),
+    }
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        for folder in vj.lab.parse(ResultsFlags, __doc__).collect:
+            collect(folder)
+        for path, text in documents().items():
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
