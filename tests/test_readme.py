@@ -153,7 +153,8 @@ def commands(document: Path) -> list[tuple[str, list[str]]]:
         joined = code.replace("\\\n", " ").replace("my_study.py", "-m experiments.hidden_pixels")
         # A command ends with its line, a quote or a sign of the shell.
         for module, arguments in re.findall(r"python -m ([\w.]+)([^\n\"&|;#]*)", joined):
-            if module.startswith(("experiments.", "benchmarks.")):
+            # STUDY stands for any of them.
+            if re.match(r"(experiments|benchmarks)\.(?!STUDY$)", module):
                 found.append((module, shlex.split(arguments)))
     return found
 
@@ -263,3 +264,15 @@ def test_a_row_of_the_derivation_has_a_function_and_a_test() -> None:
         computed, checked = row.strip("| ").split(" | ")
         assert "vaejax/" in computed or "numbers" in computed
         assert "tests/" in checked
+
+
+def test_the_claims_are_all_there_with_studies_that_there_are() -> None:
+    text = (ROOT / "docs" / "claims.md").read_text()
+    rows = re.findall(r"^\| ([CB]\d+) \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    claims = [claim for claim, _, _ in rows]
+    assert claims == [f"C{number}" for number in range(1, 14)] + [f"B{i}" for i in range(1, 6)]
+    for claim, _, measured in rows:
+        studies = re.findall(r"(?<!\[)`(\w+)`", measured)
+        assert bool(studies) == (claim != "C4")
+        for study in studies:
+            assert re.search(rf"\b{claim}\b", PAGES[f"experiments.{study}"].read_text())
