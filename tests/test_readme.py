@@ -180,7 +180,7 @@ def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
         ("experiments.hidden_pixels", ["--out", "z"]),
         ("experiments.blur", ["--seeds", "0"]),
     ]
-    assert sum(len(commands(document)) for document in DOCUMENTS) > 50
+    assert sum(len(commands(document)) for document in DOCUMENTS) > 25
     with pytest.raises(SystemExit):
         parse("experiments.blur", ["--seed", "0"])
 
