@@ -113,7 +113,7 @@ def _in_words(pair: Comparison) -> str:
 
 def span(values: Sequence[float]) -> str:
     """The least and the largest of some values, or the one value that all are."""
-    least, most = (number(value) for value in (np.min(values), np.max(values)))
+    least, most = (number(float(value)) for value in (np.min(values), np.max(values)))
     return least if least == most else f"{least} to {most}"
 
 

@@ -1,0 +1,74 @@
+"""The tables of README and docs are those that docs/results.py writes from results/."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import vaejax as vj
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def results() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results_page", ROOT / "docs" / "results.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_table_is_what_the_rows_say(results) -> None:
+    for path, text in results.documents().items():
+        assert path.read_text() == text, f"{path.name}: run python docs/results.py"
+
+
+def test_every_claim_of_the_write_up_but_c4_has_an_answer(results) -> None:
+    table = results.claims_table(results.studies())
+    claims = set(re.findall(r"^\| (C\d+) ", table, re.MULTILINE))
+    assert claims == {f"C{number}" for number in range(1, 14) if number != 4}
+
+
+def test_every_row_says_what_it_was_measured_with(results) -> None:
+    found = results.studies()
+    assert len(found) > 10
+    for one in found:
+        assert {row["dataset"] for row in one.rows} == {one.dataset}
+        assert {row["study"] for row in one.rows} == {one.study}
+        assert all(row["versions"]["jax"] and row["device"] for row in one.rows)
+        assert one.invocations, f"results/{one.dataset}/{one.study} has no command"
+
+
+def test_the_story_has_an_answer_at_every_place_for_one(results) -> None:
+    story = (ROOT / "docs" / "story.md").read_text()
+    blocks = results.ANSWER.findall(story)
+    assert {claim for _, claim, _ in blocks} >= {f"C{number}" for number in (1, 5, 9, 13)}
+    for claim in (claim for _, claim, _ in blocks):
+        assert results.answers(results.studies(), claim).startswith("- ")
+
+
+def test_the_story_shows_the_figures_that_are_collected(results) -> None:
+    shown = set(re.findall(r"\(figures/(\w+\.png)\)", (ROOT / "docs" / "story.md").read_text()))
+    collected = {
+        f"{place.replace('/', '_')}_{name}.png"
+        for place, names in results.PICTURES.items()
+        for name in names
+    }
+    assert collected == shown
+
+
+def test_collecting_copies_rows_and_cost(results, finished, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    folder = finished("latent_size")
+    results.collect(folder)
+    copied = tmp_path / "digits" / "latent_size"
+    for name in (vj.lab.recording.RESULTS, vj.lab.about.FILE):
+        assert (copied / name).read_bytes() == (folder / name).read_bytes()
+    (one,) = results.studies(tmp_path)
+    text = results.section(one)
+    assert one.invocations[0]["command"] in text
+    assert text.count("\n| z2 |") == text.count("\n| z3 |") == 1
