@@ -147,6 +147,14 @@ def test_on_paper_all_details_are_open_and_tables_are_whole(report, visit) -> No
     assert page.locator("details[open]").count() == 1
 
 
+def test_on_paper_the_heading_of_a_table_stands_on_every_page(report, visit) -> None:
+    page = visit(report)
+    (heading,) = page.locator("article table.sortable").first.locator("thead button").all()[:1]
+    assert heading.evaluate("button => getComputedStyle(button).display") != "contents"
+    page.emulate_media(media="print")  # a heading that has a button is not repeated by Chromium
+    assert heading.evaluate("button => getComputedStyle(button).display") == "contents"
+
+
 def test_a_picture_is_shown_in_full_size_and_fitted_again(report, visit) -> None:
     page = visit(report)
     image, button = page.locator("figure img").first, page.locator("button.zoom").first

@@ -43,8 +43,8 @@ MEANINGS = {
     "neg_elbo_nats": "the negative ELBO, an upper bound on the negative log-likelihood: "
     "reconstruction part plus KL",
     "recon_nats": "the reconstruction part of the negative ELBO",
-    "kl_nats": "the KL of the posterior from N(0, I), summed over units: how much a code says at "
-    "most",
+    "kl_nats": "the KL of the posterior from N(0, I), summed over units: an upper bound on what a"
+    " code says about its image",
     "mse": "the squared error of images decoded from drawn codes",
     "nll_nats": "the negative log-likelihood, estimated by importance sampling; for a Gaussian "
     "decoder that of a density, which may be negative",
@@ -58,8 +58,9 @@ MEANINGS = {
     # Whether it has collapsed.
     "collapse": "total: no unit is active; partial: some are not; healthy: all are",
     "active_units": "units whose posterior mean varies over images with a variance above 0.01",
-    "active_directions": "directions of the code along which the posterior means vary so; unlike "
-    "active_units their number does not change if the code is rotated",
+    "active_directions": "directions of the code along which the posterior means vary over images"
+    " with a variance above 0.01; unlike the number of active units, theirs does not change if "
+    "the code is rotated",
     "mi_nats": "the mutual information of image and code: how much a code says about which image "
     "it is of",
     "mi_ceiling_nats": "the logarithm of the number of images: mi_nats cannot be larger",
@@ -79,7 +80,8 @@ MEANINGS = {
     "decoded_mean_mse": "the squared error of images decoded from posterior means",
     "mean_image_mse": "the squared error of the mean training image as the output for every image",
     "half_power_cycles": "the spatial frequency, in cycles per image, up to which the outputs "
-    "keep half of the power of the images; f cycles are the detail of 2 f by 2 f pixels",
+    "keep half of the power of the images; f cycles are the detail of a picture of 2 f by 2 f "
+    "pixels",
     "high_frequency_share": "the power of the outputs above half of the Nyquist frequency, over "
     "that of the images: 0 for blur, 1 for pictures as sharp as the images",
     "distance_to_mean": "of two training images: the distance of an output to their average, over"

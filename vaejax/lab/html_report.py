@@ -136,7 +136,7 @@ def chosen_columns(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[list[
         first = [name for name in about["columns"] if name in known]
         return first, [name for name in about.get("more_columns", ()) if name in known]
     names = row_tables.measured(rows)
-    return names[: row_tables.FIRST], names[row_tables.FIRST :]
+    return names[: row_tables.FIRST], names[row_tables.FIRST : 2 * row_tables.FIRST]
 
 
 def notes(rows: Sequence[Row], about: Mapping[str, Any]) -> list[str]:
