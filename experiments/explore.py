@@ -52,7 +52,7 @@ class ExploreFlags:
 
 def explore(flags: ExploreFlags) -> None:
     """Write the page, and say how large it is and what it does not show."""
-    vj.lab.laboratory.keep_compiled_programs()
+    vj.lab.surroundings.prepare()
     chosen = vj.lab.exploration.choose(flags.folder, flags.seed, flags.runs)
     vj.lab.exploration.check_size(chosen.parts, flags.images, flags.weights, flags.most_megabytes)
     found = vj.lab.exploration.explore(flags.folder, chosen, flags.images, flags.weights)
