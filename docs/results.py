@@ -45,7 +45,7 @@ PICTURES = {
     "cifar10/blur": ("reconstructions",),
     "cifar10/few_images": ("few_images", "two_images"),
     "cifar10/collapse": ("strip", "codes", "depth", "terms"),
-    "cifar10/recon_scale": ("reconstructions", "scales"),
+    "cifar10/recon_scale": ("reconstructions",),
     "mnist/phase_diagram": ("phase_diagram",),
     "mnist/dead_or_slow": ("rates",),
     "mnist/remedies": ("remedies",),

@@ -2,9 +2,9 @@
 
 import ast
 import re
+from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +29,13 @@ def test_the_code_of_a_users_own_study_runs(capsys: pytest.CaptureFixture[str]) 
     (code,) = blocks(README, "python")
     assert "epochs=100" in code
     exec(code.replace("epochs=100", "epochs=2"), {})
-    active = np.fromstring(capsys.readouterr().out.strip("[]\n"), sep=" ")
-    assert active.shape == (8,)
+    lines = capsys.readouterr().out.splitlines()
+    lanes = [
+        (float(scale), int(seed))
+        for line in lines
+        for scale, seed in re.findall(r"^recon_scale (\d+), seed (\d): [0-4] active units$", line)
+    ]
+    assert lanes == list(product((10, 20, 40, 64), (0, 1)))
 
 
 def test_the_guide_shows_the_code_of_its_page() -> None:
