@@ -89,3 +89,16 @@ def test_dots_are_the_values_from_top_to_bottom() -> None:
             np.testing.assert_array_equal(line.get_xdata(), of_name)
             np.testing.assert_array_equal(line.get_ydata(), [row] * len(of_name))
     np.testing.assert_array_equal(first.lines[3].get_xdata(), 0.5)
+
+
+def test_a_legend_of_the_figure_names_every_mark_once() -> None:
+    values = {"one": [3.0, 1.0]}
+    marks = [("floor", 0.5), None, ("ceiling", 9.0), ("floor", 0.7)]
+    figure = show.dots([Dots("", values, mark) for mark in marks], "title")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["floor", "ceiling"]
+    assert [axes.get_legend() for axes in figure.axes] == [None] * 4
+    drawn = [axes.lines[1] for axes in figure.axes if len(axes.lines) > 1]
+    first, other, again = (line.get_linestyle() for line in drawn)
+    assert first == again != other
+    assert show.dots([Dots("", values)], "title").legends == []

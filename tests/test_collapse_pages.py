@@ -351,8 +351,9 @@ def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:
     folder = tmp_path / "recon_scale"
     assert [row["recon_scale"] for row in tiny.rows_of(folder)] == [1, 1]
     written = json.loads((folder / "verdict.json").read_text())
-    undecided = {"verdict": "UNDECIDED", "rule": "models that it speaks of diverged"}
-    assert written["C13"] == undecided | {"numbers": {}, "counts": True}
+    assert (written["C13"]["verdict"], written["C13"]["numbers"]) == ("UNDECIDED", {})
+    for part in ("claim", "evidence", "rule"):
+        assert "diverged" in written["C13"][part]
 
 
 @pytest.mark.parametrize(
@@ -366,14 +367,20 @@ def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:
     ],
 )
 def test_each_latent_size_has_its_own_verdict(study, claim, where, name, values) -> None:
-    """Rows of another size, of which one figure is such that the claim fails."""
+    """Rows of another size, of which one figure is such that the claim fails. The evidence is that
+    of each size alone."""
     failing = [row | {"latent_size": 20} for row in ROWS[study]]
     failing = [row | {name: values} if where.items() <= row.items() else row for row in failing]
     rows = [row | {"seed": seed} for row in (*failing, *ROWS[study]) for seed in (0, 1)]
-    found = verdicts(study, rows)
-    assert found[claim] == "HELD at 10 units, FAILED at 20 units"
-    alone = verdicts(study, [row for row in rows if row["latent_size"] == 20])
-    assert alone[claim] == "FAILED"
+    judge = tiny.page(study).verdict
+    found = judge(rows)[claim]
+    assert found.verdict == "HELD at 10 units, FAILED at 20 units"
+    small, large = (
+        judge([row for row in rows if row["latent_size"] == size])[claim] for size in (10, 20)
+    )
+    assert (small.verdict, large.verdict) == ("HELD", "FAILED")
+    of_sizes = [f"10 units: {small.evidence}", f"20 units: {large.evidence}"]
+    assert found.evidence.splitlines() == of_sizes
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,27 @@ def test_what_was_predicted_is_a_dashed_curve_named_first() -> None:
     assert legends(figure) == [["predicted", "vae"]]
 
 
-def test_panels_of_the_same_labels_share_a_legend_and_others_have_their_own() -> None:
-    two = Panel("a", "nats", {"vae": LINE, "ae": LINE})
-    assert legends(show.curves([two, two], "size", "title")) == [["vae", "ae"]]
-    marked = two._replace(mark=("here", 3.0))
-    assert legends(show.curves([two, marked], "size", "title")) == [
-        ["vae", "ae"],
-        ["vae", "ae", "here"],
-    ]
+def test_one_legend_beside_the_panels_names_what_is_in_any_of_them() -> None:
+    two = Panel("a", "nats", {"vae": LINE, "ae": LINE}, ("floor", 0.2))
+    other = Panel("b", "mse", {"ae": LINE, "pca": LINE}, ("mean image", 0.3), mark=("here", 3.0))
+    figure = show.curves([two, other], "size", "title")
+    assert legends(figure) == [["vae", "ae", "floor", "pca", "mean image", "here"]]
+    assert [axes.get_legend() for axes in figure.axes] == [None, None]
+    first, second = ({line.get_label(): line for line in axes.lines} for axes in figure.axes)
+    for name in ("get_color", "get_marker", "get_linestyle"):
+        assert getattr(first["ae"], name)() == getattr(second["ae"], name)()
+    assert first["floor"].get_linestyle() != second["mean image"].get_linestyle()
+    assert legends(show.curves([Panel("a", "nats", {"vae": LINE})] * 2, "size", "title")) == []
+
+
+@pytest.mark.parametrize("line", [LINE, LONG], ids=["points", "curve"])
+def test_lines_are_told_apart_without_colour(line: Line) -> None:
+    """By their markers, or as curves by their dashes."""
+    panel = Panel("a", "nats", dict.fromkeys("abcdef", line))
+    (axes,) = show.curves([panel], "size", "title").axes
+    markers = {str(found.get_marker()) for found in axes.lines}
+    dashes = {str(getattr(found, "_unscaled_dash_pattern")) for found in axes.lines}  # noqa: B009
+    assert (len(markers), len(dashes)) == ((6, 1) if line is LINE else (1, 6))
 
 
 @pytest.mark.parametrize(

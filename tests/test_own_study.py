@@ -12,11 +12,14 @@ import numpy as np
 
 import vaejax as vj
 from experiments import hidden_pixels
+from tests import tiny
 from tests.test_results_page import columns_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "experiments" / "hidden_pixels.py"
 SMALL = ["--dataset", "digits", "--columns", "1", "8", "--seeds", "0", "1", "--epochs", "3"]
+
+SMALL_IN_ORDER = [*SMALL[:2], *SMALL[5:], *SMALL[2:5]]
 
 
 def test_the_code_of_the_docs_is_that_of_the_page() -> None:
@@ -43,7 +46,14 @@ def test_a_copy_of_the_page_runs_in_a_folder_outside_with_the_library_alone(tmp_
     assert {row["config"]["nets"] for row in rows if row["columns"] == 1} == {
         "mlp that sees 1 columns"
     }
-    assert set(json.loads((folder / "verdict.json").read_text())) == {"hidden pixels"}
+    (verdict,) = json.loads((folder / "verdict.json").read_text()).items()
+    name, found = verdict
+    assert name == "hidden pixels"
+    assert re.fullmatch(r"[A-Z].*[^.]", found["claim"])
+    assert f"{name}  {found['claim']}: {found['verdict']}." in done.stdout
+    assert found["evidence"].endswith(".")
+    (ran,) = tiny.about(folder)["invocations"]
+    assert ran["command"] == "python -m my_study " + " ".join(SMALL_IN_ORDER)
     assert (folder / "onset.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -4,10 +4,12 @@ what it refuses. The science of each is in the tests of its page."""
 import io
 import json
 import math
+import re
+import shlex
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 
 import vaejax as vj
 from tests import handmade, tiny
+from tests.test_report import tables
 
 EVERY = pytest.mark.parametrize("study", tiny.STUDIES)
 LANES: dict[str, dict[str, list[float]]] = {
@@ -25,7 +28,7 @@ LANES: dict[str, dict[str, list[float]]] = {
     "blur": {"z2": [64], "z3": [64]},
     "collapse": {"z2-depth1": [1, 6000], "z2-depth2": [1], "z2-signed": [1, 6000]},
     "recon_scale": {"z2": [1, 6000]},
-    "remedies": {"fixed": [1, 1, 1, 1, 32, 6000], "learned": [32]},
+    "remedies": {"fixed": [1, 1, 1, 1, 32, 32, 32, 32, 6000], "learned": [32]},
     "few_images": {f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))},
     "many_units": {"linear": [32, 60, 6000], "mlp1": [32, 60, 6000]},
 }
@@ -57,6 +60,7 @@ FIGURES = {
     "many_units": {"many_units", "directions", "training"},
 }
 CURES = ("warm-up", "cyclical", "free bits", "true ELBO", "scale 6000", "learned variance")
+AT_ELBO = ("warm-up at the ELBO", "cyclical at the ELBO", "free bits at the ELBO")
 BEST = [f"B4, learned variance has the least {name}" for name in ("nll_fitted_nats", "frechet")]
 CLAIMS = {
     "latent_size": ["C5"],
@@ -64,7 +68,7 @@ CLAIMS = {
     "blur": ["C6"],
     "collapse": ["C9", "C10", "C11", "C12"],
     "recon_scale": ["C13", "C13, slightly blurry"],
-    "remedies": [*(f"B4, {cure}" for cure in CURES), *BEST],
+    "remedies": [*(f"B4, {remedy}" for remedy in (*CURES[:4], *AT_ELBO, *CURES[4:])), *BEST],
     "few_images": ["C7", "C8"],
     "linear_vae": ["B1, linear"],
     "phase_diagram": ["B1", "B1, directions", "B2", "B2, KL"],
@@ -136,18 +140,92 @@ def test_resuming_redraws_every_figure_to_the_same_bytes_and_trains_nothing(
     assert set(drawings) == FIGURES[study]
     before = {path.name: path.read_bytes() for path in drawings.values()}
     assert all(content.startswith(b"\x89PNG") for content in before.values())
-    for name in ("verdict.json", "results.jsonl"):
+    kept = ("results.jsonl", "study.json")
+    for name in ("verdict.json", *kept):
         before[name] = (folder / name).read_bytes()
     copy = copied(folder, tmp_path)
-    for name in before.keys() - {"results.jsonl"}:
+    for name in before.keys() - set(kept):
         (copy / name).unlink()
     monkeypatch.setattr(vj.train, "epoch_lanes", None)
     tiny.run(study, tmp_path, "--resume")
     assert {name: (copy / name).read_bytes() for name in before} == before
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     for claim, verdict in json.loads(before["verdict.json"]).items():
-        assert f"{claim} {verdict['verdict']}  {verdict['rule'][:20]}" in printed
+        assert f"{claim} {verdict['claim']}: {verdict['verdict']}. " in printed
+        evidence = " ".join(verdict["evidence"].split())
+        assert evidence[1:] in printed
     assert "--quick" not in printed
+
+
+@EVERY
+def test_study_json_says_what_was_asked_by_which_command_and_what_is_in_the_figures(
+    study, finished
+) -> None:
+    about, page = tiny.about(finished(study)), tiny.page(study).STUDY
+    assert (about["study"], about["about"]) == (study, page.about.strip())
+    assert about["question"] == " ".join(page.about.split("\n\n")[0].split())
+    for name in ("columns", "more_columns", "by"):
+        assert about[name] == list(getattr(page, name))
+    (ran,) = about["invocations"]
+    assert ran["seconds"] > 0
+    assert ran["versions"]["jax"]
+    assert datetime.fromisoformat(ran["date"]).tzinfo is not None
+    assert set(about["figures"]) == FIGURES[study]
+    for caption in about["figures"].values():
+        first, second = caption.splitlines()
+        assert first.endswith(f". {ran['command']}")
+        assert second.startswith("Seeds 0, 1. Effective ")
+
+
+def asked(study: str, command: str) -> dict[str, Any]:
+    """The flags that the command of a study.json asks for, but for those of which it is silent."""
+    python, m, module, *arguments = shlex.split(command)
+    assert (python, m, module) == ("python", "-m", f"experiments.{study}")
+    silent = set(vj.lab.about.ELSEWHERE) - {"quick"}
+    assert not {vj.lab.flags.flag(name) for name in silent} & set(arguments)
+    found = vars(tiny.flags_of(study, *arguments))
+    return {name: value for name, value in found.items() if name not in silent}
+
+
+@EVERY
+def test_the_command_of_study_json_asks_for_the_same_again(study, finished, again) -> None:
+    """Every run of it that measured anything is there: the first, and one with `--quick`."""
+    (plain,) = tiny.about(finished(study))["invocations"]
+    first, second = tiny.about(again(study).folder)["invocations"]
+    assert first == plain
+    for ran, more in ((plain, ()), (second, quick_flags(study))):
+        same = shlex.join(["python", "-m", f"experiments.{study}", *tiny.STUDIES[study], *more])
+        assert asked(study, ran["command"]) == asked(study, same)
+        assert len(ran["command"]) <= len(same)
+
+
+@pytest.mark.parametrize("flags", [(), ("--all-columns",)], ids=["few", "all"])
+@EVERY
+def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
+    study, flags, finished, tmp_path, capsys
+) -> None:
+    """With every figure that there is if all are asked for, and always with sigma or beta."""
+    page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
+    lab = tiny.open_lab(study, tmp_path, *flags)
+    vj.lab.study.judge(page, lab, vj.lab.recording.Recorded(rows, [], False))
+    text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+    (noise,) = vj.lab.report.noise_columns(rows)
+    assert noise in ("effective_sigma", "effective_beta")
+    left = [noise, *page.columns, *(page.more_columns if flags else ())]
+    shown = page.shown(rows)
+    groups = list(dict.fromkeys(tuple(row[name] for name in page.by) for row in shown))
+    for table in tables(text, len(groups)):
+        columns = left[: len(table.headings) - len(page.by)]
+        left = left[len(columns) :]
+        assert table.headings == [name.split("_")[-1] for name in (*page.by, *columns)]
+        for group, line in zip(groups, table.lines, strict=True):
+            where = dict(zip(page.by, group, strict=True))
+            cells = [vj.lab.report.cell(vj.lab.values(shown, name, **where)) for name in columns]
+            names = [f"{name:g}" if isinstance(name, float) else str(name) for name in group]
+            assert line == " ".join([*names, *cells])
+    assert left == []
 
 
 class Again(NamedTuple):
@@ -188,13 +266,18 @@ def again(finished, tmp_path_factory) -> Callable[[str], Again]:
 
                 patch.setattr(module, name, counting)
             patch.setattr(vj.train, "epoch_lanes", None)
-            images = "10000" if "train_images" in own_fields(study) else "None"
-            quick = ["--quick", "--train-images", images, "--test-images", "None"]
+            more = ["--resume", *quick_flags(study)]
             with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-                tiny.run(study, folder.parent, "--resume", *quick, figures=failing)
+                tiny.run(study, folder.parent, *more, figures=failing)
         return Again(folder, end.value.code, out.getvalue(), err.getvalue(), calls, seen)
 
     return resumed
+
+
+def quick_flags(study: str) -> list[str]:
+    """`--quick`, with as many images as without."""
+    images = "10000" if "train_images" in own_fields(study) else "None"
+    return ["--quick", "--train-images", images, "--test-images", "None"]
 
 
 def own_fields(study: str) -> set[str]:
@@ -228,7 +311,7 @@ def test_a_figure_that_fails_leaves_rows_table_and_verdicts(study, again) -> Non
     given, rows, verdicts = seen
     assert given == rows == tiny.rows_of(folder)
     assert verdicts == (folder / "verdict.json").read_bytes()
-    assert f"{folder}: mean over seeds, ± half their range" in out
+    assert f"{folder}: mean over seeds ± half their range" in " ".join(out.split())
     assert f"wrote {folder / 'results.jsonl'}\nwrote {folder / 'verdict.json'}" in out
     assert not list(folder.glob("*.png"))
 
@@ -240,7 +323,7 @@ def test_the_verdicts_of_a_quick_study_do_not_count(study, finished, again) -> N
         json.loads((path / "verdict.json").read_text()) for path in (finished(study), folder)
     )
     assert not_counting == {claim: v | {"counts": False} for claim, v in counting.items()}
-    assert out.count(" does not count, after --quick: ") == len(counting)
+    assert " ".join(out.split()).count("(does not count, after --quick).") == len(counting)
 
 
 BAD = [
@@ -266,6 +349,8 @@ BAD = [
     ("latent_size", "--dataset no_such_set", "no_such_set"),
     ("latent_size", "--likelihood poisson", "poisson"),
     ("latent_size", "--no-such-flag", "no-such-flag"),
+    ("latent_size", "--format png png", "--format ('png', 'png'): give one or more, each once"),
+    ("latent_size", "--format jpg", "--format"),
     ("autoencoder", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
     ("blur", "--latent-sizes", "--latent-sizes"),
     ("blur", "--latent-sizes 2 2", "--latent-sizes (2, 2)"),
@@ -355,14 +440,6 @@ def test_a_flag_that_a_study_fixes_is_not_on_its_command_line(
     assert not list(tmp_path.iterdir())
 
 
-def flags_of(study: str, *arguments: str) -> Any:
-    """The flags that a study makes of its command line."""
-    page = tiny.page(study)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [study, *arguments])
-        return vj.lab.command.parse_study(page.STUDY.flags, page.__doc__, page.STUDY.quick)
-
-
 QUICK = {
     "latent_size": {"nll_samples": 20},
     "autoencoder": {"latent_sizes": (2, 10)},
@@ -378,7 +455,7 @@ QUICK = {
 
 @EVERY
 def test_a_quick_study_has_other_defaults_and_nothing_else(study) -> None:
-    plain, quick = flags_of(study), flags_of(study, "--quick")
+    plain, quick = tiny.flags_of(study), tiny.flags_of(study, "--quick")
     want = {"quick": True, "steps": 100, "seeds": (0, 1)}
     want |= {"train_images": 10_000, "test_images": 1_000} | QUICK.get(study, {})
     differing = {
@@ -395,7 +472,7 @@ def test_a_quick_study_has_other_defaults_and_nothing_else(study) -> None:
 @EVERY
 def test_flags_that_are_given_win_over_quick(study) -> None:
     given = ["--seeds", "5", "6", "7", "--steps", "7", "--test-images", "None"]
-    found = flags_of(study, *given, "--quick")
+    found = tiny.flags_of(study, *given, "--quick")
     assert (found.seeds, found.steps, found.test_images) == ((5, 6, 7), 7, None)
     assert found.train_images == 10_000
 
@@ -410,6 +487,23 @@ def test_two_seeds_decide_and_one_does_not(study) -> None:
     assert one == dict.fromkeys(CLAIMS[study], "UNDECIDED")
 
 
+@EVERY
+def test_every_claim_is_a_sentence_and_every_evidence_says_what_decided(study) -> None:
+    """Two numbers, or why there is no answer: of one seed."""
+    two, one = handmade.found(study, 0, 1), handmade.found(study, 0)
+    assert list(two) == list(one) == CLAIMS[study]
+    for verdict in (*two.values(), *one.values()):
+        assert re.fullmatch(r"[A-Z].*[^.]", verdict.claim)
+        assert re.fullmatch(r".+: .+\.", verdict.evidence)
+    for verdict in two.values():
+        sign = "not below" if verdict.verdict == "FAILED" else "[<>]"
+        assert re.search(rf"\d,? {sign} [\d-]", verdict.evidence)
+    for verdict in one.values():
+        assert "one seed alone decides nothing" in verdict.evidence or "no answer" in (
+            verdict.evidence
+        )
+
+
 @pytest.mark.parametrize(
     ("study", "where", "silent"),
     [
@@ -422,6 +516,11 @@ def test_two_seeds_decide_and_one_does_not(study) -> None:
         ("remedies", {"remedy": "warm-up"}, ["B4, warm-up", *BEST]),
         ("remedies", {"remedy": "learned variance"}, ["B4, learned variance", *BEST]),
         ("remedies", {"remedy": "baseline"}, [f"B4, {cure}" for cure in CURES]),
+        (
+            "remedies",
+            {"remedy": "true ELBO"},
+            ["B4, true ELBO", *(f"B4, {remedy}" for remedy in AT_ELBO), *BEST],
+        ),
         ("few_images", {"images": 2}, ["C8"]),
         ("phase_diagram", {"run": "linear-gaussian"}, ["B2, KL"]),
         ("dead_or_slow", {"net": "mlp1"}, ["B3, mlp1", "B3, mlp1 has a loop"]),

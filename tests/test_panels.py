@@ -7,6 +7,7 @@ import pytest
 
 from vaejax.lab import panels
 from vaejax.lab.flags import Flags
+from vaejax.measure.spectrum import discernible_from
 from vaejax.store.checkpoint import Trained
 from vaejax.train import State, Trace
 
@@ -39,7 +40,12 @@ def test_the_terms_are_drawn_at_every_step_a_line_for_each_scale() -> None:
 def test_a_spectrum_has_the_ratios_of_all_seeds_at_each_frequency() -> None:
     ratios = {"of two": [[0.9, 0.5, None], [0.8, 0.4, 0.1]], "of one": [[1, 1, 1]], "of none": []}
     panel = panels.spectrum_panel("title", ratios, [1.0, 2.0, 3.0])
-    assert panel.mark == ("half of Nyquist", 1.5)
+    assert panel.floor == ("half of the power", 0.5)
+    assert panel.mark is not None
+    label, where = panel.mark
+    assert label.startswith("blur: ")
+    assert label.endswith(" 1.5")
+    assert where == discernible_from([1.0, 2.0, 3.0]) == 1.5
     two, one = panel.lines.values()
     np.testing.assert_array_equal(two.y, [[0.9, 0.8], [0.5, 0.4], [np.nan, 0.1]])
     assert one.y == [[1], [1], [1]]

@@ -2,6 +2,7 @@
 page judges rows that are made by hand."""
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,9 @@ def test_a_row_for_every_remedy_and_seed_with_the_knobs_of_its_name(rows) -> Non
         "cyclical": (1, 3, 6, 0),
         "free bits": (1, 0, 0, 0.5),
         "true ELBO": (32, 0, 0, 0),
+        "warm-up at the ELBO": (32, 11, 0, 0),
+        "cyclical at the ELBO": (32, 3, 6, 0),
+        "free bits at the ELBO": (32, 0, 0, 0.5),
         "scale 6000": (6000, 0, 0, 0),
         "learned variance": (32, 0, 0, 0),
     }
@@ -60,8 +64,8 @@ def test_all_remedies_of_a_seed_start_alike_and_take_as_many_steps(trained, rows
         first = trace.error[row["lane"], 0], trace.kl[row["lane"], 0].sum()
         start[row["seed"]].append(first)
     for of_seed in start.values():
-        assert len(of_seed) == 7
-        np.testing.assert_allclose(of_seed, of_seed[:1] * 7, rtol=1e-5)
+        assert len(of_seed) == len(ALL) == 10
+        np.testing.assert_allclose(of_seed, of_seed[:1] * len(ALL), rtol=1e-5)
     assert abs(start[0][0][0] - start[1][0][0]) > 1e-4
 
 
@@ -163,7 +167,8 @@ def test_what_has_diverged_is_left_out_of_figures_and_decides_nothing(finished, 
     with_it, without = titles(rows), titles(left)
     for name in ("samples", "reconstructions"):
         assert with_it[name] != without[name]
-        assert [t for t in with_it[name] if "warm-up" not in t] == without[name]
+        left_out = re.compile("warm-up(?! at the ELBO)")
+        assert [title for title in with_it[name] if not left_out.match(title)] == without[name]
 
 
 def judged(claim: str, *changes: tuple[str, str, tuple[float, float]]) -> str | None:
@@ -203,11 +208,38 @@ def test_a_remedy_helps_if_it_wakes_a_unit_and_is_better_in_every_seed(
     assert judged("B4, free bits", change) == "HELD"
 
 
+@pytest.mark.parametrize(
+    ("remedy", "name", "values", "verdict"),
+    [
+        ("warm-up at the ELBO", "nll_fitted_nats", (-400.0, -300.1), "HELD"),
+        ("warm-up at the ELBO", "nll_fitted_nats", (-400.0, -299.9), "UNDECIDED"),
+        ("warm-up at the ELBO", "nll_fitted_nats", (-299.9, 40.0), "FAILED"),  # less than before
+        ("warm-up at the ELBO", "active_units", (0, 10), "UNDECIDED"),
+        ("warm-up at the ELBO", "active_units", (0, 0), "FAILED"),
+        ("true ELBO", "nll_fitted_nats", (-351.0, -360.0), "FAILED"),
+        # Nothing else is asked: the scale has cured the collapse, if there was one.
+        ("warm-up at the ELBO", "mse", (0.9, 0.9), "HELD"),
+        ("true ELBO", "mse", (0.0, 0.0), "HELD"),
+        ("baseline", "nll_fitted_nats", (-500.0, -500.0), "HELD"),
+        ("baseline", "active_units", (10, 10), "HELD"),
+    ],
+)
+def test_at_the_scale_of_the_elbo_a_remedy_is_held_against_that_scale_alone(
+    remedy, name, values, verdict
+) -> None:
+    assert judged("B4, warm-up at the ELBO", (remedy, name, values)) == verdict
+
+
 def test_where_nothing_has_collapsed_nothing_is_cured() -> None:
     for units in ((0, 1), (10, 10)):
         awake = ("baseline", "active_units", units)
         assert judged("B4, free bits", awake) == "UNDECIDED"
         assert judged("B4, free bits", awake, ("free bits", "mse", (0.9, 0.9))) == "UNDECIDED"
+    rows = handmade.seeded("remedies", 0, 1)
+    rows = [row | ({"active_units": 3} if row["remedy"] == "baseline" else {}) for row in rows]
+    found = remedies.verdict(rows)["B4, free bits"]
+    assert found is not None
+    assert found.evidence.startswith("the baseline itself has 3 active units")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """vaejax.lab.verdicts and vaejax.lab.report: from rows to verdicts, and to a table."""
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from vaejax.errors import LabError
 from vaejax.lab import report
 from vaejax.lab.verdicts import (
+    Comparison,
     Verdict,
     above,
     below,
@@ -15,10 +17,20 @@ from vaejax.lab.verdicts import (
     fact,
     for_each_size,
     judge,
+    number,
     onsets,
+    span,
     values,
 )
 from vaejax.store.records import Row
+
+
+def judged(**comparisons: Any) -> Verdict:
+    """The verdict on a claim, on pairs of low and high numbers."""
+    named = {name: Comparison(*pair) for name, pair in comparisons.items()}
+    found = judge("The claim", "the rule", named)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -36,12 +48,73 @@ from vaejax.store.records import Row
     ],
 )
 def test_a_verdict_needs_every_seed_of_every_comparison(comparisons: Any, verdict: str) -> None:
-    found = judge("rule", comparisons)
-    assert found is not None
+    found = judged(**comparisons)
     assert found.verdict == verdict
-    assert found.rule == "rule"
+    assert (found.claim, found.rule) == ("The claim", "the rule")
     numbers = {name: {"low": low, "high": high} for name, (low, high) in comparisons.items()}
     assert repr(found.numbers) == repr(numbers)
+
+
+WIDE, TIGHT = Comparison([1.0, 2.0], [8.0, 9.0]), Comparison([1.0, 7.9], [8.0, 9.0])
+TIGHTER = Comparison([-1.0, 7.99], [8.0, 9.0])
+OVERLAPPING, REVERSED = Comparison([1.0, 8.5], [8.0, 9.0]), Comparison([10.0, 11.0], [8.0, 9.0])
+SILENT, ALONE = Comparison([1.0, math.nan], [3.0]), Comparison([1.0], [3.0, 4.0])
+NOTHING = "no answer, a model has no number or has not learned enough to count"
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "evidence"),
+    [
+        # HELD: the tightest, in the order of the page.
+        ({"a": WIDE}, "a: 1 to 2 < 8 to 9."),
+        ({"a": TIGHTER, "b": TIGHT}, "a: -1 to 7.99 < 8 to 9; b: 1 to 7.9 < 8 to 9."),
+        (
+            {"a": TIGHT, "b": WIDE, "c": TIGHTER, "d": WIDE},
+            "a: 1 to 7.9 < 8 to 9; c: -1 to 7.99 < 8 to 9; and 2 more, by a wider margin.",
+        ),
+        # FAILED: those that are reversed, and no other.
+        (
+            {"a": WIDE, "b": REVERSED, "c": OVERLAPPING},
+            "b: 10 to 11, not below 8 to 9.",
+        ),
+        # UNDECIDED: those that overlap; or else those without an answer.
+        ({"a": WIDE, "b": OVERLAPPING}, "b: 1 to 8.5, not below 8 to 9."),
+        ({"a": WIDE, "b": ALONE}, "b: one seed alone decides nothing."),
+        ({"a": SILENT, "b": REVERSED}, f"a: {NOTHING}."),
+        ({"a": ALONE, "b": SILENT}, f"a: one seed alone decides nothing; b: {NOTHING}."),
+        # A limit comes last, on whichever side it is.
+        ({"a": below([1.0, 2.0], 3.0)}, "a: 1 to 2 < 3."),
+        ({"a": below([1.0, 4.0], 3.0)}, "a: 1 to 4, not below 3."),
+        ({"a": above([4.0, 4.0], 3.0)}, "a: 4 > 3."),
+        ({"a": above([1.0, 4.0], 3.0)}, "a: 1 to 4, not above 3."),
+        ({"a": above([1.0, 2.0], 3.0)}, "a: 1 to 2, not above 3."),
+    ],
+)
+def test_the_evidence_is_the_numbers_that_decided(comparisons: Any, evidence: str) -> None:
+    assert judged(**comparisons).evidence == evidence
+
+
+@pytest.mark.parametrize("comparison", [REVERSED, OVERLAPPING])
+def test_of_many_that_do_not_hold_two_are_named_and_the_others_counted(
+    comparison: Comparison,
+) -> None:
+    far = comparison._replace(low=[comparison.low[0], 20 * comparison.low[1]])
+    found = judged(a=comparison, b=far, c=comparison, d=far).evidence
+    assert [part.split(":")[0] for part in found.split("; ")] == ["b", "d", "and 2 more."]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0123456, "0.0123"), (12.345, "12.3"), (-1.0, "-1"), (999.7, "1000"), (123456.0, "123456")],
+)
+def test_a_number_has_three_digits_or_all_before_the_point(value: float, text: str) -> None:
+    assert number(value) == text
+    assert span([value, value]) == text
+
+
+def test_whole_numbers_span_as_others_do() -> None:
+    assert span([3, 0]) == "0 to 3"
+    assert span([2]) == "2"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +129,8 @@ def test_a_verdict_needs_every_seed_of_every_comparison(comparisons: Any, verdic
     ],
 )
 def test_there_is_no_verdict_on_what_was_not_measured(comparisons: Any) -> None:
-    assert judge("rule", comparisons) is None
+    named = {name: Comparison(*pair) for name, pair in comparisons.items()}
+    assert judge("The claim", "the rule", named) is None
 
 
 @pytest.mark.parametrize(
@@ -73,23 +147,22 @@ def test_there_is_no_verdict_on_what_was_not_measured(comparisons: Any) -> None:
 def test_values_are_held_against_a_limit_from_either_side(
     numbers: list[float], verdict_below: str, verdict_above: str
 ) -> None:
-    for comparison, verdict in (
-        (below(numbers, 3.0), verdict_below),
-        (above(numbers, 3.0), verdict_above),
-    ):
-        found = judge("rule", {"a": comparison})
-        assert found is not None
-        assert found.verdict == verdict
+    assert judged(a=below(numbers, 3.0)).verdict == verdict_below
+    assert judged(a=above(numbers, 3.0)).verdict == verdict_above
 
 
 def test_without_values_a_limit_says_nothing() -> None:
-    assert judge("rule", {"a": below([], 3.0)}) is None
-    assert judge("rule", {"a": above([], 3.0)}) is None
+    assert judge("The claim", "the rule", {"a": below([], 3.0)}) is None
+    assert judge("The claim", "the rule", {"a": above([], 3.0)}) is None
+
+
+def of_size(word: str, claim: str, size: int) -> Verdict:
+    return Verdict(word, claim, f"the mse is {size}.", f"{claim} at {size}", {"size": size})
 
 
 def of_sizes(**words: dict[int, str]) -> tuple[list[Row], Any]:
     """Rows of latent sizes 128 and 10, and the verdicts on those of one size: by claim, the word
-    for each size; there is none for other sizes."""
+    for each size, with one line of evidence; there is none for other sizes."""
     rows: list[Row] = [{"latent_size": size, "seed": seed} for size in (128, 10) for seed in (0, 1)]
 
     def verdict(rows: list[Row]) -> dict[str, Verdict | None]:
@@ -97,19 +170,20 @@ def of_sizes(**words: dict[int, str]) -> tuple[list[Row], Any]:
         assert [row["seed"] for row in rows] == [0, 1]
         found = {claim: of_claim.get(size) for claim, of_claim in words.items()}
         return {
-            claim: Verdict(word, f"{claim} at {size}", {"size": size}) if word else None
-            for claim, word in found.items()
+            claim: of_size(word, claim, size) if word else None for claim, word in found.items()
         }
 
     return rows, verdict
 
 
-def test_a_claim_has_a_verdict_for_each_latent_size_by_rising_size() -> None:
+def test_a_claim_has_a_verdict_and_a_line_of_evidence_for_each_latent_size() -> None:
     rows, verdict = of_sizes(C0={10: "FAILED", 128: "HELD"}, C1={10: "HELD", 128: "HELD"})
     found = for_each_size(rows, verdict)
     assert found == {
         "C0": Verdict(
             "FAILED at 10 units, HELD at 128 units",
+            "C0",
+            "10 units: the mse is 10.\n128 units: the mse is 128.",
             "C0 at 10",
             {
                 "10 units": {"verdict": "FAILED", "numbers": {"size": 10}},
@@ -119,14 +193,12 @@ def test_a_claim_has_a_verdict_for_each_latent_size_by_rising_size() -> None:
         "C1": found["C1"],
     }
     assert found["C1"] is not None
-    assert found["C1"].verdict == "HELD at 10 units, HELD at 128 units"
+    assert found["C1"].verdict == "HELD at 10 and 128 units"
 
 
 def test_of_a_single_latent_size_the_verdict_is_as_it_is() -> None:
     rows, verdict = of_sizes(C0={10: "FAILED", 128: "HELD"}, C1={10: "HELD"})
-    assert for_each_size(rows[:2], verdict) == {
-        "C0": Verdict("HELD", "C0 at 128", {"size": 128})
-    } | {"C1": None}
+    assert for_each_size(rows[:2], verdict) == {"C0": of_size("HELD", "C0", 128), "C1": None}
     assert for_each_size(rows[2:], verdict) == verdict(rows[2:])
 
 
@@ -134,10 +206,9 @@ def test_a_size_that_a_claim_is_silent_on_is_not_named() -> None:
     rows, verdict = of_sizes(C0={128: "HELD"}, C1={})
     found = for_each_size(rows, verdict)
     assert found == {
-        "C0": Verdict(
-            "HELD at 128 units",
-            "C0 at 128",
-            {"128 units": {"verdict": "HELD", "numbers": {"size": 128}}},
+        "C0": of_size("HELD at 128 units", "C0", 128)._replace(
+            evidence="128 units: the mse is 128.",
+            numbers={"128 units": {"verdict": "HELD", "numbers": {"size": 128}}},
         ),
         "C1": None,
     }
@@ -204,85 +275,155 @@ ROWS = [
 COLUMNS = ["mse", "collapse", "gap"]
 
 
-def shown(capsys: pytest.CaptureFixture[str], by: tuple[str, ...]) -> list[list[str]]:
-    """The cells of the table, a list for each line of text in it."""
-    report.show_table(report.console(), "the title", ROWS, COLUMNS, by)
-    text = capsys.readouterr().out
-    title = " ".join(text.split("┏")[0].split())
-    assert title == "the title: mean over seeds, ± half their range"
+class Printed(NamedTuple):
+    """A table as it stands in the terminal."""
+
+    headings: list[str]
+    """The last word of each."""
+    lines: list[str]
+    """The rows, without the room between cells."""
+
+
+def tables(text: str, lines: int) -> list[Printed]:
+    """The tables of so many lines each in a text."""
+    printed = [" ".join(line.split()) for line in text.splitlines()]
+    rules = [index for index, line in enumerate(printed) if line and set(line) == {"─"}]
     return [
-        [cell.strip() for cell in line.split("│")[1:-1]]
-        for line in text.splitlines()
-        if line.startswith("│")
+        Printed(printed[rule - 1].split(), printed[rule + 1 : rule + 1 + lines]) for rule in rules
     ]
+
+
+def shown(
+    capsys: pytest.CaptureFixture[str], lines: int, by: tuple[str, ...], rows: list[Row] = ROWS
+) -> list[Printed]:
+    columns = [name for name in rows[0] if name not in ("run", "scale", "seed")]
+    report.show_table(report.console(), "the title", rows, columns, by)
+    text = capsys.readouterr().out
+    assert " ".join(text.split()).startswith("the title: mean over seeds ± half their range ")
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= report.WIDTH
+    return tables(text, lines)
 
 
 def test_a_table_has_a_line_for_each_pair_of_what_it_is_grouped_by(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Means and half the range over seeds; words as words, each once."""
-    assert shown(capsys, ("run", "scale")) == [
-        ["deep", "6000", "2.50", "healthy, partial", "1"],
-        ["", "", "±0.50", "", ""],
-        ["deep", "1", "4.50", "total", "-"],
-        ["", "", "±0.50", "", ""],
-        ["flat", "1", "8.50", "partial", "3"],
-        ["", "", "±0.50", "", ""],
+    (found,) = shown(capsys, 3, ("run", "scale"))
+    assert found.headings == ["run", "scale", "mse", "collapse", "gap"]
+    assert found.lines == [
+        "deep 6000 2.50 ± 0.50 healthy, partial 1",
+        "deep 1 4.50 ± 0.50 total -",
+        "flat 1 8.50 ± 0.50 partial 3",
     ]
 
 
 def test_a_table_grouped_by_one_field_averages_over_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert shown(capsys, ("scale",)) == [
-        ["6000", "2.50", "healthy, partial", "1"],
-        ["", "±0.50", "", ""],
-        ["1", "6.5", "partial, total", "-"],
-        ["", "±2.5", "", ""],
-    ]
+    (found,) = shown(capsys, 2, ("scale",))
+    assert found.lines == ["6000 2.50 ± 0.50 healthy, partial 1", "1 6.5 ± 2.5 partial, total -"]
+
+
+def test_columns_without_room_are_in_a_further_table_below(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the environment says of a terminal that is none."""
+    monkeypatch.setenv("COLUMNS", "40")
+    names = [f"figure_{index}" for index in range(16)]
+    rows = [{"run": "z2"} | dict.fromkeys(names, 98.0 + seed) | {"seed": seed} for seed in (0, 1)]
+    found = shown(capsys, 1, ("run",), rows)
+    assert [len(table.headings) for table in found] == [7, 7, 5]
+    shown_in = [heading for table in found for heading in table.headings if heading != "run"]
+    assert shown_in == [str(index) for index in range(16)]
+    for table in found:
+        assert table.lines == ["z2" + " 98.50 ± 0.50" * (len(table.headings) - 1)]
 
 
 @pytest.mark.parametrize(
     ("seeds", "text"),
     [
-        ([97.0, 97.5], "97.25\n±0.25"),
-        ([97.0, 97.024, 97.012], "97.012\n±0.012"),
-        ([90.0, 110.0], "100\n±10"),
-        ([1000.0, 4000.0], "2500\n±1500"),
-        ([0.00012, 0.00016], "1.4e-04\n±2e-05"),
+        ([97.0, 97.5], "97.25 ± 0.25"),
+        ([97.0, 97.024, 97.012], "97.01 ± 0.01"),  # a mean of four digits
+        ([90.0, 110.0], "100 ± 10"),
+        ([1000.0, 4000.0], "2500 ± 1500"),
+        ([0.0724, 0.073], "0.0727 ± 0.0003"),  # of four decimals
+        ([0.0004, 0.0002], "0.0003 ± 0.0001"),
+        ([0.00002, 0.00016], "9.0e-05"),
         ([0.01234567, 0.01234567], "0.01235"),
+        ([-1.0, 1.0], "0.0 ± 1.0"),
         ([3], "3"),
         ([True, True], "1"),
         ([1.0, math.nan], "-"),
         (["total", "partial", "total"], "partial, total"),
     ],
 )
-def test_half_the_range_has_two_digits_and_the_mean_as_many_decimals(
+def test_half_the_range_has_two_digits_and_the_mean_as_many_decimals_where_there_is_room(
     seeds: list[Any], text: str
 ) -> None:
     assert report.cell(seeds) == text
 
 
-def test_a_table_that_goes_to_no_terminal_has_room_for_many_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    names = [f"figure_{index}" for index in range(10)]
-    rows = [{"run": "z2", "seed": 0} | dict.fromkeys(names, 1.0)]
-    report.show_table(report.console(), "title", rows, names, ["run"])
-    text = capsys.readouterr().out
-    assert all(f"figure {index}" in text for index in range(10))
+@pytest.mark.parametrize(
+    ("sigma", "beta", "shown"),
+    [
+        ([0.5, 0.1], [2.0, 1.0], ["effective_sigma"]),
+        ([None, None], [2.0, 1.0], ["effective_beta"]),  # no Gaussian decoder, or a learned one
+        ([0.5, None], [2.0, 1.0], ["effective_beta"]),
+        ([None, None], [None, 1.0], []),
+    ],
+)
+def test_the_noise_is_sigma_where_every_model_has_one_or_else_beta(sigma, beta, shown) -> None:
+    rows = [
+        {"effective_sigma": of_sigma, "effective_beta": of_beta}
+        for of_sigma, of_beta in zip(sigma, beta, strict=True)
+    ]
+    assert report.noise_columns(rows) == shown
 
 
-def test_a_verdict_is_shown_with_its_rule_and_whether_it_counts(
+def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    verdicts = {"C0": Verdict("HELD", "the rule", {}), "C1": Verdict("FAILED", "a [rule]", {})}
+    verdicts = {
+        "C0": Verdict("HELD", "All is well", "the mse: 1 < 2.", "the rule", {}),
+        "C1": Verdict(
+            "FAILED at 10 units, HELD at 128 units",
+            "An [odd] claim",
+            "10 units: in [-1, 1]: 2, not below 1.\n128 units: a: 1 < 2.",
+            "a [rule]",
+            {},
+        ),
+    }
     report.show_verdicts(report.console(), verdicts, quick=False)
-    assert capsys.readouterr().out.splitlines()[0] == "C0 HELD  the rule"
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "C0  All is well: HELD.",
+        "    The mse: 1 < 2.",
+        "C1  An [odd] claim: FAILED at 10 units, HELD at 128 units.",
+        "    10 units: in [-1, 1]: 2, not below 1.",
+        "    128 units: a: 1 < 2.",
+    ]
     report.show_verdicts(report.console(), verdicts, quick=True)
-    first, _ = capsys.readouterr().out.splitlines()
-    assert first == "C0 does not count, after --quick: HELD  the rule"
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "C0  All is well: HELD (does not count, after --quick)."
+    )
+
+
+def test_long_evidence_is_folded_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = "; ".join(f"the mse at {scale}: 1 < 2" for scale in range(20))
+    report.show_verdicts(
+        report.console(), {"C0": Verdict("HELD", "All is well", evidence, "", {})}, quick=False
+    )
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "C0  All is well: HELD."
+    assert len(lines) > 3
+    assert all(line.startswith("    ") and len(line) <= report.WIDTH for line in lines)
+    assert " ".join(" ".join(lines).split()).lower() == evidence
+
+
+def test_the_seeds_are_named_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+    report.show_seeds(report.console(), [{"seed": seed} for seed in (2, 0, 2, 1)])
+    assert capsys.readouterr().out.startswith("Seeds 0, 1, 2. ")
 
 
 def test_a_path_that_was_written_stands_on_one_line(
@@ -291,3 +432,15 @@ def test_a_path_that_was_written_stands_on_one_line(
     paths = [tmp_path / f"{letter * 200}.png" for letter in "ab"]
     report.show_paths(report.console(), *paths)
     assert capsys.readouterr().out.splitlines() == [f"wrote {path}" for path in paths]
+
+
+def test_what_to_do_next_is_a_command_for_the_folder_on_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path("checkpoints", "a" * 200)
+    report.show_next_steps(folder, [folder / "first.png", folder / "second.png"])
+    lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == str(folder / "first.png")
+    assert all(line.startswith("python -m ") and line.endswith(f" {folder}") for line in lines[1:])
+    report.show_next_steps(folder, [])
+    assert "Look" not in capsys.readouterr().out

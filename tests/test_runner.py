@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import vaejax as vj
 from tests import tiny
 
@@ -72,6 +74,58 @@ def test_a_figure_that_cannot_be_drawn_ends_in_one_message(finished, tmp_path, c
     )
 
 
+def resumed_to_draw(out: Path, *more: Any, figures: Any = tiny.no_figures) -> dict[str, Any]:
+    """What study.json says after a study that was finished in this folder is resumed."""
+    tiny.run("latent_size", out, "--resume", *more, figures=figures)
+    return tiny.about(out / "latent_size")
+
+
+def test_figures_are_drawn_in_the_formats_that_were_asked_for(finished, tmp_path, capsys) -> None:
+    folder = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), folder, ignore=shutil.ignore_patterns("*.png"))
+
+    def curves(lab: Any, rows: Any) -> dict[str, Any]:
+        panel = vj.show.Panel("a", "", {"VAE": vj.lab.against(rows, "latent_size", "mse")})
+        return {"mse": vj.show.curves([panel], "latent units", "The error")}
+
+    about = resumed_to_draw(tmp_path, "--format", "svg", "pdf", figures=curves)
+    assert {path.name for path in folder.glob("mse*")} == {"mse.svg", "mse.pdf"}
+    printed = capsys.readouterr().out
+    assert f"wrote {folder / 'mse.svg'}\nwrote {folder / 'mse.pdf'}\n" in printed
+    assert str(folder / "mse.svg") in printed.partition("mse.pdf\n")[2]  # to look at
+    caption = about["figures"]["mse"]
+    assert caption.startswith("The error. python -m experiments.latent_size --dataset digits ")
+    below = caption.removeprefix("The error. ").splitlines()
+    drawn = (folder / "mse.svg").read_text().replace("- -", "--")
+    assert [line for line in below if line not in drawn] == []
+
+
+def test_study_json_keeps_every_run_that_measured_anything(finished, tmp_path, monkeypatch) -> None:
+    """And has none of those that only drew."""
+    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
+    (first,) = tiny.about(tmp_path / "latent_size")["invocations"]
+    assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == [first]
+    more = [*ONE_SIZE, "--nll-samples", 6]
+    _, second = resumed_to_draw(tmp_path, *more)["invocations"]
+    assert second["command"].endswith(" --latent-sizes 2 --nll-samples 6")
+    assert second["date"] >= first["date"]
+    assert resumed_to_draw(tmp_path, *more)["invocations"] == [first, second]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+def test_a_damaged_study_json_is_one_message(content, finished, tmp_path, capsys) -> None:
+    folder = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), folder)
+    (folder / "study.json").write_bytes(content)
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    message = tiny.fail(capsys, "latent_size", *flags, figures=tiny.no_figures)
+    assert message.startswith(f"error: {folder / 'study.json'} is damaged (")
+    assert "delete it" in message
+    (folder / "study.json").unlink()  # as beside results of version 0.1
+    assert resumed_to_draw(tmp_path)["invocations"] == []
+
+
 def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:
     wild = ["--learning-rate", "1e38", *ONE_SIZE, "--out", tmp_path]
     message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wild)
@@ -97,10 +151,17 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
     run = lab.runs["z2"]
     rates = vj.stack([vj.knobs(run.config, learning_rate=1e38), vj.knobs(run.config)])
     lab.runs = {"grid": replace(run, name="grid", knobs=rates)}
-    rows, (diverged,) = vj.lab.recording.record(lab, lambda *_: [{"mse": 1.0}, {"mse": 2.0}])
+
+    def measure(*_: Any) -> list[vj.store.Row]:
+        return [{"mse": 1.0}, {"mse": 2.0}]
+
+    rows, (diverged,), new = vj.lab.recording.record(lab, measure)
     assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
     assert rows == tiny.rows_of(lab.folder)
     assert [(row["lane"], row["mse"]) for row in rows] == [(1, 2.0)]
+    assert new
+    lab.flags = replace(lab.flags, resume=True)
+    assert vj.lab.recording.record(lab, measure) == (rows, [diverged], False)
 
 
 def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:

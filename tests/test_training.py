@@ -12,7 +12,7 @@ from rich.progress import Progress
 from vaejax import sweep, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
-from vaejax.lab import training
+from vaejax.lab import progress, training
 from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
 from vaejax.run import Run
@@ -105,14 +105,19 @@ def trained(
     start: Any = None,
     every: int | None = None,
 ) -> Trained:
-    """The run as training leaves it: its state as returned, its trace as on disk."""
+    """The run as training leaves it: its state as returned, its trace as on disk. Its progress says
+    which epoch it has reached, and if it has trained at all what its loss came to."""
     flags = Flags(epochs=epochs, checkpoint_every=every)
     plan = training.plan(flags, CONFIG, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
     fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
     initial = partial(checkpoint.start, RUN, start)
-    with Progress(disable=True) as progress:
-        state, step = training.train_run(RUN, folder, initial, fit, plan, progress, converged)
+    begun = checkpoint.latest(folder) or 0
+    with Progress(disable=True) as shown:
+        state, step = training.train_run(RUN, folder, initial, fit, plan, shown, converged)
+    line = progress.line(shown.tasks[0])
+    assert line.startswith(f"tiny: epoch {step // plan.steps_per_epoch} of {plan.epochs}")
+    assert ("objective " in line) == (step > begun)
     restored = checkpoint.restore(folder)
     assert restored.step == step
     assert_same(restored.state, state)

@@ -2,6 +2,7 @@
 compiled: one hidden layer of 8 units, 2 latent units, batches of 128 images, two seeds."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ FILES = {
     "test_phase_diagram_page": "phase_diagram",
     "test_dead_or_slow_page": "dead_or_slow",
     "test_many_units_page": "many_units",
+    "test_results": "latent_size",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5
@@ -109,6 +111,19 @@ def fail(capsys: pytest.CaptureFixture[str], name: str, *arguments: Any, **chang
     text = f"{end.value.code} {capsys.readouterr().err}"
     assert "Traceback" not in text
     return text
+
+
+def flags_of(study: str, *arguments: str) -> Any:
+    """The flags that a study makes of its command line."""
+    module = page(study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [study, *arguments])
+        return vj.lab.command.parse_study(module.STUDY.flags, module.__doc__, module.STUDY.quick)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What study.json says of a study."""
+    return json.loads((folder / "study.json").read_text())
 
 
 def rows_of(folder: Path) -> list[vj.store.Row]:
