@@ -11,7 +11,6 @@ import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.style.core import STYLE_BLACKLIST
 
 from vaejax.files import write_bytes
 
@@ -22,6 +21,8 @@ UNDATED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None},
 }
 """The metadata that keep the date out of a file."""
+GAP = 0.15
+"""Inches between a figure and its caption."""
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,7 +37,7 @@ def own_style() -> Any:
     """A context in which matplotlib is as it comes, with the style of the lab on top: a user's
     matplotlibrc changes no figure."""
     as_it_comes: dict[Any, Any] = {
-        name: value for name, value in mpl.rcParamsDefault.items() if name not in STYLE_BLACKLIST
+        name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")
     }
     return mpl.rc_context(as_it_comes | STYLE)
 
@@ -47,7 +48,7 @@ def save(
     """Write a figure in each of the formats (png, svg, pdf), whole or not at all. The caption is
     below the figure. The same figure is the same bytes. Returns the paths."""
     if caption:
-        figure.text(0.01, 0, f"\n{caption}", va="top", fontsize=7, color="0.35")
+        _write_below(figure, caption)
     paths = []
     for kind in formats:
         buffer = io.BytesIO()
@@ -59,6 +60,17 @@ def save(
         write_bytes(path, buffer.getvalue())
         paths.append(path)
     return paths
+
+
+def _write_below(figure: Figure, caption: str) -> None:
+    """Write a caption below all that a figure has drawn, legends outside the axes included."""
+    figure.draw_without_rendering()  # lays the figure out
+    figure.set_layout_engine("none")
+    for legend in figure.legends:  # they would move to the edge of the larger picture
+        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
+    drawn = figure.get_tightbbox()
+    height = figure.get_figheight()
+    figure.text(0.01, (drawn.y0 - GAP) / height, caption, va="top", fontsize=7, color="0.35")
 
 
 def rows_of_axes(
