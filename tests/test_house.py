@@ -20,7 +20,7 @@ ROOMS = {
     "files": "errors",
     "config": "errors",
     "run": "config errors",
-    "data": "errors",
+    "data": "errors files",
     "theory": "config errors run",
     "store.records": "errors files",
     "show": "files",
@@ -31,7 +31,7 @@ ROOMS = {
     "sweep": "config errors hosts train",
     "measure": "config errors loss model theory train",
     "store.checkpoint": "config errors run store.records sweep train",
-    "lab": "config data errors hosts loss measure model run show store store.checkpoint "
+    "lab": "config data errors files hosts loss measure model run show store store.checkpoint "
     "store.records sweep theory train",
     "vaejax": "",
     "store": "",

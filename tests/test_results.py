@@ -1,39 +1,26 @@
 """The tables of README and docs are those that docs/results.py writes from results/."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
-
-import pytest
 
 import vaejax as vj
+from docs import results
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def results() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results_page", ROOT / "docs" / "results.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_table_is_what_the_rows_say(results) -> None:
+def test_every_table_is_what_the_rows_say() -> None:
     for path, text in results.documents().items():
         assert path.read_text() == text, f"{path.name}: run python docs/results.py"
 
 
-def test_every_claim_of_the_write_up_but_c4_has_an_answer(results) -> None:
+def test_every_claim_of_the_write_up_but_c4_has_an_answer() -> None:
     table = results.claims_table(results.studies())
     claims = set(re.findall(r"^\| (C\d+) ", table, re.MULTILINE))
     assert claims == {f"C{number}" for number in range(1, 14) if number != 4}
 
 
-def test_every_row_says_what_it_was_measured_with(results) -> None:
+def test_every_row_says_what_it_was_measured_with() -> None:
     found = results.studies()
     assert len(found) > 10
     for one in found:
@@ -43,7 +30,7 @@ def test_every_row_says_what_it_was_measured_with(results) -> None:
         assert one.invocations, f"results/{one.dataset}/{one.study} has no command"
 
 
-def test_the_story_has_an_answer_at_every_place_for_one(results) -> None:
+def test_the_story_has_an_answer_at_every_place_for_one() -> None:
     story = (ROOT / "docs" / "story.md").read_text()
     blocks = results.ANSWER.findall(story)
     assert {claim for _, claim, _ in blocks} >= {f"C{number}" for number in (1, 5, 9, 13)}
@@ -51,7 +38,7 @@ def test_the_story_has_an_answer_at_every_place_for_one(results) -> None:
         assert results.answers(results.studies(), claim).startswith("- ")
 
 
-def test_the_story_shows_the_figures_that_are_collected(results) -> None:
+def test_the_story_shows_the_figures_that_are_collected() -> None:
     shown = set(re.findall(r"\(figures/(\w+\.png)\)", (ROOT / "docs" / "story.md").read_text()))
     collected = {
         f"{place.replace('/', '_')}_{name}.png"
@@ -61,7 +48,7 @@ def test_the_story_shows_the_figures_that_are_collected(results) -> None:
     assert collected == shown
 
 
-def test_collecting_copies_rows_and_cost(results, finished, tmp_path, monkeypatch) -> None:
+def test_collecting_copies_rows_and_cost(finished, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     folder = finished("latent_size")
     results.collect(folder)

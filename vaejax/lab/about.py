@@ -48,7 +48,8 @@ def command(module: str, flags: Flags, quick: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def module_of(function: Any) -> str:

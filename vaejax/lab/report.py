@@ -131,8 +131,8 @@ def cell(seeds: Sequence[Any]) -> str:
     mean, half = float(np.mean(seeds)), float(max(seeds) - min(seeds)) / 2
     if half == 0:
         return f"{mean:.4g}"
-    if abs(mean) < 10.0**-MOST_DECIMALS:
+    if max(abs(mean), half) < 10.0**-MOST_DECIMALS:
         return f"{mean:.1e}"
-    digits = 3 - math.floor(math.log10(abs(mean)))
+    digits = 3 - math.floor(math.log10(max(abs(mean), half)))
     decimals = min(MOST_DECIMALS, max(0, min(digits, 1 - math.floor(math.log10(half)))))
     return f"{mean:.{decimals}f} ± {half:.{decimals}f}"

@@ -96,7 +96,8 @@ def _evidence(verdict: str, comparisons: Mapping[str, Comparison]) -> str:
     order = list(chosen) if silent else sorted(chosen, key=lambda name: _margin(chosen[name]))
     shown = [name for name in chosen if name in order[:MOST_SHOWN]]
     more = len(chosen) - len(shown)
-    others = f"; and {more} more, by a wider margin" if more and not silent else ""
+    margin = ", by a wider margin" if verdict == "HELD" else ""
+    others = f"; and {more} more{margin}" if more else ""
     return "; ".join(f"{name}: {_in_words(chosen[name])}" for name in shown) + others + "."
 
 
@@ -119,7 +120,7 @@ def span(values: Sequence[float]) -> str:
 
 def number(value: float) -> str:
     """A number with three digits, or all of them before the decimal point."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def for_each_size(

@@ -9,6 +9,7 @@ beyond the newest state is written over: a killed process leaves the checkpoint 
 newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
 """
 
+import importlib
 import inspect
 import json
 import math
@@ -28,10 +29,7 @@ from vaejax.errors import LabError, first_line
 from vaejax.run import Run
 from vaejax.store import records
 
-try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None
+resource = importlib.import_module("resource") if os.name == "posix" else None
 
 DEFAULTS = {
     choice.name: choice.default
