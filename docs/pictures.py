@@ -82,6 +82,10 @@ def predicted_and_measured(study: Path) -> Any:
     )
 
 
+def is_gaussian(row: vj.store.Row) -> bool:
+    return row["config"]["likelihood"] == "gaussian"
+
+
 def main() -> None:
     with vj.lab.failing_clearly():
         folder = vj.lab.parse(PictureFlags, __doc__).checkpoints
@@ -90,8 +94,10 @@ def main() -> None:
             ("latent_sizes", latent_sizes, "mnist/latent_size"),
             ("phase_diagram", predicted_and_measured, "mnist/phase_diagram"),
         ):
-            about = vj.lab.about.read(folder / study)["figures"].values()
-            caption = next(iter(about)).partition(". ")[2]
+            ran = vj.lab.about.read(folder / study)["invocations"][0]["command"]
+            rows = vj.store.records.read(folder / study / vj.lab.recording.RESULTS)
+            rows = [row for row in rows if name != "phase_diagram" or is_gaussian(row)]
+            caption = vj.lab.about.caption(ran, rows)
             (path,) = vj.show.save(draw(folder / study), FIGURES, name, caption=caption)
             print(f"wrote {path.relative_to(FIGURES.parents[1])}")
 

@@ -237,8 +237,10 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
     second = f"{scales[-1]:g}"
     independent = {
         "variance of outputs / of images": vj.lab.below(low("output_variance_ratio"), FAINT),
-        "the same for random codes": vj.lab.below(low("random_output_ratio"), FAINT),
-        f"what shuffling codes costs in nats, and {FAINT} of that at {second}": vj.lab.Comparison(
+        "variance of outputs of random codes / of images": vj.lab.below(
+            low("random_output_ratio"), FAINT
+        ),
+        f"nats lost when codes are exchanged, and {FAINT} of those at {second}": vj.lab.Comparison(
             gaps, high("shuffled_gap_nats", times=FAINT)
         ),
     }

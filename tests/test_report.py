@@ -78,15 +78,15 @@ NOTHING = "no answer, a model has no number or has not learned enough to count"
             "b: 10 to 11, not below 8 to 9.",
         ),
         # UNDECIDED: those that overlap; or else those without an answer.
-        ({"a": WIDE, "b": OVERLAPPING}, "b: 1 to 8.5, not below 8 to 9."),
+        ({"a": WIDE, "b": OVERLAPPING}, "b: 1 to 8.5, not in every seed below 8 to 9."),
         ({"a": WIDE, "b": ALONE}, "b: one seed alone decides nothing."),
         ({"a": SILENT, "b": REVERSED}, f"a: {NOTHING}."),
         ({"a": ALONE, "b": SILENT}, f"a: one seed alone decides nothing; b: {NOTHING}."),
         # A limit comes last, on whichever side it is.
         ({"a": below([1.0, 2.0], 3.0)}, "a: 1 to 2 < 3."),
-        ({"a": below([1.0, 4.0], 3.0)}, "a: 1 to 4, not below 3."),
+        ({"a": below([1.0, 4.0], 3.0)}, "a: 1 to 4, not in every seed below 3."),
         ({"a": above([4.0, 4.0], 3.0)}, "a: 4 > 3."),
-        ({"a": above([1.0, 4.0], 3.0)}, "a: 1 to 4, not above 3."),
+        ({"a": above([1.0, 4.0], 3.0)}, "a: 1 to 4, not in every seed above 3."),
         ({"a": above([1.0, 2.0], 3.0)}, "a: 1 to 2, not above 3."),
     ],
 )

@@ -108,8 +108,12 @@ def _in_words(pair: Comparison) -> str:
         return "no answer, a model has no number or has not learned enough to count"
     left, right = span(pair.low), span(pair.high)
     if pair.limit == "low":  # what was measured comes first
-        return f"{right} > {left}" if _holds(pair) else f"{right}, not above {left}"
-    return f"{left} < {right}" if _holds(pair) else f"{left}, not below {right}"
+        return f"{right} > {left}" if _holds(pair) else f"{right}, {_not(pair)} above {left}"
+    return f"{left} < {right}" if _holds(pair) else f"{left}, {_not(pair)} below {right}"
+
+
+def _not(pair: Comparison) -> str:
+    return "not" if _is_reversed(pair) else "not in every seed"
 
 
 def span(values: Sequence[float]) -> str:
