@@ -9,6 +9,7 @@ MEANINGS = {
     "study": "the question that the model was trained for",
     "dataset": "where the images are from",
     "split": "which of the images the model was trained on",
+    "images_digest": "a checksum that tells the images from others of the same name",
     "commit": "the version of the code that measured it",
     "device": "what the model was trained on",
     "run": "the name of a group of models that were trained together, and of their folder",

@@ -92,6 +92,7 @@ def record(
     }
     console = Console(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
+    measured = False
     with following(console) as progress:
         for run in unfinished:
             predicted = hosts.once(partial(_announce, lab, run, console))
@@ -109,11 +110,12 @@ def record(
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
+                measured = True
                 hosts.once(partial(_measure, lab, run, measure, about, predicted, new))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
-    return Recorded(rows, diverged, bool(unfinished))
+    return Recorded(rows, diverged, measured)
 
 
 def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
