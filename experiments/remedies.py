@@ -197,7 +197,7 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
             comparisons,
         )
         if found and cures and any(active[BASELINE]):
-            awake = f"the baseline itself has {vj.lab.span(active[BASELINE])} active units"
+            awake = f"the baseline itself has {vj.lab.span(active[BASELINE])} active units."
             found = found._replace(verdict="UNDECIDED", evidence=awake)
         verdicts[f"B4, {remedy}"] = found
     for name, label, found in ((NLL, "NLL", nll), ("frechet", "Frechet distance", frechet)):

@@ -72,6 +72,7 @@ def run_study(study: Study) -> None:
 
 def conduct(study: Study, lab: Any, started: float) -> list[str]:
     """Train, record, judge, show and draw. Returns what went wrong, if anything."""
+    rooms.about.read(lab.folder)  # if it is damaged, better now than after the training
     found = rooms.recording.record(
         lab, study.measure, study.settings, study.converged, study.initial_state
     )
@@ -108,7 +109,8 @@ def judge(study: Study, lab: Any, found: Any) -> None:
     for claim, verdict in study.verdict(found.rows).items():
         if verdict is None and found.diverged:
             why = "models that it speaks of diverged"
-            verdict = rooms.Verdict("UNDECIDED", "A claim on models that diverged", why, why, {})
+            claim = "A claim on models that diverged"
+            verdict = rooms.Verdict("UNDECIDED", claim, f"{why}.", why, {})
         if verdict is not None:
             verdicts[claim] = verdict
     quick, file = lab.flags.quick, lab.folder / "verdict.json"
