@@ -5,13 +5,13 @@ and its units wake as a slider moves over the threshold that the images predict.
 Command: python -m experiments.explore checkpoints/mnist/recon_scale
 FOLDER is that of a run (it holds config.json) or of a study (it holds the folders of runs). Needs
 the data set that the models were trained on. The page needs no network and no server: open the
-file. Its encoder and decoder are those of the checkpoint, with weights rounded to float16; with
---weights float32 they are exact, and twice as large. Nets of your own run in Python only and are
+file. Its encoder and decoder are those of the checkpoint; where the page would be larger than 6 MB
+their weights are rounded to float16 (--weights). Nets of your own run in Python only and are
 refused.
 
-Cost: seconds; half a minute for images of 3072 pixels. A model of 784-400-10-400-784 takes 1.7 MB
-of the page, 400 test images of MNIST 0.4 MB; all that recon_scale trains on MNIST is 8 MB, its run
-z10 alone (--runs z10) 3.7 MB.
+Cost: seconds; half a minute for images of 3072 pixels. A model of 784-400-10-400-784 takes 3.4 MB
+of the page, and 1.7 MB in float16; 400 test images of MNIST take 0.4 MB. All that recon_scale
+trains on MNIST is 8 MB, its run z10 alone (--runs z10) 3.7 MB.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class ExploreFlags:
     """Show only the runs of these names, of those in the folder of a study. None named: all."""
     images: int = 400
     """Test images on the page, from the first on."""
-    weights: Literal["float16", "float32"] = "float16"
-    """How weights are stored. float16: a weight is off by less than a 2000th of itself."""
+    weights: Literal["float16", "float32"] | None = None
+    """How weights are stored. float32: exactly. float16: off by less than a 2000th of themselves.
+    None: float32 if the page is then under 6 MB, else float16."""
     most_megabytes: float = 32.0
     """Refuse to write a larger page; a phone may be slow with one of more than 10."""
     out: Path | None = None
@@ -54,8 +55,9 @@ def explore(flags: ExploreFlags) -> None:
     """Write the page, and say how large it is and what it does not show."""
     vj.lab.surroundings.prepare()
     chosen = vj.lab.exploration.choose(flags.folder, flags.seed, flags.runs)
-    vj.lab.exploration.check_size(chosen.parts, flags.images, flags.weights, flags.most_megabytes)
-    found = vj.lab.exploration.explore(flags.folder, chosen, flags.images, flags.weights)
+    weights = flags.weights or vj.lab.exploration.weights_that_fit(chosen.parts, flags.images)
+    vj.lab.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
+    found = vj.lab.exploration.explore(flags.folder, chosen, flags.images, weights)
     path = flags.out or flags.folder
     if path.is_dir():
         path /= FILE

@@ -45,7 +45,7 @@ def report(flags: ReportFlags) -> None:
     path = flags.out or flags.folder
     if path.is_dir():
         path /= FILE
-    vj.show.save_report(vj.show.report_page.report_page(page), path)
+    vj.show.save_page(vj.show.report_page.report_page(page), path)
 
     pictures = [png for finding in findings for png in finding.pictures.values()]
     out = vj.lab.report.console()

@@ -1,14 +1,11 @@
 """explore in a browser: the models in the page compute what Python computes, and the page answers
 to mouse, keys and touch.
 
-The tests are skipped without playwright or a Chromium; where VAEJAX_NEEDS_BROWSER is set, as in CI,
-they fail instead.
+Without playwright or a Chromium the tests are skipped, see tests/browser.py.
 """
 
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,41 +17,12 @@ import pytest
 
 import vaejax as vj
 from tests import explored, tiny
+from tests.browser import PHONE
 
 exploration = vj.lab.exploration
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("VAEJAX_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 IMAGES = 40
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 375, "height": 700}
 CLOSE = 1e-3
-"""How far the page may be from Python; its weights are float16 as they are by default."""
-
-
-def missing() -> str | None:
-    """What the tests lack."""
-    try:
-        import playwright.sync_api  # noqa: F401
-    except ImportError:
-        return "playwright is not installed: pip install '.[test]'"
-    if CHROMIUM is None:
-        return "no chromium on the PATH, and no VAEJAX_CHROMIUM that names one"
-    return None
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    reason = missing()
-    if reason and os.environ.get("VAEJAX_NEEDS_BROWSER"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+"""How far the page may be from Python; small pages have weights in float32."""
 
 
 class Shown(NamedTuple):
@@ -91,28 +59,6 @@ def sweep(finished, tmp_path_factory) -> Shown:
     html = tmp_path_factory.mktemp("sweep") / "page.html"
     tiny.command("explore", finished("recon_scale"), "--images", IMAGES, "--out", html)
     return Shown(finished("recon_scale"), html)
-
-
-@pytest.fixture
-def visit(browser) -> Iterator[Callable[..., Any]]:
-    """Open a page; afterwards it has printed no error and asked the network for nothing."""
-    contexts, complaints = [], []
-
-    def open_page(shown: Shown, **settings: Any) -> Any:
-        context = browser.new_context(**{"viewport": DESKTOP, **settings})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        own = ("file:", "data:")
-        page.on("request", lambda asked: asked.url.startswith(own) or complaints.append(asked.url))
-        page.goto(shown.html.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 # ---- what Python says ----
@@ -173,7 +119,7 @@ def pad_centre(page: Any) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize("name", explored.EXPLORED)
 def test_the_page_computes_what_python_computes(name, shown, visit) -> None:
-    trained, page = shown(name).trained, visit(shown(name))
+    trained, page = shown(name).trained, visit(shown(name).html)
     pixels = digits(IMAGES)[3] / 255
     page.evaluate("showTestImage(3)")
     expected = posterior(trained, pixels)
@@ -198,7 +144,7 @@ def test_with_float32_the_numbers_are_the_same_to_rounding(shown, visit, tmp_pat
     html = tmp_path / "exact.html"
     flags = [shown("mlp").folder, "--images", 5, "--weights", "float32", "--out", html]
     tiny.command("explore", *flags)
-    page = visit(Shown(shown("mlp").folder, html))
+    page = visit(html)
     page.evaluate("showTestImage(1)")
     expected = posterior(shown("mlp").trained, digits(2)[1] / 255)
     mean = [float(unit["mean"]) for unit in units(page)]
@@ -206,7 +152,7 @@ def test_with_float32_the_numbers_are_the_same_to_rounding(shown, visit, tmp_pat
 
 
 def test_every_activation_is_that_of_flax(shown, visit) -> None:
-    page, at = visit(shown("mlp")), np.linspace(-4, 4, 33, dtype=np.float32)
+    page, at = visit(shown("mlp").html), np.linspace(-4, 4, 33, dtype=np.float32)
     found = page.evaluate(
         "at => Object.fromEntries(Object.entries({...ACTIVATIONS, ...OUTPUTS})"
         ".map(([name, f]) => [name, at.map(f)]))",
@@ -220,7 +166,7 @@ def test_every_activation_is_that_of_flax(shown, visit) -> None:
 
 
 def test_samples_depend_on_their_seed_alone(shown, visit) -> None:
-    page = visit(shown("mlp"))
+    page = visit(shown("mlp").html)
     first = canvas(page, "#samples canvas")
     page.click("#samples-new")
     second = canvas(page, "#samples canvas")
@@ -238,7 +184,7 @@ def test_samples_depend_on_their_seed_alone(shown, visit) -> None:
 
 
 def test_the_picture_follows_a_drag_on_the_pad(shown, visit) -> None:
-    trained, page = shown("mlp").trained, visit(shown("mlp"))
+    trained, page = shown("mlp").trained, visit(shown("mlp").html)
     x, y, width = pad_centre(page)
     before = canvas(page, "#decoded canvas")
     page.mouse.move(x, y)
@@ -260,7 +206,7 @@ def test_the_picture_follows_a_drag_on_the_pad(shown, visit) -> None:
 
 
 def test_a_click_on_a_dot_encodes_its_image(shown, visit) -> None:
-    trained, page = shown("mlp").trained, visit(shown("mlp"))
+    trained, page = shown("mlp").trained, visit(shown("mlp").html)
     x, y, width = pad_centre(page)
     dot = page.evaluate("padPoint(padScales(), codesOf(app.model)[7].mean)")
     page.mouse.click(x - width / 2 + 1 + dot[0], y - width / 2 + 1 + dot[1])
@@ -273,7 +219,7 @@ def test_a_click_on_a_dot_encodes_its_image(shown, visit) -> None:
 
 
 def test_a_tap_moves_the_code(shown, visit) -> None:
-    page = visit(shown("mlp"), viewport=PHONE, has_touch=True, is_mobile=True)
+    page = visit(shown("mlp").html, viewport=PHONE, has_touch=True, is_mobile=True)
     page.evaluate("app.highlight = -1")  # no dot is near
     x, y, width = pad_centre(page)
     page.touchscreen.tap(x - 0.3 * width, y)
@@ -283,7 +229,7 @@ def test_a_tap_moves_the_code(shown, visit) -> None:
 
 
 def test_keys_move_the_code_and_encode_the_nearest_image(shown, visit) -> None:
-    page = visit(shown("ae"))
+    page = visit(shown("ae").html)
     across, up = page.evaluate("app.axes")
     page.focus("#pad")
     before = code(page)
@@ -301,7 +247,7 @@ def test_keys_move_the_code_and_encode_the_nearest_image(shown, visit) -> None:
 
 
 def test_a_slider_moves_its_unit(shown, visit) -> None:
-    trained, page = shown("linear").trained, visit(shown("linear"))
+    trained, page = shown("linear").trained, visit(shown("linear").html)
     page.focus("#unit-2")
     before = code(page)
     page.keyboard.press("ArrowRight")
@@ -315,17 +261,17 @@ def test_a_slider_moves_its_unit(shown, visit) -> None:
 
 
 def test_what_a_model_does_not_have_is_not_shown(shown, sweep, visit) -> None:
-    page = visit(shown("ae"))
+    page = visit(shown("ae").html)
     for hidden in ("#sweep", "#part-choice", "#more-units"):
         assert not page.is_visible(hidden), hidden
     assert "sigma" not in page.inner_text("#units")
     assert "no prior" in page.inner_text("#samples-words")
     assert "its code" in page.inner_text("#pad-help")
-    assert visit(sweep).is_visible("#sweep")
+    assert visit(sweep.html).is_visible("#sweep")
 
 
 def test_other_units_come_onto_the_pad(shown, visit) -> None:
-    page = visit(shown("mlp"))
+    page = visit(shown("mlp").html)
     across, up = page.evaluate("app.axes")
     page.select_option("#unit-x", str(up))
     assert page.evaluate("app.axes") == [up, across]
@@ -335,7 +281,7 @@ def test_other_units_come_onto_the_pad(shown, visit) -> None:
 
 
 def test_a_drawn_digit_is_fitted_centred_and_encoded(shown, visit) -> None:
-    trained, page = shown("mlp").trained, visit(shown("mlp"))
+    trained, page = shown("mlp").trained, visit(shown("mlp").html)
     page.locator("#pen").scroll_into_view_if_needed()
     box = page.locator("#pen").bounding_box()
     # A small tall bar in a corner.
@@ -360,7 +306,7 @@ def test_a_drawn_digit_is_fitted_centred_and_encoded(shown, visit) -> None:
 
 
 def test_a_digit_of_28_pixels_has_its_ink_in_the_middle(shown, visit) -> None:
-    page = visit(shown("mlp"))
+    page = visit(shown("mlp").html)
     stroke = [{"x": 30, "y": 20}, {"x": 30, "y": 180}, {"x": 90, "y": 180}]  # an L
     pixels = page.evaluate("strokes => [...drawnDigit([strokes], [28, 28, 1])]", stroke)
     ink = np.array(pixels).reshape(28, 28)
@@ -372,7 +318,7 @@ def test_a_digit_of_28_pixels_has_its_ink_in_the_middle(shown, visit) -> None:
 
 
 def test_the_pen_is_moved_by_keys(shown, visit) -> None:
-    page = visit(shown("mlp"))
+    page = visit(shown("mlp").html)
     page.focus("#pen")
     for key in ("Space", *["ArrowDown"] * 6):
         page.keyboard.press(key)
@@ -384,7 +330,7 @@ def test_the_pen_is_moved_by_keys(shown, visit) -> None:
 
 
 def test_the_slider_goes_through_the_scales(sweep, visit) -> None:
-    page = visit(sweep)
+    page = visit(sweep.html)
     rows = {row["recon_scale"]: row for row in tiny.rows_of(sweep.folder) if row["seed"] == 0}
     trained, seen = vj.store.restore(sweep.folder / "z2"), {}
     page.focus("#scale")
@@ -411,7 +357,7 @@ def test_the_slider_goes_through_the_scales(sweep, visit) -> None:
 
 
 def test_the_slider_and_the_chart_answer_to_the_mouse(sweep, visit) -> None:
-    page = visit(sweep)
+    page = visit(sweep.html)
     box = page.locator("#scale").bounding_box()
     page.mouse.click(box["x"] + 15, box["y"] + box["height"] / 2)
     assert page.evaluate("app.model.recon_scale") == 1
@@ -423,7 +369,7 @@ def test_the_slider_and_the_chart_answer_to_the_mouse(sweep, visit) -> None:
 
 
 def test_the_clouds_are_of_the_two_chosen_images(sweep, visit) -> None:
-    page = visit(sweep)
+    page = visit(sweep.html)
     page.evaluate("chooseModel(0)")
     first, second = page.evaluate("app.pair")
     page.click("#strip button >> nth=4")
@@ -441,7 +387,7 @@ def test_the_clouds_are_of_the_two_chosen_images(sweep, visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_in_both_schemes(scheme, sweep, visit) -> None:
-    page = visit(sweep, viewport=PHONE, color_scheme=scheme)
+    page = visit(sweep.html, viewport=PHONE, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     level = int(re.findall(r"\d+", background)[0])
@@ -449,7 +395,7 @@ def test_the_page_fits_a_phone_in_both_schemes(scheme, sweep, visit) -> None:
 
 
 def test_every_control_has_a_name(sweep, visit) -> None:
-    page = visit(sweep)
+    page = visit(sweep.html)
     nameless = page.evaluate(
         """[...document.querySelectorAll("input, select, button, canvas, svg")]
         .filter((e) => e.offsetParent && !e.closest("[aria-hidden], [role=img] *"))

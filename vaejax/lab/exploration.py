@@ -30,6 +30,8 @@ from vaejax.store import checkpoint, records
 from vaejax.theory import components, threshold
 
 Weights = Literal["float16", "float32"]
+SMALL = 6.0
+"""Megabytes of a page that opens at once on a phone."""
 WEIGHT_TYPES = {"float16": "<f2", "float32": "<f4"}
 MEGABYTE = 1_000_000
 CURVE_POINTS = 160
@@ -267,6 +269,13 @@ def megabytes(parts: Sequence[Part], images: int, weights: Weights) -> dict[str,
     }
     sizes["test images"] = images * parts[0].run.config.pixels
     return {name: size * 4 / 3 / MEGABYTE for name, size in sizes.items()}
+
+
+def weights_that_fit(parts: Sequence[Part], images: int) -> Weights:
+    """float32, with which the page is exact, if it is then smaller than `SMALL` megabytes; else
+    float16."""
+    exact = sum(megabytes(parts, images, "float32").values())
+    return "float32" if exact < SMALL else "float16"
 
 
 def check_size(parts: Sequence[Part], images: int, weights: Weights, most_megabytes: float) -> None:

@@ -73,8 +73,9 @@ def read_study(place: Path, searched: Path) -> Finding:
 
 
 def natural(text: str) -> tuple[tuple[str, int], ...]:
-    """A key by which C5 comes before C10."""
-    return tuple((word, int(digits or -1)) for word, digits in re.findall(r"(\D*)(\d*)", text))
+    """A key by which C5 comes before C10, and the claims C of the write-up before all others."""
+    words = re.findall(r"(\D*)(\d*)", text)
+    return (("", text[:1] != "C"), *((word, int(digits or -1)) for word, digits in words))
 
 
 def _place(finding: Finding) -> tuple[Any, ...]:

@@ -9,7 +9,6 @@ from .charts import Dots as Dots
 from .charts import dots as dots
 from .charts import heatmaps as heatmaps
 from .explorer import explorer_page as explorer_page
-from .explorer import save_page as save_page
 from .latent import Cloud as Cloud
 from .latent import clouds as clouds
 from .latent import codes as codes
@@ -18,5 +17,5 @@ from .lines import Panel as Panel
 from .lines import curves as curves
 from .pictures import grids as grids
 from .pictures import strips as strips
-from .report_page import save_report as save_report
 from .style import save as save
+from .style import save_page as save_page

@@ -11,8 +11,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from vaejax.files import write_bytes
-
 WEB = Path(__file__).parent / "web"
 SCRIPTS = (
     *("nets.js", "pictures.js", "sweep.js", "clouds.js"),
@@ -44,12 +42,6 @@ def explorer_page(page: Mapping[str, Any], weights: Mapping[str, str]) -> str:
 def title(folder: str, dataset: str) -> str:
     """The folder, and the data set if the folder is not named after it."""
     return folder if dataset in folder else f"{folder} ({dataset})"
-
-
-def save_page(text: str, path: Path) -> Path:
-    """Write a page, whole or not at all."""
-    write_bytes(path, text.encode())
-    return path
 
 
 def _read(name: str) -> str:

@@ -12,8 +12,6 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from vaejax.files import write_bytes
-
 FOLDER = Path(__file__).parent / "report"
 SHOWN = 0.64
 """The size of a picture on the page, which has 96 pixels per inch where a figure has 150."""
@@ -190,12 +188,6 @@ def report_page(report: Report) -> str:
     return environment.get_template("report.html").render(
         report=report, style=_own("report.css"), script=_own("report.js")
     )
-
-
-def save_report(text: str, path: Path) -> Path:
-    """Write a page, whole or not at all."""
-    write_bytes(path, text.encode(errors="replace"))
-    return path
 
 
 def _own(name: str) -> Markup:

@@ -62,6 +62,12 @@ def save(
     return paths
 
 
+def save_page(text: str, path: Path) -> Path:
+    """Write a page of HTML, whole or not at all."""
+    write_bytes(path, text.encode(errors="replace"))
+    return path
+
+
 def _write_below(figure: Figure, caption: str) -> None:
     """Write a caption below all that a figure has drawn, legends outside the axes included."""
     figure.draw_without_rendering()  # lays the figure out
