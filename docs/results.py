@@ -56,7 +56,7 @@ PICTURES = {
     "cifar10/collapse": ("strip", "codes", "depth", "terms"),
     "cifar10/recon_scale": ("reconstructions",),
     "mnist/phase_diagram": ("phase_diagram",),
-    "digits/dead_or_slow": ("rates",),
+    "mnist/dead_or_slow": ("rates",),
     "mnist/remedies": ("remedies",),
     "mnist/many_units": ("directions",),
 }
@@ -151,6 +151,7 @@ def answers(found: list[Found], claim: str) -> str:
         verdict = one.verdicts.get(claim)
         if verdict:
             decided = " ".join(verdict.evidence.split("\n"))
+            decided = decided[:1].upper() + decided[1:]
             name = DATASETS[one.dataset]
             lines.append(f"- {name}: **{verdict.verdict}**. {escape(decided)}")
     return "\n".join(lines) + "\n"

@@ -27,7 +27,7 @@ if a scale is out of bounds for all seeds, else UNDECIDED.
 Command: python -m experiments.many_units
 
 Cost, 200 latent and 512 hidden units, two seeds, on 2 cores: digits (--epochs 400) 2 minutes, MNIST
-6, CIFAR10 with --nets mlp1 --epochs 4 5 minutes.
+6, CIFAR10 25 to 50, and with --nets mlp1 --epochs 4 5 minutes.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ def judge(study: Study, lab: Any, found: Any) -> None:
     for claim, verdict in study.verdict(found.rows).items():
         if verdict is None and found.diverged:
             why = "models that it speaks of diverged"
-            claim = "A claim on models that diverged"
-            verdict = rooms.Verdict("UNDECIDED", claim, f"{why}.", why, {})
+            about = "A claim on models that diverged"
+            verdict = rooms.Verdict("UNDECIDED", about, f"{why}.", why, {})
         if verdict is not None:
             verdicts[claim] = verdict
     quick, file = lab.flags.quick, lab.folder / "verdict.json"

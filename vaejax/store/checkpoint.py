@@ -225,12 +225,17 @@ def latest(folder: Path) -> int | None:
         LabError: a folder has the name of a checkpoint, and nothing in it.
     """
     steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
-    for step in steps:
-        if not any((folder / str(step)).iterdir()):
-            raise LabError(
-                f"{folder / str(step)} is empty, and no checkpoint of this lab: remove it."
-            )
+    for path in (folder / str(step) for step in steps):
+        if _is_empty(path):
+            raise LabError(f"{path} is empty, and no checkpoint of this lab: remove it.")
     return max(steps, default=None)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not any(path.iterdir())
+    except FileNotFoundError:  # another process has written a newer one
+        return False
 
 
 def restore(folder: Path, nets: Nets | None = None) -> Trained:
