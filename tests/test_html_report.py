@@ -317,9 +317,9 @@ def test_numbers_are_comparisons_or_they_are_shown_as_they_are() -> None:
     )
 
 
-def test_claims_are_in_natural_order() -> None:
+def test_claims_are_in_natural_order_and_those_of_the_write_up_come_first() -> None:
     names = ["C13, slightly blurry", "C2", "B1, linear", "C13", "B1", "C10", "7"]
-    expected = ["7", "B1", "B1, linear", "C2", "C10", "C13", "C13, slightly blurry"]
+    expected = ["C2", "C10", "C13", "C13, slightly blurry", "7", "B1", "B1, linear"]
     assert sorted(names, key=findings.natural) == expected
 
 
