@@ -2,6 +2,7 @@
 reads and writes files; `once` tells the others what the first one read, or how it failed."""
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -20,12 +21,16 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
     `jax.distributed`).
 
     Raises:
-        LabError: some of the three are given and some are not, no cluster is found, or the
-            coordinator does not answer.
+        LabError: some of the three are given and some are not, the coordinator is no address, no
+            cluster is found, or the coordinator does not answer.
     """
     given = (coordinator, processes, process_id)
     if None in given and any(value is not None for value in given):
         raise LabError("Give all of --coordinator, --processes and --process-id, or none of them.")
+    if coordinator is not None and not _is_address(coordinator):
+        raise LabError(
+            f"--coordinator {coordinator!r}: give HOST:PORT, with a port from 1 to 65535."
+        )
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
     except (ValueError, RuntimeError, IndexError) as error:
@@ -34,6 +39,12 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
             "with --coordinator HOST:PORT --processes N --process-id I, I from 0 to N-1, or run "
             "under SLURM, Open MPI or on a TPU pod."
         ) from error
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is HOST:PORT. jax would wait for minutes at some addresses that are none."""
+    port = re.fullmatch(r".+:([0-9]{1,5})", text)
+    return port is not None and 1 <= int(port[1]) < 2**16
 
 
 def is_first() -> bool:

@@ -59,6 +59,7 @@ def failing_clearly() -> Iterator[None]:
     plain_characters()
     try:
         yield
+        sys.stdout.flush()  # at the end of the process a broken pipe could not be caught
     except LabError as error:
         sys.exit(f"error: {error}")
     except StoppedError as stop:

@@ -1,0 +1,98 @@
+"""vaejax.lab.command and the flags: any terminal, a reader that leaves early, one message each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaejax import hosts
+from vaejax.errors import LabError, StoppedError
+from vaejax.lab.command import failing_clearly
+from vaejax.lab.flags import Flags
+
+ROOT = Path(__file__).parents[1]
+PRINTS = """
+import sys
+from vaejax.lab.command import failing_clearly
+with failing_clearly():
+    print("1.5 ± 0.25, λ ≤ 3 … é")
+    print("read", sys.stdin.readline())
+"""
+
+
+def started(**environment: str) -> subprocess.Popen[bytes]:
+    """A command that prints, reads a line and prints again."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PRINTS],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_an_ascii_terminal_shows_everything_in_plain_characters() -> None:
+    out, err = started(PYTHONIOENCODING="ascii").communicate(b"this\n", timeout=60)
+    assert out.decode("ascii").splitlines() == ["1.5 +/- 0.25, lambda <= 3 ... ?", "read this", ""]
+    assert err == b""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_ends_the_command_in_silence(unbuffered: str) -> None:
+    """As `| head -1`; whether a line is written at once, or with all others at the end."""
+    process = started(PYTHONUNBUFFERED=unbuffered, PYTHONIOENCODING="utf-8")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(b"this\n", timeout=60)
+    assert (process.returncode, err) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (LabError("Broken. Mend it."), "error: Broken. Mend it.", ""),
+        (KeyboardInterrupt(), 130, "\ninterrupted (a study goes on with --resume)\n"),
+        (
+            StoppedError(15, "after epoch 3"),
+            143,
+            "stopped by SIGTERM after epoch 3; what was trained is saved, --resume goes on\n",
+        ),
+    ],
+)
+def test_an_end_is_a_status_and_one_message(error, status, message, capsys) -> None:
+    with pytest.raises(SystemExit) as end, failing_clearly():
+        raise error
+    assert end.value.code == status
+    assert capsys.readouterr().err == message
+
+
+def test_a_mistake_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), failing_clearly():
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", ":", ":1", "host:", "host:port", "host:0", "host:65536", "host:-1"]
+)
+def test_a_coordinator_that_is_no_address_is_one_message(address: str) -> None:
+    with pytest.raises(LabError, match=r"--coordinator '.*': give HOST:PORT") as caught:
+        hosts.connect(address, 2, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_coordinator_alone_is_refused() -> None:
+    with pytest.raises(LabError, match="Give all of --coordinator, --processes and --process-id"):
+        hosts.connect("host:1234", None, None)
+    with pytest.raises(LabError, match="go with --distributed"):
+        Flags(coordinator="host:1234")
+
+
+def test_an_output_below_the_pixels_is_refused() -> None:
+    with pytest.raises(LabError, match=r"--output tanh reaches -1.*use --pixel-range signed"):
+        Flags(likelihood="gaussian", output="tanh")
+    assert Flags(likelihood="gaussian", output="tanh", pixel_range="signed").output == "tanh"
