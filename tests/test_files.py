@@ -1,0 +1,65 @@
+"""vaejax.files and the folders that a user names: permissions, `~`, and no home directory."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaejax import files
+from vaejax.data import cache, prepared
+from vaejax.errors import LabError
+from vaejax.lab.flags import Flags
+
+NOBODYS = "~nobody-has-this-name/x"
+
+
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    code = "import sys, pathlib, vaejax.files as f; f.write_bytes(pathlib.Path(sys.argv[1]), b'x')"
+    for mask, mode in ((0o077, 0o600), (0o002, 0o664)):
+        path = tmp_path / f"{mask}"
+        command = [sys.executable, "-c", code, str(path)]
+        subprocess.run(command, cwd=Path(__file__).parents[1], umask=mask, check=True)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_importing_leaves_the_umask_as_it_was() -> None:
+    before = os.umask(0o022)
+    os.umask(before)
+    assert files._umask() == before == os.umask(before)
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Flags(out=Path("~/x")).folder == tmp_path / "x"
+    monkeypatch.setenv("VAEJAX_CACHE_DIR", "~/cache")
+    assert cache.root() == tmp_path / "cache"
+    monkeypatch.setenv("TFDS_DATA_DIR", "~/data")
+    assert prepared.data_dir() == tmp_path / "data"
+
+
+def test_without_a_home_directory_each_folder_is_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(LabError, match="Give a path without ~, or set HOME"):
+        _ = Flags(out=Path(NOBODYS)).folder
+    monkeypatch.setenv("VAEJAX_CACHE_DIR", NOBODYS)
+    with pytest.raises(LabError, match="or set HOME"):
+        cache.root()
+    monkeypatch.setenv("TFDS_DATA_DIR", NOBODYS)
+    with pytest.raises(LabError, match="or set HOME"):
+        prepared.data_dir()
+
+    def homeless(*_: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(LabError, match=r"home directory\. Give a path without ~, or set HOME"):
+        prepared.data_dir()
+    monkeypatch.delenv("VAEJAX_CACHE_DIR")
+    monkeypatch.setattr(cache, "user_cache_path", homeless)
+    with pytest.raises(LabError, match="set VAEJAX_CACHE_DIR"):
+        cache.root()
