@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -274,6 +276,113 @@ def test_no_run_no_checkpoint_and_a_damaged_config_are_told_apart(tmp_path: Path
     (tmp_path / "config.json").write_text(json.dumps(text | {"config": {"latent_size": 1}}))
     with pytest.raises(LabError, match=r"config\.json is damaged"):
         checkpoint.restore(tmp_path)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what config.json says."""
+    path = folder / "config.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1]", "3", '{"format": "2"}', '{"config": 3}', '{"config": {}, "lanes": 3}', "{}", "{",
+     '{"config": {}, "lanes": [3]}', '{"config": {}}'],
+)  # fmt: skip
+def test_a_config_that_holds_something_else_is_one_error_wherever_it_is_read(
+    folder: Path, content: str
+) -> None:
+    (folder / "config.json").write_text(content)
+    for read in (lambda: checkpoint.create(folder, make_run()), lambda: checkpoint.restore(folder)):
+        with pytest.raises(LabError, match=r"config\.json is damaged \(.*: mend it"):
+            read()
+
+
+def test_a_run_of_a_newer_version_is_named_as_newer(folder: Path) -> None:
+    edit(folder, lambda fields: fields.update(format=checkpoint.FORMAT + 1, lanes="otherwise"))
+    for read in (
+        checkpoint.read_run,
+        checkpoint.restore,
+        checkpoint.nets_of,
+        lambda folder: checkpoint.create(folder, make_run()),
+    ):
+        with pytest.raises(LabError, match=r"written by a newer version of vaejax: update vaejax"):
+            read(folder)
+
+
+def test_a_choice_that_this_version_does_not_know_is_named(folder: Path) -> None:
+    edit(folder, lambda fields: fields["config"].update(prior="mixture"))
+    edit(folder, lambda fields: fields["lanes"][1].update(noise=0.1))
+    with pytest.raises(LabError, match=r"config\.json: it has noise, prior, which this version"):
+        checkpoint.restore(folder)
+    with pytest.raises(LabError, match=r"config\.prior is mixture, asked is None"):
+        checkpoint.create(folder, make_run())
+
+
+def test_a_value_that_no_config_has_is_named(folder: Path) -> None:
+    edit(folder, lambda fields: fields["config"].update(latent_size=0))
+    with pytest.raises(LabError, match=r"config\.json: latent_size=0: use whole numbers"):
+        checkpoint.restore(folder)
+
+
+def test_a_knob_that_an_older_version_did_not_have_was_its_default(
+    two: Advanced, folder: Path
+) -> None:
+    edit(folder, lambda fields: [lane.pop("free_bits") for lane in fields["lanes"]])
+    checkpoint.create(folder, make_run())
+    assert_same(checkpoint.restore(folder), two.whole)
+    other = stack([knobs(CONFIG, free_bits=1.0), knobs(CONFIG, recon_scale=3.0)])
+    with pytest.raises(LabError, match="holds another run: lanes is"):
+        checkpoint.create(folder, make_run(knobs=other))
+
+
+def test_other_images_of_the_same_name_are_refused(two: Advanced, tmp_path: Path) -> None:
+    checkpoint.create(tmp_path, make_run(), "these")
+    two.save(tmp_path)
+    checkpoint.create(tmp_path, make_run(), "these")
+    with pytest.raises(LabError, match="on other images that are called digits as well"):
+        checkpoint.create(tmp_path, make_run(), "others")
+    edit(tmp_path, lambda fields: fields.pop("images_digest"))  # as an older version wrote it
+    checkpoint.create(tmp_path, make_run(), "others")
+    assert_same(checkpoint.restore(tmp_path), two.whole)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_config_that_was_edited_does_not_fit_its_checkpoint(folder: Path, size: int) -> None:
+    edit(folder, lambda fields: fields["config"].update(latent_size=size))
+    with pytest.raises(LabError, match=r"config\.json") as caught:
+        checkpoint.restore(folder)
+    assert "fit" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_folder_with_the_name_of_a_checkpoint_is_named(
+    two: Advanced, folder: Path
+) -> None:
+    (folder / "999").mkdir()
+    for read in (checkpoint.latest, checkpoint.restore):
+        with pytest.raises(LabError, match=r"999 is empty, and no checkpoint of this lab: remove"):
+            read(folder)
+    (folder / "999").rmdir()
+    assert_same(checkpoint.restore(folder), two.whole)
+
+
+def test_a_limit_on_the_size_of_files_is_told_before_anything_is_written(
+    two: Advanced, folder: Path
+) -> None:
+    later, limits = advance(two.whole, 1), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, limits[1]))
+    try:
+        with pytest.raises(LabError, match=r"it takes 1\.\d MiB, 0\.5 MiB are free"):
+            later.save(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(folder) == ["8", "config.json", "trace"]
+    assert sizes(folder) == rows(8)
+    later.save(folder)
+    assert checkpoint.latest(folder) == 12
 
 
 def test_the_trace_holds_the_terms_of_every_step_from_the_first(two: Advanced) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from vaejax import sweep, train
-from vaejax.config import Config, Nets, knobs
+from vaejax.config import Config, Knobs, Nets, knobs
 from vaejax.errors import LabError, first_line
 from vaejax.run import Run
 from vaejax.store import records
@@ -100,8 +100,11 @@ def create(folder: Path, run: Run, images_digest: str | None = None) -> None:
         return
     there = _read_json(folder)
     older = {"format": FORMAT, "images_digest": images_digest}
-    there = older | there | {"config": DEFAULTS | there.get("config", {})}
-    there["lanes"] = [KNOB_DEFAULTS | lane for lane in there.get("lanes", [])]
+    try:
+        there = older | there | {"config": DEFAULTS | there["config"]}
+        there["lanes"] = [KNOB_DEFAULTS | lane for lane in there["lanes"]]
+    except (TypeError, KeyError) as error:
+        raise _damaged(folder, error) from error
     if there["images_digest"] not in (None, images_digest) and images_digest is not None:
         raise LabError(
             f"{folder} was trained on other images that are called {run.dataset} as well: restore "
@@ -126,8 +129,8 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
     """
     description = _read_json(folder)
     try:
-        known = set(DEFAULTS) | {"image_shape", "nets"}
-        if unknown := sorted(set(description["config"]) - known):
+        known = {*DEFAULTS, "image_shape", "nets", "seed", *Knobs._fields}
+        if unknown := sorted(set().union(description["config"], *description["lanes"]) - known):
             raise LabError(
                 f"it has {', '.join(unknown)}, which this version of vaejax does not know."
             )
@@ -156,7 +159,9 @@ def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         found = json.loads(path.read_text())
-        if isinstance(found, dict) and found.get("format", FORMAT) > FORMAT:
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+        if found.get("format", FORMAT) > FORMAT:
             raise LabError(f"{path} was written by a newer version of vaejax: update vaejax.")
         return found
     except (FileNotFoundError, NotADirectoryError):
@@ -166,7 +171,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise _damaged(folder, error) from error
 
 
