@@ -120,7 +120,15 @@ def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path: Path, damage: 
     path.write_bytes(path.read_bytes() + damage)
     with pytest.raises(LabError) as caught:
         records.read(path)
-    assert str(path) in str(caught.value)
+    assert f"Line {len(ROWS) + 1} of {path} is damaged (" in str(caught.value)
+
+
+def test_a_damaged_line_is_named_by_its_number_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    for number, damaged in enumerate(["nonsense\n{}\n", "{}\r\n[1]\r\n", '{}\n{}\n{"z": 2'], 1):
+        path.write_text(damaged, newline="")
+        with pytest.raises(LabError, match=f"^Line {number} of .*jsonl is damaged"):
+            records.read(path)
 
 
 def test_a_file_mended_by_hand_takes_more_rows(tmp_path: Path) -> None:

@@ -161,6 +161,33 @@ def test_a_device_too_small_for_one_lane_is_one_clear_error(
         sweep.chunk_size(CONFIG, 3, 64)
 
 
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ((None, None), 2**40),
+        (("max\n", None), 2**40),
+        (("1073741824\n", None), 2**30),
+        ((None, "9223372036854771712\n"), 2**40),
+        ((None, "1073741824\n"), 2**30),
+    ],
+)
+def test_the_memory_of_a_container_is_its_limit(
+    texts: tuple[str | None, str | None],
+    expected: int,
+    tmp_path: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a machine of 1 TiB, with a file for each version of cgroups, where there is one."""
+    files = tuple(tmp_path / f"v{version}" for version in (2, 1))
+    for file, text in zip(files, texts, strict=True):
+        if text is not None:
+            file.write_text(text)
+    monkeypatch.setattr(sweep, "CONTAINER_LIMITS", files)
+    machine = SimpleNamespace(total=2**40)
+    monkeypatch.setattr(sweep.psutil, "virtual_memory", lambda: machine)
+    assert sweep.host_memory() == expected
+
+
 def test_all_lanes_fit_this_machine() -> None:
     assert sweep.chunk_size(CONFIG, 1000, 64) == 1000
 
