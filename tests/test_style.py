@@ -2,6 +2,7 @@
 else, its panels lie in rows, and there is no pyplot."""
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,11 +74,32 @@ CAPTION = (
     f"python -m experiments.blur --dataset digits{' --latent-sizes 2 enough' * 9}\nSeeds 0, 1."
 )
 
+MATPLOTLIBRC = """
+font.size: 25
+font.family: monospace
+text.color: red
+lines.linewidth: 9
+axes.facecolor: yellow
+figure.dpi: 37
+figure.constrained_layout.h_pad: 1
+savefig.dpi: 20
+savefig.facecolor: red
+savefig.transparent: True
+savefig.pad_inches: 2
+svg.fonttype: none
+pdf.fonttype: 42
+path.simplify: False
+backend: nonsense
+"""
+"""Settings of a user, none of which counts."""
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], list[str]]:
-    """The folder of each figure, saved by a process of its own, and all modules of that process."""
+    """The folder of each figure, saved by a process of its own for a user who likes other figures,
+    and all modules of that process."""
     root = tmp_path_factory.mktemp("figures")
+    (root / "matplotlibrc").write_text(MATPLOTLIBRC)
     folders = {name: root / str(index) for index, name in enumerate(FIGURES)}
     code = f"""
 import sys
@@ -94,6 +116,7 @@ print(*sys.modules)
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[1],
+        env=os.environ | {"MATPLOTLIBRC": str(root / "matplotlibrc")},
         capture_output=True,
         text=True,
         check=True,
@@ -136,7 +159,7 @@ class Witness(Artist):
 def test_a_figure_that_is_drawn_again_is_the_same_bytes_and_nothing_lies_on_anything_else(
     name: str, saved: tuple[dict[str, Path], list[str]], tmp_path: Path
 ) -> None:
-    """In another process, with other hashes of words."""
+    """In another process, with other hashes of words and with a matplotlibrc of the user."""
     figure = FIGURES[name]()
     witness = Witness(figure)
     for path in show.save(figure, tmp_path, "drawn", FORMATS, CAPTION):

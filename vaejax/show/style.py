@@ -48,7 +48,8 @@ def save(
     """Write a figure in each of the formats (png, svg, pdf), whole or not at all. The caption is
     below the figure. The same figure is the same bytes. Returns the paths."""
     if caption:
-        _write_below(figure, caption)
+        with own_style():
+            _write_below(figure, caption)
     paths = []
     for kind in formats:
         buffer = io.BytesIO()
