@@ -2,6 +2,7 @@
 
 The knobs are drawn anew; the Configs are few, so that few programs are compiled."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -56,6 +57,14 @@ ACCEPTED: dict[str, st.SearchStrategy[float]] = {
 ANY = st.floats() | st.sampled_from([0.0, -0.0, -1.0, 0.5, 1e-46, 1e39])
 
 
+def made_or_refused(make: Callable[..., Any], *arguments: Any, **chosen: Any) -> Any:
+    """What a call makes, or the message of its LabError."""
+    try:
+        return make(*arguments, **chosen)
+    except LabError as error:
+        return str(error)
+
+
 def step(name: str, numbers: Knobs, taken: int) -> tuple[train.State, train.Trace]:
     state = fresh(name)._replace(step=jnp.int32(taken))
     return train.step(CONFIGS[name], numbers, state, jnp.asarray(IMAGES))
@@ -81,11 +90,10 @@ def test_any_number_is_stored_as_a_float32_or_refused_by_name(
     name: str, value: float, warmup: float
 ) -> None:
     chosen: dict[str, Any] = {"kl_warmup": warmup, name: value}
-    try:
-        stored = knobs(CONFIGS["bernoulli"], **chosen)
-    except LabError as error:
-        assert f"{name}=" in str(error)
-        assert "\n" not in str(error)
+    stored = made_or_refused(knobs, CONFIGS["bernoulli"], **chosen)
+    if isinstance(stored, str):
+        assert f"{name}=" in stored
+        assert "\n" not in stored
         return
     for number in stored:
         assert number.dtype == np.float32
@@ -118,16 +126,16 @@ def test_a_config_is_made_whole_or_refused_with_one_message(
     size: int,
 ) -> None:
     chosen: dict[str, Any] = SMALL | {"latent_size": size, "model": model, "binarize": binarize}
-    try:
-        config = Config(
-            **chosen,
-            likelihood=likelihood,
-            output=output,
-            pixel_range=pixel_range,
-            decoder_variance=decoder_variance,
-        )
-    except LabError as error:
-        assert "\n" not in str(error)
+    config = made_or_refused(
+        Config,
+        **chosen,
+        likelihood=likelihood,
+        output=output,
+        pixel_range=pixel_range,
+        decoder_variance=decoder_variance,
+    )
+    if isinstance(config, str):
+        assert "\n" not in config
         return
     assert size >= 1
     assert likelihood == "gaussian" or output == "sigmoid"

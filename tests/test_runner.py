@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,32 +189,84 @@ def test_a_full_disk_and_a_file_in_the_way_are_one_message_each(
     assert "Not a directory" in message
 
 
-def test_a_killed_study_resumes_to_the_very_same_bits(tmp_path) -> None:
-    long = [*ONE_SIZE, "--nll-samples", "2", "--epochs", "15", "--checkpoint-every", "1"]
-    whole = tiny.run("latent_size", tmp_path / "whole", *long, figures=tiny.no_figures)
+LONG = [*ONE_SIZE, "--nll-samples", "2", "--epochs", "15", "--checkpoint-every", "1"]
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory) -> Path:
+    """The folder of a study of 15 epochs."""
+    return tiny.run("latent_size", tmp_path_factory.mktemp("whole"), *LONG, figures=tiny.no_figures)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_study_that_a_signal_ended_resumes_to_the_very_same_bits(
+    number: signal.Signals, never_stopped: Path, tmp_path: Path
+) -> None:
+    """Killed at any time, or asked to stop, which it does after the epoch."""
     command = [sys.executable, "-m", "experiments.latent_size", *tiny.STUDIES["latent_size"]]
-    killed = subprocess.Popen(
-        [*command, *long, "--out", str(tmp_path / "killed")],
+    ended = subprocess.Popen(
+        [*command, *LONG, "--out", str(tmp_path)],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    folder = tmp_path / "killed" / "latent_size"
+    folder = tmp_path / "latent_size"
     while (vj.store.checkpoint.latest(folder / "z2") or 0) < 33:
-        assert killed.poll() is None
+        assert ended.poll() is None
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert (vj.store.checkpoint.latest(folder / "z2") or 0) < 165
+    ended.send_signal(number)
+    _, said = ended.communicate(timeout=60)
+    step = vj.store.checkpoint.latest(folder / "z2") or 0
+    assert step < 165
+    if number == signal.SIGTERM:
+        assert ended.returncode == 143
+        assert said.splitlines()[-2:] == [
+            "stopping after this epoch; a second signal stops at once",
+            f"stopped by SIGTERM after epoch {step // 11} of 15 of z2; what was trained is saved, "
+            "--resume goes on",
+        ]
+        assert "Traceback" not in said
     assert not (folder / "results.jsonl").exists()
-    tiny.run("latent_size", tmp_path / "killed", *long, "--resume", figures=tiny.no_figures)
-    assert tiny.rows_of(folder) == tiny.rows_of(whole)
-    resumed, never_stopped = (vj.store.restore(path / "z2") for path in (folder, whole))
-    assert resumed.run.to_json() == never_stopped.run.to_json()
+    tiny.run("latent_size", tmp_path, *LONG, "--resume", figures=tiny.no_figures)
+    assert tiny.rows_of(folder) == tiny.rows_of(never_stopped)
+    resumed, whole = (vj.store.restore(path / "z2") for path in (folder, never_stopped))
+    assert resumed.run.to_json() == whole.run.to_json()
     for term in ("objective", "error", "kl"):
         file = Path("z2", "trace", f"{term}.f32")
-        assert (folder / file).read_bytes() == (whole / file).read_bytes()
+        assert (folder / file).read_bytes() == (never_stopped / file).read_bytes()
+
+
+def test_a_signal_in_the_first_epoch_ends_the_study_in_one_line(
+    tmp_path, finished, capsys, monkeypatch
+) -> None:
+    """In a folder that holds no results: a file of the system is none."""
+    folder = tmp_path / "latent_size"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    flags = [*tiny.STUDIES["latent_size"], *ONE_SIZE, "--out", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr(vj.lab.signals, "deferred", lambda: nullcontext(lambda: signal.SIGTERM))
+        message = tiny.fail(capsys, "latent_size", *flags, figures=tiny.no_figures)
+    assert message.startswith("143 ")
+    assert message.endswith(
+        "stopped by SIGTERM after epoch 1 of 2 of z2; what was trained is saved, --resume goes on\n"
+    )
+    assert vj.store.checkpoint.latest(folder / "z2") == 11
+    assert not (folder / vj.lab.lock.OWNER).exists()
+    tiny.run("latent_size", tmp_path, *ONE_SIZE, "--resume", figures=tiny.no_figures)
+    assert tiny.rows_of(folder) == tiny.rows_of(finished("latent_size"))[:2]
+
+
+def test_a_damaged_study_json_is_found_before_the_training(tmp_path, capsys, monkeypatch) -> None:
+    folder = tmp_path / "latent_size"
+    folder.mkdir()
+    (folder / "study.json").write_text("{")
+    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    assert "study.json is damaged" in tiny.fail(capsys, "latent_size", *flags)
+    assert [path.name for path in folder.glob("[!.]*")] == ["study.json"]
 
 
 def test_without_git_a_row_names_no_commit(monkeypatch) -> None:

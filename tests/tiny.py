@@ -57,6 +57,7 @@ FILES = {
     "test_dead_or_slow_page": "dead_or_slow",
     "test_many_units_page": "many_units",
     "test_results": "latent_size",
+    "test_surroundings": "latent_size",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5
