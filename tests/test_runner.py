@@ -238,22 +238,31 @@ def test_a_study_that_a_signal_ended_resumes_to_the_very_same_bits(
         assert (folder / file).read_bytes() == (never_stopped / file).read_bytes()
 
 
-def test_a_signal_in_the_first_epoch_ends_the_study_in_one_line(
-    tmp_path, finished, capsys, monkeypatch
+@pytest.mark.parametrize(("epoch", "where"), [(1, "epoch 1 of 2"), (2, "the last epoch")])
+def test_a_signal_in_any_epoch_ends_the_study_in_one_line(
+    epoch, where, tmp_path, finished, capsys, monkeypatch
 ) -> None:
-    """In a folder that holds no results: a file of the system is none."""
+    """Also in the last one, before the next run begins. The folder holds no results at first: a
+    file of the system is none."""
     folder = tmp_path / "latent_size"
     folder.mkdir()
     (folder / ".DS_Store").touch()
-    flags = [*tiny.STUDIES["latent_size"], *ONE_SIZE, "--out", tmp_path]
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path]
+    asked = []
+
+    def stopped_by() -> int | None:
+        asked.append(True)
+        return signal.SIGTERM if len(asked) >= epoch else None
+
     with monkeypatch.context() as patch:
-        patch.setattr(vj.lab.signals, "deferred", lambda: nullcontext(lambda: signal.SIGTERM))
+        patch.setattr(vj.lab.signals, "deferred", lambda: nullcontext(stopped_by))
         message = tiny.fail(capsys, "latent_size", *flags, figures=tiny.no_figures)
     assert message.startswith("143 ")
     assert message.endswith(
-        "stopped by SIGTERM after epoch 1 of 2 of z2; what was trained is saved, --resume goes on\n"
+        f"stopped by SIGTERM after {where} of z2; what was trained is saved, --resume goes on\n"
     )
-    assert vj.store.checkpoint.latest(folder / "z2") == 11
+    assert vj.store.checkpoint.latest(folder / "z2") == 11 * epoch
+    assert not (folder / "z3").exists()
     assert not (folder / vj.lab.lock.OWNER).exists()
     tiny.run("latent_size", tmp_path, *ONE_SIZE, "--resume", figures=tiny.no_figures)
     assert tiny.rows_of(folder) == tiny.rows_of(finished("latent_size"))[:2]

@@ -1,5 +1,7 @@
 """vaejax.lab.training: how long a run trains, and that it resumes."""
 
+import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from rich.progress import Progress
 
 from vaejax import sweep, train
 from vaejax.config import Config, knobs, stack
-from vaejax.errors import LabError
+from vaejax.errors import LabError, StoppedError
 from vaejax.lab import progress, training
 from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
@@ -104,6 +106,7 @@ def trained(
     epochs: int = 400,
     start: Any = None,
     every: int | None = None,
+    stopped_by: Callable[[], int | None] = lambda: None,
 ) -> Trained:
     """The run as training leaves it: its state as returned, its trace as on disk. Its progress says
     which epoch it has reached, and if it has trained at all what its loss came to."""
@@ -114,7 +117,9 @@ def trained(
     initial = partial(checkpoint.start, RUN, start)
     begun = checkpoint.latest(folder) or 0
     with Progress(disable=True) as shown:
-        state, step = training.train_run(RUN, folder, initial, fit, plan, shown, converged)
+        state, step = training.train_run(
+            RUN, folder, initial, fit, plan, shown, converged, stopped_by
+        )
     line = progress.line(shown.tasks[0])
     assert line.startswith(f"tiny: epoch {step // plan.steps_per_epoch} of {plan.epochs}")
     assert ("objective " in line) == (step > begun)
@@ -166,6 +171,21 @@ def test_an_interrupted_run_resumes_to_the_bits_of_one_that_never_stopped(
             trained(tmp_path / "stopped", converged, epochs)
     assert 0 < (checkpoint.latest(tmp_path / "stopped") or 0) < whole.step
     assert_same_run(trained(tmp_path / "stopped", converged, epochs), whole)
+
+
+@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
+def test_a_run_that_a_signal_stops_after_each_yield_resumes_to_the_bits_of_one_that_never_stopped(
+    converged: Any, epochs: int, tmp_path: Path
+) -> None:
+    whole = trained(tmp_path / "whole", converged, epochs)
+    each = BLOCK // 4 if converged else 1
+    for epoch in range(each, whole.step // 4, each):
+        with pytest.raises(StoppedError, match=f"SIGTERM after epoch {epoch} of .* of tiny") as end:
+            trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
+        assert end.value.status == 143
+        assert checkpoint.latest(tmp_path / "stopped") == 4 * epoch
+    last = trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
+    assert_same_run(last, whole)
 
 
 def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since_the_save_before(

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from vaejax import hosts, sweep
-from vaejax.errors import LabError
+from vaejax.errors import LabError, StoppedError
 from vaejax.lab import signals, training
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
@@ -66,6 +66,7 @@ def record(
 
     Raises:
         LabError: the folder holds results and there is no `--resume`, or they are of other flags.
+        StoppedError: a signal came during the training; what was trained is saved.
     """
     flags = lab.flags
     mesh = sweep.mesh(flags.batch_devices)
@@ -107,6 +108,8 @@ def record(
                     partial(converged, lab) if converged else None,
                     stopped_by,
                 )
+                if stop := stopped_by():  # in the last epoch, or while it was saved
+                    raise StoppedError(stop, f"after the last epoch of {run.name}")
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
