@@ -369,6 +369,19 @@ def test_an_empty_folder_with_the_name_of_a_checkpoint_is_named(
     assert_same(checkpoint.restore(folder), two.whole)
 
 
+def test_a_folder_or_file_of_another_name_is_no_checkpoint(two: Advanced, folder: Path) -> None:
+    others = ["0099", "8 copy", "backup_7", "backup_99"]
+    for name in others:
+        (folder / name).mkdir()
+    (folder / "100").touch()
+    assert checkpoint.latest(folder) == 8
+    assert_same(checkpoint.restore(folder), two.whole)
+    later = advance(two.whole, 1)
+    later.save(folder)
+    assert_same(checkpoint.restore(folder), later.whole)
+    assert names(folder) == sorted([*others, "100", "12", "config.json", "trace"])
+
+
 def test_a_limit_on_the_size_of_files_is_told_before_anything_is_written(
     two: Advanced, folder: Path
 ) -> None:

@@ -62,6 +62,17 @@ def test_a_row_that_lacks_a_figure_is_named(finished, tmp_path, capsys) -> None:
     assert "row of z2, lane 0 in results.jsonl lacks mse" in message
 
 
+def test_a_row_that_lacks_its_lane_is_measured_again(finished, tmp_path, monkeypatch) -> None:
+    copy = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), copy)
+    rows = tiny.rows_of(copy)
+    damaged = [{name: value for name, value in rows[0].items() if name != "lane"}, *rows[1:]]
+    (copy / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in damaged))
+    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    resumed_to_draw(tmp_path)
+    assert tiny.rows_of(copy) == [*damaged, rows[0]]
+
+
 def test_a_figure_that_cannot_be_drawn_ends_in_one_message(finished, tmp_path, capsys) -> None:
     """A mistake in the page shows its traceback as well, see test_pages."""
     shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
@@ -114,7 +125,9 @@ def test_study_json_keeps_every_run_that_measured_anything(finished, tmp_path, m
     assert resumed_to_draw(tmp_path, *more)["invocations"] == [first, second]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[1]", b"\xff", b'{"invocations": 3}', b'{"figures": []}']
+)
 def test_a_damaged_study_json_is_one_message(content, finished, tmp_path, capsys) -> None:
     folder = tmp_path / "latent_size"
     shutil.copytree(finished("latent_size"), folder)

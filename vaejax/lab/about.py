@@ -145,6 +145,10 @@ def read(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_text())
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
+        if not isinstance(found.get("figures", {}), dict):
+            raise ValueError("figures is no JSON object")
+        if not isinstance(found.get("invocations", []), list):
+            raise ValueError("invocations is no list")
         return found
     except (OSError, ValueError) as error:
         raise LabError(f"{path} is damaged ({error}): delete it, the results stay.") from None

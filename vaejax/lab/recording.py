@@ -80,7 +80,7 @@ def record(
     def recorded(run: Run) -> list[Row]:
         wanted = {"run": run.name, "epochs": plans[run.name].epochs, **chosen}
         rows = records.read(lab.folder / RESULTS)
-        return [row for row in rows if wanted.items() <= row.items()]
+        return [row for row in rows if wanted.items() <= row.items() and "lane" in row]
 
     def lanes_recorded() -> dict[str, set[int]]:
         return {name: {row["lane"] for row in recorded(run)} for name, run in lab.runs.items()}

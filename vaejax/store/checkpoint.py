@@ -14,6 +14,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -229,11 +230,13 @@ def latest(folder: Path) -> int | None:
     Raises:
         LabError: a folder has the name of a checkpoint, and nothing in it.
     """
-    steps = ocp.utils.checkpoint_steps(folder.resolve()) if folder.is_dir() else []
-    for path in (folder / str(step) for step in steps):
+    # Not `ocp.utils.checkpoint_steps`: it takes `backup_7` for a checkpoint, too.
+    named = list(folder.iterdir()) if folder.is_dir() else []
+    found = [path for path in named if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir()]
+    for path in found:
         if _is_empty(path):
             raise LabError(f"{path} is empty, and no checkpoint of this lab: remove it.")
-    return max(steps, default=None)
+    return max((int(path.name) for path in found), default=None)
 
 
 def _is_empty(path: Path) -> bool:
