@@ -8,7 +8,6 @@ python docs/pictures.py
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from experiments import phase_diagram
 
 FIGURES = Path(__file__).resolve().parent / "figures"
 SAMPLES, ACROSS, SHOWN = 36, 6, 10
-SMALLEST = 1
-"""The collapsing recon_scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,27 +37,17 @@ def test_images(run: vj.Run, count: int) -> tuple[np.ndarray, np.ndarray]:
 def collapse_and_cure(study: Path) -> Any:
     """Inputs and outputs of recon_scale, of both latent sizes, at the smallest and largest
     scale."""
-    strips: dict[str, np.ndarray] = {}
-    for folder in sorted(study.glob("z*"), key=lambda path: int(path.name[1:])):
-        trained = vj.store.restore(folder)
-        flat, pictures = test_images(trained.run, SHOWN)
-        strips = {"input": pictures} | strips
-        scales = [lane["recon_scale"] for lane in trained.run.lanes]
-        for scale in dict.fromkeys((min(scales), max(scales))):
+    folders = sorted(study.glob("z*"), key=lambda path: int(path.name[1:]))
+    models = [vj.store.restore(folder) for folder in folders]
+    flat, pictures = test_images(models[0].run, SHOWN)
+    strips = {"input": pictures}
+    for end in (min, max):
+        for trained in models:
+            scale = end(lane["recon_scale"] for lane in trained.run.lanes)
+            label = f"recon_scale {scale:g}\n{trained.run.config.latent_size} latent units"
             lane = vj.lab.lane_at(trained.run, scale)
-            size = f"{trained.run.config.latent_size} latent units"
-            strips[f"recon_scale {scale:g}\n{size}"] = vj.lab.outputs(trained, lane, flat)
-    return vj.show.strips(in_order(strips), "CIFAR-10 (JPEG copy): collapse, and its cure", 0.7)
-
-
-def in_order(strips: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The input first, then the collapsed outputs, then the others."""
-    return dict(sorted(strips.items(), key=lambda item: (item[0] != "input", order(item[0]))))
-
-
-def order(label: str) -> tuple[bool, int]:
-    words = label.replace("\n", " ").split()
-    return (words[1:2] != [str(SMALLEST)], int(words[2]) if len(words) > 2 else 0)
+            strips[label] = vj.lab.outputs(trained, lane, flat)
+    return vj.show.strips(strips, "CIFAR-10 (JPEG copy): collapse, and its cure", 0.7)
 
 
 def latent_sizes(study: Path) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -127,7 +127,7 @@ def claims_table(found: list[Found]) -> str:
         "| | claim | " + " | ".join(DATASETS.values()) + " | study |",
         "|---" * (3 + len(DATASETS)) + "|",
     ]
-    for claim in sorted(about, key=place):
+    for claim in sorted(about, key=vj.lab.findings.natural):
         if ONLY_IN_RESULTS.fullmatch(claim):
             continue
         sentence, study = about[claim]
@@ -155,12 +155,6 @@ def answers(found: list[Found], claim: str) -> str:
             name = DATASETS[one.dataset]
             lines.append(f"- {name}: **{verdict.verdict}**. {escape(decided)}")
     return "\n".join(lines) + "\n"
-
-
-def place(claim: str) -> tuple[str, int, str]:
-    """Claims of the write-up come first, by number; then the others."""
-    number, _, rest = claim[1:].partition(",")
-    return ("0" if claim[0] == "C" else claim[0], int(number), rest)
 
 
 def page(found: list[Found]) -> str:
@@ -204,16 +198,11 @@ def minutes(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
-def table(
-    rows: list[vj.store.Row], columns: list[str], by: Mapping[str, Any] | Any
-) -> Iterator[str]:
+def table(rows: list[vj.store.Row], columns: list[str], by: Sequence[str]) -> Iterator[str]:
     yield "| " + " | ".join(name.replace("_", " ") for name in (*by, *columns)) + " |"
     yield "|---" * (len(by) + len(columns)) + "|"
-    for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
-        where = dict(zip(by, group, strict=True))
-        cells = [vj.lab.report.cell(vj.lab.values(rows, name, **where)) for name in columns]
-        labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in group]
-        yield "| " + " | ".join((*labels, *cells)) + " |"
+    for line in vj.lab.report.lines(rows, columns, by):
+        yield "| " + " | ".join(line) + " |"
 
 
 def escape(text: str) -> str:

@@ -33,7 +33,7 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
         )
     try:
         jax.distributed.initialize(coordinator, processes, process_id)
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (ValueError, RuntimeError) as error:
         raise LabError(
             f"These processes cannot find each other ({first_line(error)}): start each "
             "with --coordinator HOST:PORT --processes N --process-id I, I from 0 to N-1, or run "

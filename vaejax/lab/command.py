@@ -53,9 +53,8 @@ def plain_characters() -> None:
 @contextmanager
 def failing_clearly() -> Iterator[None]:
     """Turn an error that the user can mend into one message and exit status 1."""
-    os.environ.pop(
-        "MPLBACKEND", None
-    )  # figures are drawn to files; some names it has are no backend
+    # Figures are drawn to files; what a notebook leaves in this variable may be no backend at all.
+    os.environ.pop("MPLBACKEND", None)
     plain_characters()
     try:
         yield

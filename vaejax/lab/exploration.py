@@ -20,8 +20,8 @@ from vaejax import model
 from vaejax.config import Config
 from vaejax.data import dataset
 from vaejax.errors import LabError
+from vaejax.lab import provenance
 from vaejax.lab.keys import evaluation_key, figure_key
-from vaejax.lab.provenance import effective
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
@@ -337,7 +337,7 @@ def measured_rows(
 
 def settings(run: Run, lane: int) -> dict[str, Any]:
     """The knobs and the seed of a lane, and the effective sigma and beta."""
-    sigmas, betas = effective(run)
+    sigmas, betas = provenance.effective(run)
     return run.lanes[lane] | {"effective_sigma": sigmas[lane], "effective_beta": betas[lane]}
 
 
@@ -359,15 +359,13 @@ def part_facts(part: Part, step: int) -> dict[str, Any]:
 def about(config: Config) -> str:
     """What kind of model it is, and of which layers, in words."""
     kind = "Autoencoder" if config.model == "ae" else "VAE"
-    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
-    net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
     likelihood = {
         "bernoulli": "cross entropy (a Bernoulli likelihood)",
         "gaussian": "squared error (a Gaussian likelihood)",
     }[config.likelihood]
     if config.decoder_variance == "learned":
         likelihood = "squared error (a Gaussian likelihood of learned variance)"
-    return f"{kind} of layers {net}; its error is {likelihood}"
+    return f"{kind} of layers {provenance.layers(config)}; its error is {likelihood}"
 
 
 def splits_of(parts: Sequence[Part]) -> list[str]:

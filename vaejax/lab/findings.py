@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from vaejax.errors import LabError
 from vaejax.store import records
-from vaejax.store.records import Row
+from vaejax.store.records import RESULTS, Row
 
-RESULTS = "results.jsonl"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

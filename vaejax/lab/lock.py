@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,10 +24,16 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         LabError: another process holds it, or it cannot be written.
     """
-    if not hosts.is_first():
-        yield
-        return
     lock = FileLock(folder / LOCK)
+    hosts.once(partial(_acquire, lock, folder))
+    try:
+        yield
+    finally:
+        if hosts.is_first():
+            _release(lock, folder)
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -37,15 +44,15 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise LabError(f"Cannot write {folder}: {error.strerror}. Use another --out.") from error
-    try:
-        yield
-    finally:
-        (folder / OWNER).unlink(missing_ok=True)
-        lock.release()
-        if not any(folder.glob("[!.]*")):
-            (folder / LOCK).unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
+
+
+def _release(lock: FileLock, folder: Path) -> None:
+    (folder / OWNER).unlink(missing_ok=True)
+    lock.release()
+    if not any(folder.glob("[!.]*")):
+        (folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _owner(folder: Path) -> str:

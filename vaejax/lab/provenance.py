@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from vaejax import loss
+from vaejax.config import Config
 from vaejax.run import Run
 from vaejax.store import records
 
@@ -33,8 +34,7 @@ def describe(run: Run) -> str:
     """One line: the net, the likelihood, and for each scale the decoder sigma, or at variance 1 the
     beta, that it amounts to."""
     config = run.config
-    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
-    net = "-".join(map(str, (config.pixels, *widths, config.pixels)))
+    net = layers(config)
     if config.nets is not None:
         net = f"{config.nets.name} of {config.latent_size} latent units"
     sigmas, betas = effective(run)
@@ -55,6 +55,12 @@ def describe(run: Run) -> str:
     if config.decoder_variance == "learned":
         likelihood += " of learned variance"
     return f"{run.name}: {config.model} {net}, {likelihood}, {len(run.seeds)} lanes; {settings}"
+
+
+def layers(config: Config) -> str:
+    """The sizes of all layers of the MLPs, from pixels to pixels: 784-400-10-400-784."""
+    widths = (*config.encoder_widths, config.latent_size, *config.decoder_widths)
+    return "-".join(map(str, (config.pixels, *widths, config.pixels)))
 
 
 def effective(run: Run) -> tuple[list[float], list[float]]:

@@ -9,17 +9,16 @@ from rich.console import Console
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import signals, training
+from vaejax.lab import about, signals, training
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
-from vaejax.store.records import Row
+from vaejax.store.records import RESULTS, Row
 from vaejax.theory import threshold
 from vaejax.train import State
 
-RESULTS = "results.jsonl"
 Measure = Callable[[Any, checkpoint.Trained], Sequence[Row]]
 """`measure(lab, trained)`: a row for each lane."""
 InitialState = Callable[[Any, Run], State | None]
@@ -111,10 +110,10 @@ def record(
                 if stop := stopped_by():  # in the last epoch, or while it was saved
                     raise StoppedError(stop, f"after the last epoch of {run.name}")
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
-            about: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
+            facts: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
                 measured = True
-                hosts.once(partial(_measure, lab, run, measure, about, predicted, new))
+                hosts.once(partial(_measure, lab, run, measure, facts, predicted, new))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
@@ -141,6 +140,7 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
                 f"{folder} was trained for {trained} epochs already: ask for --epochs {trained} or "
                 "more, or another --out."
             )
+    about.read(lab.folder)  # if it is damaged, better now than after the training
 
 
 def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
@@ -188,7 +188,7 @@ def _measure(
     lab: Lab[Any],
     run: Run,
     measure: Measure,
-    about: Row,
+    facts: Row,
     predicted: Predicted,
     lanes: Sequence[int],
 ) -> None:
@@ -197,7 +197,7 @@ def _measure(
     identity = identities(lab.folder.name, run)
     new = [
         identity[lane]
-        | about
+        | facts
         | {
             "images_digest": lab.images_digest,
             "threshold_scale": predicted.thresholds[lane],

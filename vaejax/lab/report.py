@@ -1,7 +1,7 @@
 """The end of a study in the terminal: a table, the answers to the claims, what was written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,19 @@ def table(rows: Sequence[Row], columns: Sequence[str], by: Sequence[str], title:
         made.add_column(_heading(name), justify="left", header_style="bold")
     for name in columns:
         made.add_column(_heading(name), justify="right", header_style="bold", no_wrap=True)
+    for line in lines(rows, columns, by):
+        made.add_row(*line)
+    return made
+
+
+def lines(
+    rows: Sequence[Row], columns: Sequence[str], by: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """The cells of a table, a line for each value of `by`: first that value, then the columns."""
     for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
         cells = [values(rows, name, **dict(zip(by, group, strict=True))) for name in columns]
         labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in group]
-        made.add_row(*labels, *map(cell, cells))
-    return made
+        yield (*labels, *map(cell, cells))
 
 
 def _heading(name: str) -> str:

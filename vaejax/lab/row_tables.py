@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -153,7 +152,7 @@ def _mean_cell(values: Sequence[Any]) -> Cell:
         return Cell(cell(words))
     if not values or not all(map(is_number, values)):
         return Cell(NONE)
-    return Cell(re.sub(r"\s*±\s*", " ± ", cell(values)), math.fsum(values) / len(values))
+    return Cell(cell(values), math.fsum(values) / len(values))
 
 
 def text(value: Any) -> str:

@@ -72,7 +72,6 @@ def run_study(study: Study) -> None:
 
 def conduct(study: Study, lab: Any, started: float) -> list[str]:
     """Train, record, judge, show and draw. Returns what went wrong, if anything."""
-    rooms.about.read(lab.folder)  # if it is damaged, better now than after the training
     found = rooms.recording.record(
         lab, study.measure, study.settings, study.converged, study.initial_state
     )

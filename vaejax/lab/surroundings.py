@@ -1,8 +1,8 @@
-"""What the surroundings of a command may not change: its figures, its numbers and its messages.
+"""What a user's surroundings may not change: the numbers that a command finds.
 
-A user's environment variables and configuration files set JAX's random generator, its precision and
-its debug checks, matplotlib's backend and the encoding of the terminal. A study means the same
-under all of them.
+Environment variables set JAX's random generator, its precision and its debug checks. A study means
+the same under all of them. (`lab.command` does the same for the terminal, `show.style` for
+matplotlib.)
 """
 
 import os

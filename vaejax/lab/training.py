@@ -100,7 +100,8 @@ def train_run(
         error = np.asarray(found.trace.error) if converged else np.empty((len(run.seeds), 0))
         return _Newest(found.state, found.step, error)
 
-    state, step, error = hosts.once(newest)
+    state, step, before = hosts.once(newest)
+    errors = [before]
     first = step // plan.steps_per_epoch
     task = progress.add_task(
         run.name,
@@ -113,7 +114,11 @@ def train_run(
     def is_over() -> bool:
         if step >= plan.epochs * plan.steps_per_epoch:
             return True
-        return converged is not None and step > 0 and bool(converged(run, error).all())
+        return (
+            converged is not None
+            and step > 0
+            and bool(converged(run, np.concatenate(errors, 1)).all())
+        )
 
     if is_over() or state.diverged.all():
         return state, step
@@ -123,7 +128,7 @@ def train_run(
     ):
         unsaved.append(trace)
         step += trace.objective.shape[1]
-        error = np.concatenate([error, trace.error], 1)
+        errors.append(np.asarray(trace.error))
         epoch = step // plan.steps_per_epoch
         progress.update(task, completed=epoch, terms=terms(trace))
         over, stop = is_over(), stopped_by()

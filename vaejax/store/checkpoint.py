@@ -102,8 +102,7 @@ def create(folder: Path, run: Run, images_digest: str | None = None) -> None:
     there = _read_json(folder)
     older = {"format": FORMAT, "images_digest": images_digest}
     try:
-        there = older | there | {"config": DEFAULTS | there["config"]}
-        there["lanes"] = [KNOB_DEFAULTS | lane for lane in there["lanes"]]
+        there = older | _with_defaults(there)
     except (TypeError, KeyError) as error:
         raise _damaged(folder, error) from error
     if there["images_digest"] not in (None, images_digest) and images_digest is not None:
@@ -128,19 +127,26 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
     Raises:
         LabError: there is no run, its config.json is damaged, or it was trained with other nets.
     """
-    description = _read_json(folder)
     try:
+        description = _with_defaults(_read_json(folder))
         known = {*DEFAULTS, "image_shape", "nets", "seed", *Knobs._fields}
         if unknown := sorted(set().union(description["config"], *description["lanes"]) - known):
             raise LabError(
                 f"it has {', '.join(unknown)}, which this version of vaejax does not know."
             )
-        description["lanes"] = [KNOB_DEFAULTS | lane for lane in description["lanes"]]
         return Run.from_json(description, nets)
     except LabError as error:
         raise LabError(f"{folder / 'config.json'}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, error) from error
+
+
+def _with_defaults(description: dict[str, Any]) -> dict[str, Any]:
+    """A config.json with the choices and knobs that an older version did not have."""
+    return description | {
+        "config": DEFAULTS | description["config"],
+        "lanes": [KNOB_DEFAULTS | lane for lane in description["lanes"]],
+    }
 
 
 def nets_of(folder: Path) -> str | None:

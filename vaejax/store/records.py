@@ -12,6 +12,8 @@ from vaejax.errors import LabError
 from vaejax.files import write_bytes
 
 Row = dict[str, Any]
+RESULTS = "results.jsonl"
+"""The rows of a study, in its folder."""
 
 
 def write_json(path: Path, content: Any) -> None:
