@@ -253,7 +253,7 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
             onset_off("active_directions"),
         ),
         "B2": vj.lab.judge(
-            "As many directions of the code are active as the images predict",
+            "Near the threshold as many directions of the code are active as the images predict",
             "the number of active directions is the predicted one, plus or minus one and those "
             f"with a threshold near the scale: in {EXACT} at all scales, else up to {NEAR:g} times",
             units_off,
