@@ -358,15 +358,18 @@ def test_a_config_that_was_edited_does_not_fit_its_checkpoint(folder: Path, size
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_folder_with_the_name_of_a_checkpoint_is_named(
-    two: Advanced, folder: Path
+@pytest.mark.parametrize("name", ["0", "999"])
+def test_an_empty_folder_with_the_name_of_a_checkpoint_is_passed_over(
+    two: Advanced, folder: Path, name: str
 ) -> None:
-    (folder / "999").mkdir()
-    for read in (checkpoint.latest, checkpoint.restore):
-        with pytest.raises(LabError, match=r"999 is empty, and no checkpoint of this lab: remove"):
-            read(folder)
-    (folder / "999").rmdir()
+    """A process that is killed while it deletes the older checkpoint leaves one."""
+    (folder / name).mkdir()
+    assert checkpoint.latest(folder) == 8
     assert_same(checkpoint.restore(folder), two.whole)
+    later = advance(two.whole, 1)
+    later.save(folder)
+    assert_same(checkpoint.restore(folder), later.whole)
+    assert names(folder) == ["12", "config.json", "trace"]
 
 
 def test_a_folder_or_file_of_another_name_is_no_checkpoint(two: Advanced, folder: Path) -> None:

@@ -226,11 +226,12 @@ def test_a_study_that_a_signal_ended_resumes_to_the_very_same_bits(
         text=True,
     )
     folder = tmp_path / "latent_size"
-    while (vj.store.checkpoint.latest(folder / "z2") or 0) < 33:
-        assert ended.poll() is None
-        time.sleep(0.01)
-    ended.send_signal(number)
-    _, said = ended.communicate(timeout=60)
+    with ended:
+        while (vj.store.checkpoint.latest(folder / "z2") or 0) < 33:
+            assert ended.poll() is None
+            time.sleep(0.01)
+        ended.send_signal(number)
+        _, said = ended.communicate(timeout=60)
     step = vj.store.checkpoint.latest(folder / "z2") or 0
     assert step < 165
     if number == signal.SIGTERM:

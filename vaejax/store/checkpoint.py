@@ -211,6 +211,9 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
             # Checkpoints of older versions hold the trace themselves: it moves out of them once.
             _write_trace(folder, restore(folder).trace, 0)
         _write_trace(folder, trace, before)
+        for path in _named(folder):
+            if _is_empty(path):
+                path.rmdir()  # orbax would take it for a checkpoint, and keep no older one
         with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
             manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
     except LabError:
@@ -231,25 +234,24 @@ def _largest_file() -> float:
 
 
 def latest(folder: Path) -> int | None:
-    """The step of the newest checkpoint, None if there is none.
+    """The step of the newest checkpoint, None if there is none."""
+    return max((int(path.name) for path in _named(folder) if not _is_empty(path)), default=None)
 
-    Raises:
-        LabError: a folder has the name of a checkpoint, and nothing in it.
-    """
+
+def _named(folder: Path) -> list[Path]:
+    """The folders that are named as checkpoints are."""
     # Not `ocp.utils.checkpoint_steps`: it takes `backup_7` for a checkpoint, too.
-    named = list(folder.iterdir()) if folder.is_dir() else []
-    found = [path for path in named if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir()]
-    for path in found:
-        if _is_empty(path):
-            raise LabError(f"{path} is empty, and no checkpoint of this lab: remove it.")
-    return max((int(path.name) for path in found), default=None)
+    inside = list(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in inside if re.fullmatch("0|[1-9][0-9]*", path.name) and path.is_dir()]
 
 
 def _is_empty(path: Path) -> bool:
+    """Whether there is nothing in a folder, as when a process was killed between emptying and
+    removing it."""
     try:
         return not any(path.iterdir())
     except FileNotFoundError:  # another process has written a newer one
-        return False
+        return True
 
 
 def restore(folder: Path, nets: Nets | None = None) -> Trained:
