@@ -106,7 +106,7 @@ def fail_to_save_the_state(patch: pytest.MonkeyPatch) -> None:
     def full(*_, **__) -> None:
         raise OSError(28, "No space left on device")
 
-    patch.setattr(ocp.CheckpointManager, "save", full)
+    patch.setattr(ocp.Checkpointer, "save", full)
 
 
 def test_what_is_restored_is_what_was_saved(two: Advanced, folder: Path) -> None:
@@ -216,9 +216,8 @@ def test_a_choice_that_an_older_version_did_not_have_was_its_default(
     two: Advanced, folder: Path
 ) -> None:
     """So a run goes on from there with the default, and with nothing else."""
-    fields = json.loads((folder / "config.json").read_text())
-    assert fields["config"].pop("centre_inputs") is False
-    (folder / "config.json").write_text(json.dumps(fields))
+    edit(folder, lambda fields: fields["config"].pop("centre_inputs"))
+    remove_checksums(folder)
     checkpoint.create(folder, make_run())
     assert_same(checkpoint.restore(folder), two.whole)
     with pytest.raises(
@@ -239,6 +238,46 @@ def test_a_damaged_checkpoint_is_one_clear_error(folder: Path) -> None:
         if path.is_file() and path.stat().st_size > 100:
             path.write_bytes(b"damaged" * 20)
     with pytest.raises(LabError, match=r"The checkpoint in .*8 is damaged"):
+        checkpoint.restore(folder)
+
+
+def test_a_flipped_bit_in_any_file_is_one_error(two: Advanced, folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert {path.relative_to(folder).parts[0] for path in files} == {"8", "config.json", "trace"}
+    for path in files:
+        content = path.read_bytes()
+        half = len(content) // 2
+        path.write_bytes(content[:half] + bytes([content[half] ^ 4]) + content[half + 1 :])
+        with pytest.raises(LabError) as caught:
+            checkpoint.restore(folder)
+        assert str(folder) in str(caught.value)
+        path.write_bytes(content)
+    assert_same(checkpoint.restore(folder), two.whole)
+
+
+def test_a_run_goes_on_from_a_checkpoint_without_checksums(two: Advanced, folder: Path) -> None:
+    remove_checksums(folder)
+    later = advance(two.whole, 1)
+    later.save(folder)
+    assert_same(checkpoint.restore(folder), later.whole)
+    (folder / "trace" / "kl.f32").write_bytes(bytes(12 * FILES["kl"]))
+    with pytest.raises(LabError, match="checksum of the trace is not the one that was saved"):
+        checkpoint.restore(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "trace", "8"])
+def test_a_part_of_another_run_is_not_taken_for_its_own(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    """Of a run of the same shapes."""
+    other = tmp_path_factory.mktemp("other")
+    run = make_run(seeds=(2, 3))
+    checkpoint.create(other, run)
+    advance(checkpoint.start(run), 2).save(other)
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    (other / name).rename(folder / name)
+    with pytest.raises(LabError, match="damaged"):
         checkpoint.restore(folder)
 
 
@@ -286,6 +325,11 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(description))
 
 
+def remove_checksums(folder: Path) -> None:
+    """Leave the checkpoint as an older version wrote it."""
+    (folder / "8" / "checksums.json").unlink()
+
+
 @pytest.mark.parametrize(
     "content",
     ["[1]", "3", '{"format": "2"}', '{"config": 3}', '{"config": {}, "lanes": 3}', "{}", "{",
@@ -331,6 +375,7 @@ def test_a_knob_that_an_older_version_did_not_have_was_its_default(
     two: Advanced, folder: Path
 ) -> None:
     edit(folder, lambda fields: [lane.pop("free_bits") for lane in fields["lanes"]])
+    remove_checksums(folder)
     checkpoint.create(folder, make_run())
     assert_same(checkpoint.restore(folder), two.whole)
     other = stack([knobs(CONFIG, free_bits=1.0), knobs(CONFIG, recon_scale=3.0)])
@@ -344,7 +389,8 @@ def test_other_images_of_the_same_name_are_refused(two: Advanced, tmp_path: Path
     checkpoint.create(tmp_path, make_run(), "these")
     with pytest.raises(LabError, match="on other images that are called digits as well"):
         checkpoint.create(tmp_path, make_run(), "others")
-    edit(tmp_path, lambda fields: fields.pop("images_digest"))  # as an older version wrote it
+    edit(tmp_path, lambda fields: fields.pop("images_digest"))
+    remove_checksums(tmp_path)
     checkpoint.create(tmp_path, make_run(), "others")
     assert_same(checkpoint.restore(tmp_path), two.whole)
 

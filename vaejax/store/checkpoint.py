@@ -1,12 +1,14 @@
 """A run on disk: its description, the newest state of its lanes, and the trace of all its steps.
 
     config.json        the description, written once
-    <step>/            the state after so many steps, by orbax; only the newest is kept
-    trace/*.f32        the loss terms of every step, appended at each save
+    <step>/            the state after so many steps, by orbax, and the checksums of everything;
+                       only the newest is kept
+    trace/*.f32        the loss terms of every step, see `trace_files`
 
-A state is written aside and renamed. The trace grows before the state does, and what it holds
-beyond the newest state is written over: a killed process leaves the checkpoint before it. The
-newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
+A state is written aside and renamed. The trace grows before the
+state does, and what it holds beyond the newest state is written over: a killed process leaves the
+checkpoint before it. The newest state is enough for a lane that diverged, too: it is the last good
+one (see `train.epoch`).
 """
 
 import importlib
@@ -16,6 +18,8 @@ import math
 import os
 import re
 import shutil
+import zlib
+from collections.abc import Iterable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +32,7 @@ from vaejax import sweep, train
 from vaejax.config import Config, Knobs, Nets, knobs
 from vaejax.errors import LabError, first_line
 from vaejax.run import Run
-from vaejax.store import records
+from vaejax.store import records, trace_files
 
 resource = importlib.import_module("resource") if os.name == "posix" else None
 
@@ -44,6 +48,7 @@ KNOB_DEFAULTS = {
     if isinstance(parameter.default, float)
 }
 """The same of knobs."""
+CHECKSUMS = "checksums.json"
 FORMAT = 1
 """The format of a run's folder. Files of a higher one were written by a newer version."""
 
@@ -201,21 +206,27 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
     """
     # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace))) * 1.2 + 2**20
-    options = _options(max_to_keep=1, cleanup_tmp_directories=True)
     try:
         free = min(shutil.disk_usage(folder).free, _largest_file())
         if free < needed:
             raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         before = step - trace.objective.shape[1]
-        if before and not _holds_trace(folder, trace, before):
-            # Checkpoints of older versions hold the trace themselves: it moves out of them once.
-            _write_trace(folder, restore(folder).trace, 0)
-        _write_trace(folder, trace, before)
-        for path in _named(folder):
-            if _is_empty(path):
-                path.rmdir()  # orbax would take it for a checkpoint, and keep no older one
-        with ocp.CheckpointManager(folder.resolve(), options=options) as manager:
-            manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+        old = _trace_checksums(folder, trace, before) if before else {}
+        trace_checksums = trace_files.extend(folder, trace, before, old)
+        _remove(folder.glob(".[0-9]*"))  # what a killed process left
+        aside = folder.resolve() / f".{step}"
+        aside.mkdir()
+        _orbax().save(aside / "state", args=ocp.args.StandardSave(state))
+        of_files = _file_checksums(aside / "state")
+        checksums = {
+            "config": _config_checksum(folder),
+            "trace": trace_checksums,
+            "state": of_files,
+        }
+        records.write_json(aside / CHECKSUMS, checksums)
+        _remove([folder / str(step)])
+        aside.rename(folder / str(step))
+        _remove(path for path in _named(folder) if int(path.name) < step or _is_empty(path))
     except LabError:
         raise
     except Exception as error:  # orbax passes on whatever its storage layer raises
@@ -270,15 +281,19 @@ def restore(folder: Path, nets: Nets | None = None) -> Trained:
         )
     shapes = jax.eval_shape(train.init_lanes, run.config, np.asarray(run.seeds, np.uint32))
     shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
-    state = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
+    empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
     try:
-        with ocp.CheckpointManager(folder.resolve(), options=_options()) as manager:
-            if not (folder / str(step) / "state").is_dir():
-                return Trained(run, *_restore_older(manager, run, state, step))
-            target = ocp.args.Composite(state=ocp.args.StandardRestore(state))
-            state = manager.restore(step, args=target)["state"]
+        if not (folder / str(step) / "state").is_dir():
+            return Trained(
+                run, *_restore_older(folder, step, _Older(empty, _zero_trace(run, step)))
+            )
+        trace = trace_files.read(folder, run, step)
+        _check_contents(folder, step, trace)
+        state = _orbax().restore(
+            folder.resolve() / str(step) / "state", args=ocp.args.StandardRestore(empty)
+        )
         _check_shapes(folder, step, state, shapes)
-        return Trained(run, state, _read_trace(folder, run, step))
+        return Trained(run, state, trace)
     except LabError:
         raise
     except Exception as error:  # orbax passes on whatever its storage layer raises
@@ -302,6 +317,46 @@ def _check_shapes(folder: Path, step: int, found: train.State, wanted: train.Sta
         )
 
 
+def _check_contents(folder: Path, step: int, trace: train.Trace) -> None:
+    """Raise ValueError for the first part of a checkpoint that is not what was saved. It comes
+    before orbax reads, whose threads print tracebacks of their own at damaged files."""
+    saved = _saved_checksums(folder, step)
+    if saved is None:
+        return
+    of_trace = trace_files.checksums(folder, trace, step)
+    of_files = _file_checksums(folder / str(step) / "state")
+    found = {"config": _config_checksum(folder), "trace": of_trace, "state": of_files}
+    for part, checksum in found.items():
+        if saved.get(part) != checksum:
+            raise ValueError(f"the checksum of the {part} is not the one that was saved")
+
+
+def _config_checksum(folder: Path) -> int:
+    """Of what config.json says, in any layout."""
+    return zlib.crc32(json.dumps(_read_json(folder), sort_keys=True).encode())
+
+
+def _file_checksums(folder: Path) -> dict[str, int]:
+    """Of every file in a folder, at any depth."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
+
+
+def _saved_checksums(folder: Path, step: int) -> dict[str, Any] | None:
+    """The checksums in a checkpoint; None if it is of an older version, which had none."""
+    path = folder / str(step) / CHECKSUMS
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def _trace_checksums(folder: Path, trace: train.Trace, steps: int) -> dict[str, int]:
+    """The checksums of the trace over the first steps, which are on disk."""
+    if not trace_files.hold(folder, trace, steps):
+        # Checkpoints of the first version hold the trace themselves: it moves out of them once.
+        return trace_files.extend(folder, restore(folder).trace, 0, {})
+    saved = _saved_checksums(folder, steps)
+    return saved["trace"] if saved else trace_files.checksums(folder, trace, steps)
+
+
 class _Older(NamedTuple):
     """What one item of orbax held before the trace had files of its own."""
 
@@ -309,73 +364,37 @@ class _Older(NamedTuple):
     trace: train.Trace
 
 
-def _restore_older(
-    manager: ocp.CheckpointManager, run: Run, state: train.State, step: int
-) -> _Older:
-    target = _Older(state, _zero_trace(run, step))
-    older: Any = manager.restore(step, args=ocp.args.StandardRestore(target))
+def _restore_older(folder: Path, step: int, empty: _Older) -> _Older:
+    path = folder.resolve() / str(step) / "default"
+    older: Any = _orbax().restore(path, args=ocp.args.StandardRestore(empty))
     return older
 
 
-def _options(**more: Any) -> ocp.CheckpointManagerOptions:
-    """Options for the process that calls: by itself orbax would have all processes write and wait
-    for each other."""
-    if jax.process_count() > 1:
-        this = jax.process_index()
-        alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
-        more |= {"multiprocessing_options": alone, "create": False}
-    return ocp.CheckpointManagerOptions(**more)
+def _orbax() -> ocp.Checkpointer:
+    """The checkpointer of the process that calls: by itself orbax would have all processes write
+    and wait for each other."""
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    """Delete folders. Each is renamed first, so that none is ever seen in part."""
+    for path in list(folders):
+        if path.exists():
+            away = (
+                path
+                if path.name.startswith(".")
+                else path.rename(path.with_name(f".{path.name}.old"))
+            )
+            shutil.rmtree(away)
 
 
 def _zero_trace(run: Run, steps: int) -> train.Trace:
     """A trace of so many steps, all zeros: none yet, or the shapes that a checkpoint holds."""
     terms = np.zeros((len(run.seeds), steps), np.float32)
     return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
-
-
-def _trace_file(folder: Path, term: str) -> Path:
-    return folder / "trace" / f"{term}.f32"
-
-
-def _write_trace(folder: Path, trace: train.Trace, before: int) -> None:
-    """Write the terms of the steps that follow the first `before` ones. Whatever the files hold
-    beyond those is cut off."""
-    (folder / "trace").mkdir(exist_ok=True)
-    for term, values in trace._asdict().items():
-        values = np.asarray(values)
-        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4")
-        path = _trace_file(folder, term)
-        with path.open("r+b" if path.exists() else "x+b") as file:
-            file.seek(before * _step_bytes(values))
-            file.truncate()
-            file.write(steps.data)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _step_bytes(values: np.ndarray) -> int:
-    """What a step takes in the file of a term [lanes, steps, ...]."""
-    return 4 * len(values) * math.prod(values.shape[2:])
-
-
-def _holds_trace(folder: Path, trace: train.Trace, steps: int) -> bool:
-    """Whether every file of the trace holds so many steps."""
-    files = [(_trace_file(folder, term), values) for term, values in trace._asdict().items()]
-    return all(
-        path.exists() and path.stat().st_size >= steps * _step_bytes(np.asarray(values))
-        for path, values in files
-    )
-
-
-def _read_trace(folder: Path, run: Run, steps: int) -> train.Trace:
-    """The terms of the first steps, mapped; a file that is too short raises ValueError."""
-    lanes = len(run.seeds)
-
-    def read(term: str, *shape: int) -> np.ndarray:
-        whole = np.memmap(_trace_file(folder, term), "<f4", "r", shape=(steps, lanes, *shape))
-        return np.swapaxes(whole, 0, 1)
-
-    return train.Trace(read("objective"), read("error"), read("kl", run.config.latent_size))
 
 
 def _differences(there: Any, asked: Any, path: str = "") -> list[str]:

@@ -1,0 +1,90 @@
+"""The loss terms of every step of a run, in files of little-endian float32 that each save extends:
+
+    trace/objective.f32    [steps, lanes]
+    trace/error.f32        [steps, lanes]
+    trace/kl.f32           [steps, lanes, latent units]
+
+A save costs what is new, checksums included: the CRC-32 of a longer file continues from that of the
+shorter one.
+"""
+
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vaejax.run import Run
+from vaejax.train import Trace
+
+
+def extend(folder: Path, trace: Trace, before: int, checksums: Mapping[str, int]) -> dict[str, int]:
+    """Write the terms of the steps that follow the first `before` ones. Whatever the files hold
+    beyond those is cut off.
+
+    Args:
+        folder: of the run.
+        trace: the terms [lanes, steps, ...] of the new steps.
+        checksums: of each term over the first `before` steps; may be empty if there are none.
+
+    Returns:
+        The checksums over all steps.
+    """
+    (folder / "trace").mkdir(exist_ok=True)
+    extended = {}
+    for term, values in trace._asdict().items():
+        values = np.asarray(values)
+        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4").tobytes()
+        path = _file(folder, term)
+        with path.open("r+b" if path.exists() else "x+b") as file:
+            file.seek(before * _step_bytes(values))
+            file.truncate()
+            file.write(steps)
+            file.flush()
+            os.fsync(file.fileno())
+        extended[term] = zlib.crc32(steps, checksums.get(term, 0))
+    return extended
+
+
+def hold(folder: Path, trace: Trace, steps: int) -> bool:
+    """Whether every file holds so many steps of terms that are shaped as those of `trace`."""
+    files = [(_file(folder, term), values) for term, values in trace._asdict().items()]
+    return all(
+        path.exists() and path.stat().st_size >= steps * _step_bytes(np.asarray(values))
+        for path, values in files
+    )
+
+
+def checksums(folder: Path, trace: Trace, steps: int) -> dict[str, int]:
+    """The checksum of each term over the first steps; terms are shaped as those of `trace`."""
+    found = {}
+    for term, values in trace._asdict().items():
+        with _file(folder, term).open("rb") as file:
+            found[term] = zlib.crc32(file.read(steps * _step_bytes(np.asarray(values))))
+    return found
+
+
+def read(folder: Path, run: Run, steps: int) -> Trace:
+    """The terms of the first steps, mapped.
+
+    Raises:
+        ValueError: a file is too short.
+    """
+    lanes = len(run.seeds)
+
+    def mapped(term: str, *shape: int) -> np.ndarray:
+        whole = np.memmap(_file(folder, term), "<f4", "r", shape=(steps, lanes, *shape))
+        return np.swapaxes(whole, 0, 1)
+
+    return Trace(mapped("objective"), mapped("error"), mapped("kl", run.config.latent_size))
+
+
+def _file(folder: Path, term: str) -> Path:
+    return folder / "trace" / f"{term}.f32"
+
+
+def _step_bytes(values: np.ndarray) -> int:
+    """What a step takes in the file of a term [lanes, steps, ...]."""
+    return 4 * len(values) * math.prod(values.shape[2:])
