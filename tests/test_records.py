@@ -131,6 +131,24 @@ def test_a_damaged_line_is_named_by_its_number_in_the_file(tmp_path: Path) -> No
             records.read(path)
 
 
+def test_a_row_that_was_changed_is_named_unless_its_checksum_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    records.append(path, [{"nats": 1.5}, {"nats": 2.5}])
+    text = path.read_text()
+    path.write_text(text.replace("2.5", "2.4"))
+    with pytest.raises(LabError, match=r"^Line 2 of .* \(its checksum is not that of its content"):
+        records.read(path)
+    path.write_text('{"nats": 2.4}\n')
+    assert records.read(path) == [{"nats": 2.4}]
+
+
+def test_what_was_sealed_under_another_name_is_not_opened() -> None:
+    sealed = records.sealed({"nats": np.float32("nan")}, "one")
+    assert records.opened(sealed, "one") == {"nats": None}
+    with pytest.raises(ValueError, match="checksum"):
+        records.opened(sealed, "other")
+
+
 def test_a_file_mended_by_hand_takes_more_rows(tmp_path: Path) -> None:
     """An editor may leave the last line without its end."""
     path = tmp_path / "results.jsonl"

@@ -140,6 +140,21 @@ def test_a_damaged_study_json_is_one_message(content, finished, tmp_path, capsys
     assert resumed_to_draw(tmp_path)["invocations"] == []
 
 
+@pytest.mark.parametrize("field", ["study", "dataset", "seed", "recon_scale", "config"])
+def test_rows_of_other_models_under_the_same_name_are_refused(
+    field, finished, tmp_path, capsys
+) -> None:
+    folder = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), folder)
+    first, *others = tiny.rows_of(folder)
+    other = {"config": first["config"] | {"batch_size": 3}}.get(field, 7)
+    (folder / "results.jsonl").unlink()
+    vj.store.records.append(folder / "results.jsonl", [first | {field: other}, *others])
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    message = tiny.fail(capsys, "latent_size", *flags, figures=tiny.no_figures)
+    assert "results.jsonl holds a row of another study, or of a model with other" in message
+
+
 def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:
     wild = ["--learning-rate", "1e38", *ONE_SIZE, "--out", tmp_path]
     message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wild)

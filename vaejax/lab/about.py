@@ -1,10 +1,12 @@
-"""What a study says of itself beside its rows (study.json): question, command, cost, captions."""
+"""What a study says of itself beside its rows (study.json): question, command, cost, captions; and
+checksums of the files beside it."""
 
 import dataclasses
 import inspect
 import json
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,7 @@ from vaejax.lab.report import noise_columns
 from vaejax.lab.verdicts import distinct, number
 from vaejax.store import records
 
-FILE = "study.json"
+FILE, VERDICTS = "study.json", "verdict.json"
 ELSEWHERE = (
     "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",
     "batch_devices", "distributed", "coordinator", "processes", "process_id",
@@ -106,29 +108,43 @@ def write(
     study: Any,
     ran: Sequence[Mapping[str, Any]] = (),
     captions: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Write study.json.
+    """Write study.json, with the checksums of the rows, of verdict.json and of the figures.
 
     Args:
         ran: a run of the command that comes after the earlier ones.
-        captions: of the figures; None leaves them as they are.
+        captions: of the figures; None leaves them, and their files, as they are.
+        files: of the figures.
 
     Raises:
         LabError: the old study.json is damaged, or the new one cannot be written.
     """
-    old = read(folder)
+    old, rows = read(folder), records.read(folder / records.RESULTS)
+    if captions is None:
+        captions, checksums = old.get("figures", {}), dict(old.get("checksums", {}))
+    else:
+        checksums = {}
+    for path in (folder / VERDICTS, *files):
+        checksums[path.name] = zlib.crc32(path.read_bytes())
     records.write_json(
         folder / FILE,
-        {
-            "study": study.name,
-            "question": question(study),
-            "about": text(study),
-            "columns": [*study.columns],
-            "more_columns": [*study.more_columns],
-            "by": [*study.by],
-            "figures": old.get("figures", {}) if captions is None else captions,
-            "invocations": [*old.get("invocations", []), *ran],
-        },
+        records.sealed(
+            {
+                "study": study.name,
+                "question": question(study),
+                "about": text(study),
+                "columns": [*study.columns],
+                "more_columns": [*study.more_columns],
+                "by": [*study.by],
+                "rows": len(rows),
+                "rows_checksum": records.checksum(rows),
+                "figures": captions,
+                "checksums": checksums,
+                "invocations": [*old.get("invocations", []), *ran],
+            },
+            FILE,
+        ),
     )
 
 
@@ -142,9 +158,7 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+        found = records.opened(json.loads(path.read_text()), FILE)
         if not isinstance(found.get("figures", {}), dict):
             raise ValueError("figures is no JSON object")
         if not isinstance(found.get("invocations", []), list):

@@ -6,6 +6,7 @@ versions are read as well: they may lack study.json, and their verdicts lack cla
 
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,15 +60,16 @@ def read_study(place: Path, searched: Path) -> Finding:
     """
     rows = records.read(place / RESULTS)
     about = _checked_about(place / "study.json")
+    _check_rows(place / RESULTS, rows, about)
     folder = str(place.relative_to(searched))
     return Finding(
         place.resolve().name if folder == "." else folder,
         str(about.get("study") or _shared(rows, "study") or place.resolve().name),
         _shared(rows, "dataset") or place.resolve().parent.name,
         rows,
-        _checked_verdicts(place / "verdict.json"),
+        _checked_verdicts(place / "verdict.json", about),
         about,
-        {path.stem: _picture(path) for path in sorted(place.glob("*.png"))},
+        {path.stem: _picture(path, about) for path in sorted(place.glob("*.png"))},
     )
 
 
@@ -87,22 +89,36 @@ def _shared(rows: Sequence[Row], name: str) -> str:
     return ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name)))
 
 
+def _check_rows(path: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
+    """Refuse rows that do not begin with those that study.json counts."""
+    known = rows[: about.get("rows", 0)]
+    if "rows_checksum" in about and records.checksum(known) != about["rows_checksum"]:
+        raise LabError(
+            f"{path} does not hold the {about['rows']} rows that study.json beside it counts: "
+            "restore it, or run the study again with --resume, which measures what is missing."
+        )
+
+
 def _checked_about(path: Path) -> dict[str, Any]:
-    found = _json(path)
-    _need(path, isinstance(found, Mapping), "it is no JSON object")
+    try:
+        found = records.opened(_json(path, {}), path.name)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
     for name in ("columns", "more_columns", "by"):
         words = found.get(name, [])
         known = isinstance(words, list) and all(isinstance(word, str) for word in words)
         _need(path, known, f"{name} is no list of words")
-    _need(path, isinstance(found.get("figures", {}), Mapping), "figures is no JSON object")
+    for name in ("figures", "checksums"):
+        _need(path, isinstance(found.get(name, {}), Mapping), f"{name} is no JSON object")
+    _need(path, isinstance(found.get("rows", 0), int), "rows is no number")
     ran = found.get("invocations", [])
     known = isinstance(ran, list) and all(isinstance(one, Mapping) for one in ran)
     _need(path, known, "invocations is no list of JSON objects")
-    return dict(found)
+    return found
 
 
-def _checked_verdicts(path: Path) -> dict[str, dict[str, Any]]:
-    found = _json(path)
+def _checked_verdicts(path: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found = _json(path, about)
     _need(path, isinstance(found, Mapping), "it is no JSON object")
     for claim, verdict in found.items():
         known = isinstance(verdict, Mapping) and isinstance(verdict.get("verdict"), str)
@@ -110,24 +126,28 @@ def _checked_verdicts(path: Path) -> dict[str, dict[str, Any]]:
     return {claim: dict(verdict) for claim, verdict in found.items()}
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, about: Mapping[str, Any]) -> Any:
     """A JSON document; an empty object if there is no such file."""
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
+        return json.loads(_bytes(path, about) if path.exists() else b"{}")
     except ValueError as error:
         raise _damaged(path, str(error)) from None
 
 
-def _picture(path: Path) -> bytes:
+def _picture(path: Path, about: Mapping[str, Any]) -> bytes:
+    content = _bytes(path, about)
+    _need(path, content.startswith(PNG) and len(content) > 24, "it is no PNG")
+    return content
+
+
+def _bytes(path: Path, about: Mapping[str, Any]) -> bytes:
+    """What a file holds, if that is what study.json says."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror}.") from error
-    _need(path, content.startswith(PNG) and len(content) > 24, "it is no PNG")
+    written = about.get("checksums", {}).get(path.name)
+    _need(path, written in (None, zlib.crc32(content)), "it is not as study.json says")
     return content
 
 

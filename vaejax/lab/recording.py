@@ -140,7 +140,27 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
                 f"{folder} was trained for {trained} epochs already: ask for --epochs {trained} or "
                 "more, or another --out."
             )
+    for row in records.read(lab.folder / RESULTS):
+        run = lab.runs.get(row.get("run", ""))
+        if run is not None and not _belongs(row, lab.folder.name, run):
+            raise LabError(
+                f"{lab.folder / RESULTS} holds a row of another study, or of a model with other "
+                f"settings, under the name {run.name}: restore the file, or move it away; --resume "
+                "measures again."
+            )
     about.read(lab.folder)  # if it is damaged, better now than after the training
+
+
+def _belongs(row: Row, study: str, run: Run) -> bool:
+    """Whether a row may be of this run, by all that both say of it."""
+    lane = row.get("lane")
+    if not isinstance(lane, int) or not 0 <= lane < len(run.lanes):
+        return lane is None
+    of_run = {"study": study, "dataset": run.dataset, "split": run.split, **run.lanes[lane]}
+    config = records.plain(run.to_json()["config"])
+    return all(row.get(name, value) == value for name, value in records.plain(of_run).items()) and (
+        row.get("config", {}).items() <= config.items()
+    )
 
 
 def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:

@@ -86,8 +86,9 @@ def conduct(study: Study, lab: Any, started: float) -> list[str]:
         module = rooms.about.module_of(study.runs)
         command = rooms.about.command(module, lab.flags, study.quick)
         ran = [rooms.about.invocation(command, started)] if found.new else []
+        verdicts = judge(study, lab, found)
         rooms.about.write(lab.folder, study, ran)
-        judge(study, lab, found)
+        show_findings(study, lab, found.rows, verdicts)
         problems += draw(study, lab, found.rows, rooms.about.caption(command, found.rows))
     return problems
 
@@ -102,8 +103,8 @@ def open_lab(study: Study) -> Any:
     return lab
 
 
-def judge(study: Study, lab: Any, found: Any) -> None:
-    """Write verdict.json, then show the table, the verdicts, and where both are."""
+def judge(study: Study, lab: Any, found: Any) -> dict[str, Any]:
+    """The verdict on each claim that the rows speak of. Writes verdict.json."""
     verdicts = {}
     for claim, verdict in study.verdict(found.rows).items():
         if verdict is None and found.diverged:
@@ -112,19 +113,25 @@ def judge(study: Study, lab: Any, found: Any) -> None:
             verdict = rooms.Verdict("UNDECIDED", about, f"{why}.", why, {})
         if verdict is not None:
             verdicts[claim] = verdict
-    quick, file = lab.flags.quick, lab.folder / "verdict.json"
+    counts = not lab.flags.quick
     store.write_json(
-        file,
-        {claim: {**verdict._asdict(), "counts": not quick} for claim, verdict in verdicts.items()},
+        lab.folder / rooms.about.VERDICTS,
+        {claim: {**verdict._asdict(), "counts": counts} for claim, verdict in verdicts.items()},
     )
+    return verdicts
+
+
+def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str, Any]) -> None:
+    """Print the table, the verdicts, and where both are."""
     out = rooms.report.console()
-    columns = [*rooms.report.noise_columns(found.rows), *study.columns]
+    columns = [*rooms.report.noise_columns(rows), *study.columns]
     if lab.flags.all_columns:
         columns += study.more_columns
-    rooms.report.show_table(out, str(lab.folder), study.shown(found.rows), columns, study.by)
-    rooms.report.show_verdicts(out, verdicts, quick)
-    rooms.report.show_seeds(out, found.rows)
-    rooms.report.show_paths(out, lab.folder / rooms.recording.RESULTS, file)
+    rooms.report.show_table(out, str(lab.folder), study.shown(rows), columns, study.by)
+    rooms.report.show_verdicts(out, verdicts, lab.flags.quick)
+    rooms.report.show_seeds(out, rows)
+    files = (rooms.recording.RESULTS, rooms.about.VERDICTS)
+    rooms.report.show_paths(out, *(lab.folder / file for file in files))
 
 
 def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
@@ -141,6 +148,6 @@ def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
         if not isinstance(error, LabError):
             traceback.print_exc()  # a mistake in the page, which its author wants to see
         return [f"The figures were not drawn: {error}\nThe results are; --resume draws again."]
-    rooms.about.write(lab.folder, study, captions=captions)
+    rooms.about.write(lab.folder, study, captions=captions, files=paths)
     rooms.report.show_next_steps(lab.folder, paths)
     return []

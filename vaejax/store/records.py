@@ -1,7 +1,12 @@
-"""Result rows and small JSON files. A file is replaced as a whole, so it is never half-written."""
+"""Result rows and small JSON files. A file is replaced as a whole, so it is never half-written.
+
+Each row, and each object that a command reads back, carries a checksum of what it says. Objects
+without one, of older versions or by hand, are read as they are.
+"""
 
 import json
 import math
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from vaejax.files import write_bytes
 Row = dict[str, Any]
 RESULTS = "results.jsonl"
 """The rows of a study, in its folder."""
+CHECKSUM = "checksum"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -21,12 +27,37 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(plain(content), indent=2) + "\n").encode())
 
 
+def sealed(content: Row, name: str = "") -> Row:
+    """A JSON object with the CRC-32 of its name and content beside the content."""
+    known = plain(content)
+    return known | {CHECKSUM: checksum(known, name)}
+
+
+def opened(found: Any, name: str = "") -> Row:
+    """The content of an object that `sealed` made.
+
+    Raises:
+        ValueError: it is no JSON object, or not what was sealed under this name.
+    """
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    content = {key: value for key, value in found.items() if key != CHECKSUM}
+    if CHECKSUM in found and found[CHECKSUM] != checksum(content, name):
+        raise ValueError("its checksum is not that of its content")
+    return content
+
+
+def checksum(content: Any, name: str = "") -> str:
+    """The CRC-32 of a name and a JSON value, as eight hexadecimal digits."""
+    return f"{zlib.crc32((name + json.dumps(content)).encode()):08x}"
+
+
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
     old = _read_bytes(path)
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
-    new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
+    new = "".join(json.dumps(sealed(row)) + "\n" for row in rows)
     write_bytes(path, old + new.encode())
 
 
@@ -43,10 +74,7 @@ def read(path: Path) -> list[Row]:
 
 def _row(path: Path, number: int, line: bytes) -> Row:
     try:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError("it is no JSON object")
-        return row
+        return opened(json.loads(line))
     except json.JSONDecodeError as error:
         why = f"{error.msg}, column {error.colno}"
     except ValueError as error:
