@@ -54,11 +54,12 @@ class ExploreFlags:
 def explore(flags: ExploreFlags) -> None:
     """Write the page, and say how large it is and what it does not show."""
     vj.lab.surroundings.prepare()
-    chosen = vj.lab.exploration.choose(flags.folder, flags.seed, flags.runs)
+    folder = vj.files.own_path(flags.folder)
+    chosen = vj.lab.exploration.choose(folder, flags.seed, flags.runs)
     weights = flags.weights or vj.lab.exploration.weights_that_fit(chosen.parts, flags.images)
     vj.lab.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
-    found = vj.lab.exploration.explore(flags.folder, chosen, flags.images, weights)
-    path = flags.out or flags.folder
+    found = vj.lab.exploration.explore(folder, chosen, flags.images, weights)
+    path = vj.files.own_path(flags.out or folder)
     if path.is_dir():
         path /= FILE
     vj.show.save_page(vj.show.explorer_page(*found), path)

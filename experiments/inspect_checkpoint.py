@@ -128,7 +128,8 @@ def table(
 def inspect(flags: InspectFlags) -> None:
     """Print and draw what there is to say about one model."""
     vj.lab.surroundings.prepare()
-    whole = vj.store.restore(flags.folder)
+    folder = vj.files.own_path(flags.folder)
+    whole = vj.store.restore(folder)
     if not 0 <= flags.lane < len(whole.run.seeds):
         raise vj.LabError(
             f"--lane {flags.lane}: this run has lanes 0 to {len(whole.run.seeds) - 1}."
@@ -149,9 +150,9 @@ def inspect(flags: InspectFlags) -> None:
             out.print(f"  {line}")
     if trained.state.diverged[0]:
         out.print("This lane diverged: shown is the last epoch that it ended with finite numbers.")
-    folder = flags.out or flags.folder
+    drawn_in = vj.files.own_path(flags.out or folder)
     for name, figure in pictures(trained, order, test).items():
-        vj.lab.report.show_paths(out, *vj.show.save(figure, folder, name))
+        vj.lab.report.show_paths(out, *vj.show.save(figure, drawn_in, name))
 
 
 def main() -> None:

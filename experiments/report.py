@@ -38,11 +38,12 @@ class ReportFlags:
 
 def report(flags: ReportFlags) -> None:
     """Write the page, and say what is in it and how large it is."""
-    findings = vj.lab.findings.read_all(flags.folder)
+    folder = vj.files.own_path(flags.folder)
+    findings = vj.lab.findings.read_all(folder)
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     name = str(flags.folder) if flags.folder.name else flags.folder.resolve().name
     page = vj.lab.html_report.report(name, findings, written)
-    path = flags.out or flags.folder
+    path = vj.files.own_path(flags.out or folder)
     if path.is_dir():
         path /= FILE
     vj.show.save_page(vj.show.report_page.report_page(page), path)

@@ -1,7 +1,7 @@
 """What tests/test_devices.py runs in processes of its own, each with several devices.
 
 python -m tests.on_devices eight                           prints, as JSON, what a grid became
-python -m tests.on_devices two PORT PROCESS REFUSED SHARED  runs a study in two processes
+python -m tests.on_devices two PORT PROCESS HELD REFUSED SHARED  runs a study in two processes
 """
 
 import functools
@@ -77,18 +77,19 @@ def eight() -> None:
     print(json.dumps(found))
 
 
-def two(port: str, process: str, refused: str, shared: str) -> None:
-    """A study whose folder holds results already, and one that continues what another began; of
-    the first the exit status is said on stderr."""
+def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
+    """A study whose folder another process holds, one whose folder holds results already, and one
+    that continues what another began; of the first two the exit status is said on stderr."""
     from tests import tiny
 
     hosts.connect = functools.cache(hosts.connect)  # a process can join the others only once
     cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
     cluster += ["--process-id", process]
-    try:
-        tiny.run("recon_scale", Path(refused), *cluster)
-    except SystemExit as end:
-        print(f"refused: {end.code}", file=sys.stderr)
+    for folder in (held, refused):
+        try:
+            tiny.run("recon_scale", Path(folder), *cluster)
+        except SystemExit as end:
+            print(f"refused: {end.code}", file=sys.stderr)
     tiny.run("recon_scale", Path(shared), "--epochs", "3", "--resume", *cluster)
 
 

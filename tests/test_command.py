@@ -21,11 +21,36 @@ with failing_clearly():
     print("read", sys.stdin.readline())
 """
 
+SHOWS = """
+import sys
+import vaejax as vj
+with vj.lab.failing_clearly():
+    sys.stdin.readline()
+    vj.lab.report.console().print("a table")
+"""
+HELPS = """
+import sys
+from vaejax.lab.command import failing_clearly
+with failing_clearly():
+    sys.stdin.readline()
+    print("usage")
+    sys.exit(0)
+"""
+FAILS = """
+import sys
+from vaejax.errors import LabError
+from vaejax.lab.command import failing_clearly
+with failing_clearly():
+    sys.stdin.readline()
+    print("a table")
+    raise LabError("Broken. Mend it.")
+"""
 
-def started(**environment: str) -> subprocess.Popen[bytes]:
-    """A command that prints, reads a line and prints again."""
+
+def started(code: str = PRINTS, **environment: str) -> subprocess.Popen[bytes]:
+    """A command that reads a line, and prints afterwards."""
     return subprocess.Popen(
-        [sys.executable, "-c", PRINTS],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         | environment,
@@ -41,15 +66,30 @@ def test_an_ascii_terminal_shows_everything_in_plain_characters() -> None:
     assert err == b""
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_early_ends_the_command_in_silence(unbuffered: str) -> None:
-    """As `| head -1`; whether a line is written at once, or with all others at the end."""
-    process = started(PYTHONUNBUFFERED=unbuffered, PYTHONIOENCODING="utf-8")
+def unread(code: str, **environment: str) -> tuple[int, bytes]:
+    """The status and stderr of a command whose reader leaves early, as `| head -1`."""
+    process = started(code, **environment)
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
     _, err = process.communicate(b"this\n", timeout=60)
-    assert (process.returncode, err) == (141, b"")
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_ends_the_command_in_silence(unbuffered: str) -> None:
+    """Whether a line is written at once, or with all others at the end."""
+    found = unread(PRINTS, PYTHONUNBUFFERED=unbuffered, PYTHONIOENCODING="utf-8")
+    assert found == (141, b"")
+
+
+@pytest.mark.parametrize("code", [SHOWS, HELPS])
+def test_so_it_does_where_rich_prints_and_after_help(code: str) -> None:
+    assert unread(code) == (141, b"")
+
+
+def test_an_error_is_told_even_if_no_one_reads_what_was_printed_before() -> None:
+    assert unread(FAILS) == (1, b"error: Broken. Mend it.\n")
 
 
 @pytest.mark.parametrize(

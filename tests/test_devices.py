@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests import on_devices, tiny
+from vaejax.lab import lock
 
 ROOT = Path(__file__).parents[1]
 assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)  # sums in another order
@@ -62,15 +63,16 @@ def started(
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     eight = start(8, "eight")
-    refused, shared = (tmp_path_factory.mktemp(name) for name in ("refused", "shared"))
+    held, refused, shared = map(tmp_path_factory.mktemp, ("held", "refused", "shared"))
     (refused / "recon_scale").mkdir()
     (refused / "recon_scale/results.jsonl").write_text("")
     shutil.copytree(finished("recon_scale"), shared / "recon_scale")
-    two = tuple(start(3, "two", port, process, refused, shared) for process in (0, 1))
-    yield Started(eight, two, shared)
-    for process in (eight, *two):
-        process.kill()
-        process.wait()
+    with lock.held(held / "recon_scale"):
+        two = tuple(start(3, "two", port, process, held, refused, shared) for process in (0, 1))
+        yield Started(eight, two, shared)
+        for process in (eight, *two):
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,9 @@ def test_what_stops_the_first_process_stops_the_second_with_the_same_message(
     two: tuple[Ended, ...],
 ) -> None:
     for process in two:
-        (said,) = [line for line in process.stderr.splitlines() if line.startswith("refused: ")]
-        assert said.startswith("refused: error: ")
-        assert "holds results already" in said
+        said = [line for line in process.stderr.splitlines() if line.startswith("refused: ")]
+        assert all(line.startswith("refused: error: ") for line in said)
+        locked, refused = said
+        assert f"is in use by process {os.getpid()} on " in locked
+        assert "holds results already" in refused
         assert "Traceback" not in process.stderr

@@ -173,9 +173,12 @@ def test_what_cannot_be_shown_is_refused(made, tmp_path, capsys) -> None:
     assert "vj.store.restore" in text
 
 
-def test_a_page_that_is_too_large_is_refused_with_its_size(made, tmp_path, capsys) -> None:
+def test_a_page_that_is_too_large_is_refused_with_its_size(
+    made, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     out = tmp_path / "page.html"
-    flags = [made, "--out", out, "--images", 30]
+    flags = [made, "--out", "~/page.html", "--images", 30]
     text = tiny.fail(capsys, "explore", *flags, "--most-megabytes", 0.01)
     assert "z3 0.0 MB" in text
     assert "--runs NAME" in text

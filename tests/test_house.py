@@ -54,6 +54,7 @@ ONLY_HERE = {
     "scipy": {"theory", "measure"},
     "tyro": {"lab", "pages"},
     "rich": {"lab", "pages"},
+    "pickle": set(),
     "lazy_loader": {"vaejax", "data", "theory", "show", "measure", "store", "lab"},
 }
 """Where each package is used, and nowhere else; "pages" are those of `experiments`."""

@@ -281,14 +281,15 @@ def test_the_page_asks_for_nothing_outside_of_it(tmp_path) -> None:
     assert "default-src 'none'" in page.elements[policy][1]["content"]
 
 
-def test_the_command_says_what_it_wrote_and_how_large_it_is(tmp_path, capsys) -> None:
+def test_the_command_says_what_it_wrote_and_how_large_it_is(tmp_path, capsys, monkeypatch) -> None:
     folder = make(tmp_path / "mine", about=ABOUT)
     tiny.command("report", folder)
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"wrote {folder / 'report.html'}"
     assert second == "0.0 MB: studies 1, figures 1 (0.0 MB as PNG)"
     (tmp_path / "out").mkdir()
-    tiny.command("report", folder, "--out", tmp_path / "out")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tiny.command("report", folder, "--out", "~/out")
     assert (tmp_path / "out" / "report.html").is_file()
 
 
@@ -416,7 +417,7 @@ def another_number(content: bytes) -> bytes:
         ("results.jsonl", lambda content: content[: content.rindex(b"\n", 0, -1) + 1]),
         ("verdict.json", another_number),
         ("study.json", another_number),
-        ("terms.png", lambda content: content[:-20] + bytes(20)),
+        ("scales.png", lambda content: content[:-20] + bytes(20)),
     ],
 )
 def test_a_file_that_is_well_formed_and_not_as_written_is_named(

@@ -36,8 +36,12 @@ def test_the_evidence_stands_below_the_verdict_on_collapse(finished, tmp_path, c
         assert verdict in {0: ["total"], 2: ["total", "healthy"]}.get(active, ["total", "partial"])
 
 
-def test_an_ae_is_not_asked_whether_it_has_collapsed(finished, tmp_path, capsys) -> None:
-    tiny.command("inspect_checkpoint", finished("autoencoder") / "ae-z2", "--out", tmp_path)
+def test_an_ae_is_not_asked_whether_it_has_collapsed(
+    finished, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tiny.command("inspect_checkpoint", finished("autoencoder") / "ae-z2", "--out", "~/drawn")
+    assert (tmp_path / "drawn" / "samples.png").is_file()
     text = capsys.readouterr().out
     assert "mse" in text
     assert "Posterior collapse" not in text

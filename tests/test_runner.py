@@ -193,6 +193,18 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
     assert vj.lab.recording.record(lab, measure) == (rows, [diverged], False)
 
 
+def test_a_study_whose_reader_has_left_draws_nothing_more_and_says_nothing(
+    finished, tmp_path, capsys
+) -> None:
+    shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
+
+    def unread(*_: Any) -> dict[str, Any]:
+        raise BrokenPipeError
+
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    assert tiny.fail(capsys, "latent_size", *flags, figures=unread) == "141 "
+
+
 def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:
     wrong = [*ONE_SIZE, "--out", tmp_path, "--batch-size", 5000]
     message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wrong)

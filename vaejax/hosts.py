@@ -1,10 +1,16 @@
 """Several processes run one program. Each runs the same code on the same data, but only the first
 reads and writes files; `once` tells the others what the first one read, or how it failed."""
 
-import pickle
+import io
+import json
+import os
 import re
-from collections.abc import Callable
-from typing import TypeVar
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -13,16 +19,26 @@ from jax.experimental import multihost_utils
 from vaejax.errors import LabError, first_line
 
 T = TypeVar("T")
+MARGIN = 60
+"""Seconds that jax would wait longer than `connect` does. At its own limit jax aborts."""
 
 
-def connect(coordinator: str | None, processes: int | None, process_id: int | None) -> None:
+def connect(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = 300,
+) -> None:
     """Join the other processes, before any other use of jax; their devices are then `jax.devices()`
-    in all of them. Without arguments the cluster is detected (SLURM, Open MPI, TPU pods and others:
-    `jax.distributed`).
+    in all of them. Without the first three the cluster is detected (SLURM, Open MPI, TPU pods and
+    others: `jax.distributed`).
+
+    If the others have not come after `timeout` seconds, this process ends with one message and
+    status 1. No error is raised then, because jax cannot be told to stop waiting.
 
     Raises:
-        LabError: some of the three are given and some are not, the coordinator is no address, no
-            cluster is found, or the coordinator does not answer.
+        LabError: some of the three are given and some are not, the coordinator is no address, or no
+            cluster is found.
     """
     given = (coordinator, processes, process_id)
     if None in given and any(value is not None for value in given):
@@ -31,8 +47,28 @@ def connect(coordinator: str | None, processes: int | None, process_id: int | No
         raise LabError(
             f"--coordinator {coordinator!r}: give HOST:PORT, with a port from 1 to 65535."
         )
+    joined: Future[None] = Future()
+
+    def join() -> None:
+        limit = timeout + MARGIN
+        try:
+            jax.distributed.initialize(
+                coordinator, processes, process_id, initialization_timeout=limit
+            )
+        except Exception as error:
+            joined.set_exception(error)
+        else:
+            joined.set_result(None)
+
+    # jax waits in C++, where no signal is heard: here Ctrl-C still ends the process.
+    threading.Thread(target=join, daemon=True).start()
     try:
-        jax.distributed.initialize(coordinator, processes, process_id)
+        joined.result(timeout)
+    except TimeoutError:
+        _end(
+            f"The other processes did not come within {timeout} s: start all of them, with the "
+            "same --coordinator and --processes, or wait longer with --connect-timeout."
+        )
     except (ValueError, RuntimeError) as error:
         raise LabError(
             f"These processes cannot find each other ({first_line(error)}): start each "
@@ -56,12 +92,37 @@ def largest(number: int) -> int:
     """The largest of a number over all processes, which must all come here."""
     if jax.process_count() == 1:
         return number
-    return int(multihost_utils.process_allgather(np.asarray(number)).max())
+    return int(gathered(np.asarray(number)).max())
+
+
+def gathered(array: Any, tiled: bool = False) -> np.ndarray:
+    """What all processes, which must all come here, hold of an array; `tiled` as in
+    `multihost_utils.process_allgather`. If another process has ended, this one ends, too."""
+    return _together(partial(multihost_utils.process_allgather, array, tiled=tiled))
+
+
+def _together(collective: Callable[[], T]) -> T:
+    """What a collective gives. It fails if another process has ended; then this one ends, too."""
+    try:
+        return collective()
+    except (ValueError, RuntimeError) as error:
+        _end(
+            f"Another process has ended ({first_line(error)}): its own messages say why. Start all "
+            "of them again, with --resume to continue from the newest checkpoint."
+        )
+
+
+def _end(message: str) -> NoReturn:
+    """End this process at once, with one message and status 1. At the usual end of a process jax
+    waits for all others, and aborts if they do not come."""
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def once(function: Callable[[], T]) -> T:
     """Call `function` in the first process alone; all of them, which must all come here, return
-    what it returned.
+    what it returned. That is what JSON knows: None, numbers, strings, lists, dicts.
 
     Raises:
         LabError: the function raised it; in every process. If it raised anything else, the others
@@ -69,22 +130,45 @@ def once(function: Callable[[], T]) -> T:
     """
     if jax.process_count() == 1:
         return function()
-    outcome: tuple[T | None, LabError | None] = (None, None)
+    return json.loads(_from_first(lambda: json.dumps(function()).encode()))
+
+
+def arrays_once(function: Callable[[], Sequence[Any]]) -> list[np.ndarray]:
+    """`once` for a function that returns arrays on the host, of whatever shapes.
+
+    Raises:
+        LabError: as `once`.
+    """
+    if jax.process_count() == 1:
+        return [np.asarray(array) for array in function()]
+
+    def packed() -> bytes:
+        buffer = io.BytesIO()
+        np.savez(buffer, *function())
+        return buffer.getvalue()
+
+    with np.load(io.BytesIO(_from_first(packed)), allow_pickle=False) as arrays:
+        return [arrays[name] for name in arrays.files]  # in their order
+
+
+def _from_first(function: Callable[[], bytes]) -> bytes:
+    """What the function returns in the first process, or the error that it raises there. The byte
+    before it says which of the two it is."""
+    message = b""
     mistake: Exception | None = None
     if is_first():
         try:
-            outcome = function(), None
+            message = b"=" + function()
         except LabError as error:
-            outcome = None, error
+            message = b"!" + str(error).encode()
         except Exception as error:
             mistake = error
-            outcome = None, LabError(f"The first process failed: {first_line(error)}")
-    message = np.frombuffer(pickle.dumps(outcome), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(message))))
-    message = np.resize(message, size)
-    result, error = pickle.loads(multihost_utils.broadcast_one_to_all(message).tobytes())
+            message = b"!" + f"The first process failed: {first_line(error)}".encode()
+    size = largest(len(message))  # it is 0 in all but the first
+    sent = np.resize(np.frombuffer(message, np.uint8), size)
+    received = _together(partial(multihost_utils.broadcast_one_to_all, sent)).tobytes()
     if mistake is not None:
         raise mistake
-    if error is not None:
-        raise error
-    return result
+    if received[:1] == b"!":
+        raise LabError(received[1:].decode())
+    return received[1:]

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, UInt8
@@ -124,6 +123,11 @@ def init(config: Config, seeds: Sequence[int]) -> train.State:
     return _joined(parts, len(seeds))
 
 
+def structure(config: Config) -> Any:
+    """The tree of a state, without its arrays."""
+    return jax.tree.structure(jax.eval_shape(partial(train.init, config), jnp.uint32(0)))
+
+
 def replicate(mesh: Mesh, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[Array, "n pixels"]:
     """A copy of the images on every device of a mesh."""
     return _put(mesh, P(), images)
@@ -198,7 +202,7 @@ def to_host(tree: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            leaf = multihost_utils.process_allgather(leaf, tiled=True)  # others hold some of it
+            leaf = hosts.gathered(leaf, tiled=True)  # others hold some of it
         return np.asarray(leaf)
 
     return jax.tree.map(leaf_to_host, tree)

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,15 @@ from jaxtyping import Int32, UInt8
 from platformdirs import user_cache_path
 
 from vaejax.errors import LabError
-from vaejax.files import own_path
+from vaejax.files import own_path, patiently
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Labels = Int32[np.ndarray, "n"]
 Batches = Iterable[tuple[Images, Labels]]
 
 _ARRAYS = ("images.npy", "labels.npy")
+_MAPPED = None if os.name == "nt" else "r"
+"""Windows renames and deletes no file that is mapped; there arrays are read into memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +54,8 @@ def root() -> Path:
 def fetch(
     source: Mapping[str, str], fingerprint: str, n: int, decode: Callable[[], Batches]
 ) -> tuple[Images, Labels]:
-    """Images and labels of a base split of `n` examples, read-only and memory-mapped.
+    """Images and labels of a base split of `n` examples, read-only and (but on Windows)
+    memory-mapped.
 
     They come from the entry of this split if there is one, and otherwise from the batches that
     `decode()` gives, of which an entry is built. An entry is built again, with a warning in the
@@ -104,7 +108,9 @@ def _open_array(path: Path, notes: Mapping[str, Mapping[str, int]]) -> np.ndarra
         raise ValueError(f"{path.name} has {size} bytes, not {note['bytes']}")
     if zlib.crc32(np.memmap(path, mode="r").data) != note["crc32"]:
         raise ValueError(f"the checksum of {path.name} is wrong")
-    return np.load(path, mmap_mode="r")
+    array = np.load(path, mmap_mode=_MAPPED)
+    array.flags.writeable = False
+    return array
 
 
 def _build(
@@ -175,7 +181,7 @@ def _move_into_place(
     replaced if not."""
     while True:
         try:
-            folder.rename(entry)
+            patiently(partial(folder.rename, entry))
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -191,7 +197,7 @@ def _discard(entry: Path) -> None:
     """Deletes an entry. It is renamed first, so that no other process sees a part of it."""
     away = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
-        entry.rename(away / "old")
+        patiently(partial(entry.rename, away / "old"))
     except FileNotFoundError:
         pass  # another process has deleted it
     finally:

@@ -23,6 +23,7 @@ FILE, VERDICTS = "study.json", "verdict.json"
 ELSEWHERE = (
     "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",
     "batch_devices", "distributed", "coordinator", "processes", "process_id",
+    "connect_timeout",
 )  # fmt: skip
 """Flags that say where and how a study runs, and not what it finds."""
 MOST_SCALES = 6

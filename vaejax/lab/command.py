@@ -16,6 +16,8 @@ from vaejax.lab.flags import QUICK, Flags
 
 PLAIN = {"±": "+/-", "…": "...", "≤": "<=", "λ": "lambda"}
 """Characters that an ASCII terminal lacks, and what it shows instead."""
+UNREAD = 141
+"""The status of a program that SIGPIPE ends."""
 F = TypeVar("F")
 S = TypeVar("S", bound=Flags)
 
@@ -52,21 +54,39 @@ def plain_characters() -> None:
 
 @contextmanager
 def failing_clearly() -> Iterator[None]:
-    """Turn an error that the user can mend into one message and exit status 1."""
+    """Turn an error that the user can mend into one message and exit status 1, and a reader who has
+    gone, as after `| head`, into status 141 without a message."""
     # Figures are drawn to files; what a notebook leaves in this variable may be no backend at all.
     os.environ.pop("MPLBACKEND", None)
     plain_characters()
+    status: Any = None
     try:
         yield
-        sys.stdout.flush()  # at the end of the process a broken pipe could not be caught
     except LabError as error:
-        sys.exit(f"error: {error}")
+        status = f"error: {error}"
     except StoppedError as stop:
         print(stop, file=sys.stderr)
-        sys.exit(stop.status)
-    except BrokenPipeError:  # as after `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        status = stop.status
+    except BrokenPipeError:
+        status = UNREAD
     except KeyboardInterrupt:
         print("\ninterrupted (a study goes on with --resume)", file=sys.stderr)
-        sys.exit(130)
+        status = 130
+    except SystemExit as end:  # as after --help
+        status = end.code or 0
+    if not _flushed(sys.stdout) and not status:
+        status = UNREAD
+    _flushed(sys.stderr)
+    if status is not None:
+        sys.exit(status)
+
+
+def _flushed(stream: Any) -> bool:
+    """Write what a stream still holds. If its reader has gone, throw that away: at the end of the
+    process Python would complain."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True

@@ -105,6 +105,8 @@ class Flags:
     """The number of processes."""
     process_id: int | None = None
     """The number of this process, from 0."""
+    connect_timeout: int = 300
+    """Seconds to wait for the other processes at the start."""
 
     def __post_init__(self) -> None:
         each_once("--seeds", self.seeds)
@@ -119,7 +121,7 @@ class Flags:
                 "--output tanh reaches -1, and pixels of --pixel-range unit are in [0, 1]: use "
                 "--pixel-range signed, or another output."
             )
-        for name in ("steps", "epochs", "checkpoint_every", "chunk"):
+        for name in ("steps", "epochs", "checkpoint_every", "chunk", "connect_timeout"):
             at_least(flag(name), 1, getattr(self, name))
         for name in ("train_images", "test_images"):
             at_least(flag(name), 2, getattr(self, name))  # one image has no variance

@@ -222,8 +222,9 @@ def join(flags: Flags) -> None:
     """Before any other use of jax: join the other processes, if there are any, and give jax the
     settings of the lab."""
     if flags.distributed:
-        print("waiting for the other processes, up to five minutes", file=sys.stderr)
-        hosts.connect(flags.coordinator, flags.processes, flags.process_id)
+        wait = flags.connect_timeout
+        print(f"waiting for the other processes, up to {wait} s", file=sys.stderr)
+        hosts.connect(flags.coordinator, flags.processes, flags.process_id, wait)
     surroundings.prepare()
 
 

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from vaejax import hosts
 from vaejax.errors import LabError
+from vaejax.files import patiently
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -47,11 +48,12 @@ def _acquire(lock: FileLock, folder: Path) -> None:
 
 
 def _release(lock: FileLock, folder: Path) -> None:
-    (folder / OWNER).unlink(missing_ok=True)
+    with suppress(OSError):  # Windows deletes no file that another process reads just now
+        patiently(partial((folder / OWNER).unlink, missing_ok=True))
     lock.release()
     if not any(folder.glob("[!.]*")):
-        (folder / LOCK).unlink(missing_ok=True)
         with suppress(OSError):
+            (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()
 
 

@@ -13,6 +13,7 @@ from vaejax.lab import about, signals, training
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
+from vaejax.lab.report import Terminal
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.store.records import RESULTS, Row
@@ -81,21 +82,21 @@ def record(
         rows = records.read(lab.folder / RESULTS)
         return [row for row in rows if wanted.items() <= row.items() and "lane" in row]
 
-    def lanes_recorded() -> dict[str, set[int]]:
-        return {name: {row["lane"] for row in recorded(run)} for name, run in lab.runs.items()}
+    def lanes_recorded() -> dict[str, list[int]]:
+        return {name: [row["lane"] for row in recorded(run)] for name, run in lab.runs.items()}
 
-    finished = hosts.once(lanes_recorded)
+    finished = {name: set(lanes) for name, lanes in hosts.once(lanes_recorded).items()}
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
         split: sweep.replicate(mesh, lab.images(split))
         for split in dict.fromkeys(run.split for run in unfinished)
     }
-    console = Console(stderr=True, quiet=not hosts.is_first(), highlight=False)
+    console = Terminal(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
     measured = False
     with following(console) as progress:
         for run in unfinished:
-            predicted = hosts.once(partial(_announce, lab, run, console))
+            hosts.once(partial(_announce, lab, run, console))
             with signals.deferred() as stopped_by:
                 state, step = training.train_run(
                     run,
@@ -113,7 +114,7 @@ def record(
             facts: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
                 measured = True
-                hosts.once(partial(_measure, lab, run, measure, facts, predicted, new))
+                hosts.once(partial(_measure, lab, run, measure, facts, new))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
@@ -163,9 +164,9 @@ def _belongs(row: Row, study: str, run: Run) -> bool:
     )
 
 
-def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
+def _announce(lab: Lab[Any], run: Run, console: Console) -> None:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
-    a latent size that limits it. Returns what its images predict."""
+    a latent size that limits it."""
     checkpoint.create(lab.folder / run.name, run, lab.images_digest)
     console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
@@ -176,7 +177,6 @@ def _announce(lab: Lab[Any], run: Run, console: Console) -> Predicted:
         *([f"note: {note}"] if note else []),
     ):
         console.print(line, soft_wrap=True)
-    return predicted
 
 
 def predict(lab: Lab[Any], run: Run) -> Predicted:
@@ -209,11 +209,11 @@ def _measure(
     run: Run,
     measure: Measure,
     facts: Row,
-    predicted: Predicted,
     lanes: Sequence[int],
 ) -> None:
     """Measure a trained run, and record the rows of these lanes."""
     rows = measure(lab, lab.trained(run.name))
+    predicted = predict(lab, run)
     identity = identities(lab.folder.name, run)
     new = [
         identity[lane]

@@ -22,9 +22,16 @@ MOST_DECIMALS = 4
 COLOURS = {"HELD": "green", "FAILED": "red", "UNDECIDED": "yellow"}
 
 
+class Terminal(Console):
+    """A Console that leaves a reader who has gone, as after `| head`, to `failing_clearly`."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Where tables and verdicts go."""
-    found = Console(highlight=False)
+    found = Terminal(highlight=False)
     found.width = min(found.width, WIDTH) if found.is_terminal else WIDTH
     return found
 

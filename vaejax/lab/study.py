@@ -144,6 +144,8 @@ def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
             new = show.save(figure, lab.folder, name, lab.flags.format, caption)
             rooms.report.show_paths(out, *new)
             paths += new
+    except BrokenPipeError:  # no one reads where the figures are
+        raise
     except Exception as error:
         if not isinstance(error, LabError):
             traceback.print_exc()  # a mistake in the page, which its author wants to see

@@ -67,15 +67,6 @@ def run_steps(flags: Flags, config: Config, images: int) -> float:
     return float(flags.run_epochs(steps) * steps)
 
 
-class _Newest(NamedTuple):
-    """What all processes need of the newest checkpoint; the trace stays with the first one."""
-
-    state: train.State
-    step: int
-    error: np.ndarray
-    """[lanes, steps]; of no steps unless the run trains until it has converged."""
-
-
 def train_run(
     run: Run,
     folder: Path,
@@ -94,14 +85,17 @@ def train_run(
         StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
     """
 
-    def newest() -> _Newest:
+    def newest() -> list[np.ndarray]:
         is_new = checkpoint.latest(folder) is None
         found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
-        error = np.asarray(found.trace.error) if converged else np.empty((len(run.seeds), 0))
-        return _Newest(found.state, found.step, error)
+        # Of the trace all processes need what `converged` asks for. It is a copy: the files of the
+        # trace are mapped, and Windows cuts nothing off a mapped file.
+        error = np.array(found.trace.error) if converged else np.empty((len(run.seeds), 0))
+        return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
 
-    state, step, before = hosts.once(newest)
-    errors = [before]
+    first_step, before, *leaves = hosts.arrays_once(newest)
+    state: train.State = jax.tree.unflatten(sweep.structure(run.config), leaves)
+    step, errors = int(first_step), [before]
     first = step // plan.steps_per_epoch
     task = progress.add_task(
         run.name,

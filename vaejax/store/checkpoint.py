@@ -21,6 +21,7 @@ import shutil
 import zlib
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ import orbax.checkpoint as ocp
 from vaejax import sweep, train
 from vaejax.config import Config, Knobs, Nets, knobs
 from vaejax.errors import LabError, first_line
+from vaejax.files import patiently
 from vaejax.run import Run
 from vaejax.store import records, trace_files
 
@@ -225,7 +227,7 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
         }
         records.write_json(aside / CHECKSUMS, checksums)
         _remove([folder / str(step)])
-        aside.rename(folder / str(step))
+        patiently(partial(aside.rename, folder / str(step)))
         _remove(path for path in _named(folder) if int(path.name) < step or _is_empty(path))
     except LabError:
         raise
