@@ -114,7 +114,9 @@ def test_a_ring_with_power_is_enough_for_a_half_power_frequency() -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("pixel_range", ["unit", "signed"])
-def test_any_scale_has_a_sigma_and_a_best_linear_vae(scale: float, pixel_range: str) -> None:
+def test_any_scale_has_a_sigma_and_a_best_linear_vae(
+    scale: float, pixel_range: vj.config.PixelRange
+) -> None:
     config = vj.Config(
         image_shape=SHAPE, likelihood="gaussian", output="linear", pixel_range=pixel_range
     )
