@@ -23,6 +23,11 @@ from rich.table import Table
 import vaejax as vj
 
 SCALES: tuple[vj.Scale, ...] = (1.0, "elbo", 6000.0)
+ROUNDING = 1e-9
+"""Scales that are closer than this share are not told apart."""
+NO_THRESHOLD = (
+    "no threshold: the images are all equal, so no latent unit pays for its KL at any recon_scale"
+)
 UNITS = (1, 2, 4, 10, 20, 32, 64)
 
 
@@ -124,7 +129,7 @@ def units_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np
         table.add_row(
             str(units),
             f"{above:.6g}",
-            "any" if last else f"{beyond[0]:.6g}",
+            "any" if last or np.isinf(beyond[0]) else f"{beyond[0]:.6g}",
             sigma(config, above, flags.kl_weight),
         )
     return table
@@ -133,13 +138,17 @@ def units_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np
 def summary(
     flags: AdviseFlags, config: vj.Config, thresholds: np.ndarray, moments: vj.theory.Moments
 ) -> list[str]:
-    """The threshold, and on which side of it the scale of the ELBO is."""
+    """The threshold, and on which side of it the scale of the ELBO is; or that there is none."""
     first = flags.kl_weight * thresholds[0]
+    if np.isinf(first):
+        return [NO_THRESHOLD]
     amounts = ""
     if config.likelihood == "gaussian":
         amounts = f", a Gaussian decoder of sigma {sigma(config, first, flags.kl_weight)}"
 
     def side(threshold: float) -> str:
+        if np.isclose(config.elbo_scale, threshold, rtol=ROUNDING, atol=0):
+            return "at"
         return "above" if config.elbo_scale > threshold else "BELOW"
 
     lines = [
@@ -174,6 +183,8 @@ def advise(flags: AdviseFlags) -> None:
         for line in summary(flags, config, thresholds, moments):
             out.print(line)
         out.print(scales_table(flags, f"{name}: what a scale does", config, thresholds))
+        if np.isinf(thresholds[0]):
+            continue
         out.print(units_table(flags, f"{name}: scales for units", config, thresholds))
         first = flags.kl_weight * float(thresholds[0])
         if warning := vj.theory.collapse_warning(config, scales[name], first):

@@ -69,7 +69,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     keys = vj.lab.evaluation_keys(2)
     evaluation = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.test, keys[0])
-    space = lab.pca(max(len(lab.reference.space.components), *lab.flags.latent_sizes))
+    space = lab.pca(max(vj.measure.FEATURES, *lab.flags.latent_sizes))
     size = trained.run.config.latent_size
     figures = vj.measure.summary(evaluation) | {
         "pca_mse": vj.theory.reconstruction_mse(space, lab.test, size),

@@ -76,6 +76,7 @@ class DeadOrSlowFlags(vj.lab.Flags):
     """The learning rate of Adam at the start, for up to 784 pixels; with more it is lower in
     proportion. Linear nets have five times as much, raised and lowered units a tenth."""
     widths: tuple[int, ...] = (32,)
+    """The width of the hidden layer of encoder and decoder of the MLP."""
     activation: vj.config.Activation = "elu"
     """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
     unit then never wakes."""
@@ -85,6 +86,8 @@ class DeadOrSlowFlags(vj.lab.Flags):
     def __post_init__(self) -> None:
         super().__post_init__()
         vj.lab.each_once("--times", self.times)
+        if len(self.widths) != 1:
+            raise vj.LabError(f"--widths {self.widths}: use one width, that of the hidden layer.")
         if not self.kl_weight:
             raise vj.LabError(
                 "--kl-weight 0: a KL that costs nothing has no threshold, use a positive weight."
@@ -105,7 +108,7 @@ def runs_of(lab: vj.lab.Lab, net: str) -> list[vj.Run]:
         encoder_activation=flags.activation,
         decoder_activation=flags.activation,
     )
-    first = flags.kl_weight * float(lab.thresholds(config)[0])
+    first = flags.kl_weight * lab.first_threshold(config)
     rate = flags.gentle_rate(config.pixels) * (1 if hidden else LINEAR_RATE)
     steps = lab.steps(config)
     decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4

@@ -87,8 +87,17 @@ class FewImagesFlags(vj.lab.Flags):
 
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+    if np.array_equal(*lab.train[:2]):
+        raise vj.LabError(
+            f"The first two training images of {lab.flags.dataset} are equal: nothing could tell "
+            "them apart, nor from their average. Use a data set that begins otherwise."
+        )
     scales, counts = sorted(lab.flags.recon_scale), lab.flags.images
-    most = min(max(counts, default=2), len(lab.train))
+    if max(counts, default=2) > len(lab.train):
+        raise vj.LabError(
+            f"--images {counts}: there are {len(lab.train)} training images, use as many or fewer."
+        )
+    most = max(counts, default=2)
     sizes = lab.latent_sizes(lab.flags.latent_sizes, scales[-1], f"train[:{most}]")
 
     fewer, ends = replace(lab.flags, seeds=lab.flags.seeds[:2]), [scales[0], scales[-1]]

@@ -55,14 +55,30 @@ def visible(shape: tuple[int, int, int], columns: int) -> np.ndarray:
 
 
 def threshold(lab: vj.lab.Lab, columns: int) -> float:
-    """The predicted scale at which the unit wakes, at kl_weight 1."""
+    """The predicted scale at which the unit wakes, at kl_weight 1.
+
+    Raises:
+        LabError: the visible pixels say nothing about the picture, since none of them varies.
+    """
     seen, covariance = visible(lab.shape, columns), lab.moments.covariance
+    if not covariance[np.ix_(seen, seen)].any():
+        raise vj.LabError(
+            f"--columns {columns}: no pixel of the columns that the encoder sees varies over the "
+            "training images, so no scale wakes a unit. Use more columns, or images that differ "
+            "there."
+        )
     inverse = np.linalg.pinv(covariance[np.ix_(seen, seen)], rcond=1e-10, hermitian=True)
     predicted = covariance[:, seen] @ inverse @ covariance[seen]
     return len(seen) / 2 / float(np.linalg.eigvalsh(predicted)[-1])
 
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+    vj.lab.each_once("--columns", lab.flags.columns)
+    width = lab.shape[1]
+    if not all(1 <= columns <= width for columns in lab.flags.columns):
+        raise vj.LabError(
+            f"--columns {lab.flags.columns}: the pictures have {width} columns, use 1 to {width}."
+        )
     return [run_of(lab, columns) for columns in lab.flags.columns]
 
 

@@ -92,14 +92,18 @@ def oracle_of(lab: vj.lab.Lab, config: vj.Config) -> Oracle:
 
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     flags, config = lab.flags, lab.config(latent_size=lab.flags.latent_size)
-    first = flags.kl_weight * float(oracle_of(lab, config).thresholds[0])
-    scales = flags.recon_scale or (*(times * first for times in TIMES), *MORE_SCALES)
+    scales = flags.recon_scale or default_scales(lab, config)
     schedule = replace(
         flags,
         learning_rate=flags.gentle_rate(config.pixels),
         decay_steps=flags.decay_steps or lab.steps(config),
     )
     return [schedule.run("linear", lab.split, config, scales)]
+
+
+def default_scales(lab: vj.lab.Lab, config: vj.Config) -> tuple[vj.Scale, ...]:
+    first = lab.flags.kl_weight * lab.first_threshold(config)
+    return (*(times * first for times in TIMES), *MORE_SCALES)
 
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -164,7 +168,8 @@ def beside_the_oracle(
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    mark = ("predicted threshold", vj.lab.fact(rows, "threshold_scale"))
+    threshold = vj.lab.fact(rows, "threshold_scale")
+    mark = None if threshold is None else ("predicted threshold", threshold)
     panels = []
     for measured, predicted in (
         ("active_units", "predicted_units"),

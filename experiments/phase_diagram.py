@@ -134,7 +134,7 @@ def planned(lab: vj.lab.Lab, likelihood: str, net: str) -> vj.Run:
     steps = lab.steps(config)
     decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
     schedule = replace(flags, learning_rate=rate, kl_warmup=warmup, decay_steps=decay)
-    first = float(lab.thresholds(config)[0])
+    first = lab.first_threshold(config)
     return schedule.run(f"{net}-{likelihood}", lab.split, config, scales(flags, config, first))
 
 

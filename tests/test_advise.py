@@ -73,7 +73,7 @@ def test_constant_images_have_no_units(capsys, monkeypatch) -> None:
     constant = vj.data.load("digits", "train")._replace(images=np.full((30, 8, 8, 1), 9, np.uint8))
     monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
     text = printed(capsys, "--likelihood", "gaussian")
-    assert "threshold: recon_scale inf" in text
+    assert "no threshold: the images are all equal" in text
 
 
 @pytest.mark.parametrize(

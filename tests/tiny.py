@@ -57,6 +57,7 @@ FILES = {
     "test_dead_or_slow_page": "dead_or_slow",
     "test_many_units_page": "many_units",
     "test_results": "latent_size",
+    "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
@@ -91,7 +92,7 @@ def command(name: str, *arguments: Any, **changes: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
         patch.setattr(vj.lab.training, "BLOCK", BLOCK)
-        if name in STUDIES:
+        if hasattr(module, "STUDY"):
             vj.lab.run_study(module.STUDY._replace(**changes))
         else:
             module.main()

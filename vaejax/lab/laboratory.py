@@ -76,11 +76,13 @@ class Lab(Generic[F]):
     def reference(self) -> samples.Reference:
         """The moments of the test images in principal components of the training images, with which
         prior samples are compared."""
-        space = self.pca(min(samples.FEATURES, self.train.shape[1]))
+        space = self.pca(samples.FEATURES)
         return samples.reference(space, self.train, self.test)
 
     def pca(self, count: int) -> components.PCA:
-        """The first principal components of the training images, worked out once."""
+        """The first principal components of the training images, or all if there are fewer pixels;
+        worked out once."""
+        count = min(count, self.train.shape[1])
         if count not in self._spaces:
             self._spaces[count] = components.principal_components(self.moments, count)
         return self._spaces[count]
@@ -108,6 +110,22 @@ class Lab(Generic[F]):
             moments = self.moments if own else components.moments(self.images(split))
             self._thresholds[known] = threshold.thresholds_of(config, moments, config.pixels)
         return self._thresholds[known]
+
+    def first_threshold(self, config: Config) -> float:
+        """The recon_scale below which, at kl_weight 1, the collapsed solution is stable: for a
+        study that trains at scales around it.
+
+        Raises:
+            LabError: the training images do not vary, so that there is none; see `thresholds`.
+        """
+        first = float(self.thresholds(config)[0])
+        if math.isinf(first):
+            raise LabError(
+                f"The {len(self.train)} training images of {self.flags.dataset} are all equal: no "
+                "latent unit pays for its KL at any recon_scale, so there is no threshold to train "
+                "around. Use images that differ."
+            )
+        return first
 
     def latent_sizes(
         self, sizes: Sequence[Size], scale: Scale, split: str | None = None
@@ -141,9 +159,9 @@ class Lab(Generic[F]):
         return unit_pixels(images, self.shape)
 
     def compressed(self, images: np.ndarray, count: int) -> Pictures:
-        """Flat images as so many principal components of the training images keep them, or all if
-        that is fewer: the least squared error that a linear code of this size has."""
-        space = self.pca(min(count, self.train.shape[1]))
+        """Flat images as so many principal components of the training images keep them: the least
+        squared error that a linear code of this size has."""
+        space = self.pca(count)
         flat = self.pictures(images).reshape(len(images), -1)
         return components.compress(space, flat, count).reshape(-1, *self.shape)
 
@@ -153,7 +171,7 @@ class Lab(Generic[F]):
         """Flat images as the best linear VAE of this latent size decodes them from their posterior
         means (`theory.linear_reconstructions`), at the recon_scale and the positive kl_weight of a
         lane. It has squared error and a fixed variance."""
-        space = self.pca(min(config.latent_size, config.pixels))
+        space = self.pca(config.latent_size)
         weights = settings["recon_scale"], config.pixels, settings["kl_weight"]
         variance = linear.decoder_variance(*weights)
         flat = self.pictures(images).reshape(len(images), -1)
@@ -202,10 +220,16 @@ def load(flags: F, study: str) -> Lab[F]:
     """The `Lab` of a study: its flags, its folder, and the training and test images.
 
     Raises:
-        LabError: see `vaejax.data.load`.
+        LabError: a split of a single image; and see `vaejax.data.load`.
     """
     train = dataset.load(flags.dataset, "train", limit=flags.train_images)
     test = dataset.load(flags.dataset, "test", limit=flags.test_images)
+    for split, found in (("train", train), ("test", test)):
+        if len(found.images) < 2:
+            raise LabError(
+                f"The split '{split}' of {flags.dataset} holds a single image, which has no "
+                "variance: use a data set with two or more."
+            )
     count = len(train.images)
     return Lab(
         flags,

@@ -190,11 +190,11 @@ def predict(lab: Lab[Any], run: Run) -> Predicted:
 
 
 def collapse_warnings(run: Run, thresholds: np.ndarray) -> list[str]:
-    """A line for each threshold that lanes are below."""
+    """A line for each threshold that lanes are below; NaN is none, infinite one of equal images."""
     scales = grouped(
         (float(at), lane["recon_scale"])
         for at, lane in zip(thresholds, run.lanes, strict=True)
-        if np.isfinite(at)
+        if not np.isnan(at)
     )
     lines = [threshold.collapse_warning(run.config, below, at) for at, below in scales.items()]
     return [f"warning: {line}" for line in lines if line]

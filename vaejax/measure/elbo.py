@@ -160,7 +160,9 @@ def fitted_variance(
     key: Key[Array, ""],
 ) -> FittedVariance:
     """Each lane of stacked parameters of a Gaussian model, at the decoder variance that equals its
-    mean squared error on some images, one code drawn for each (Rybkin et al. 2021)."""
+    mean squared error on some images, one code drawn for each (Rybkin et al. 2021). Without any
+    error, as of a net whose output is exactly 0 on black images, no variance is best: sigma is 0,
+    and the likelihood of such a model is NaN."""
     evaluation = over_lanes(evaluate, config)(params, images, key)
     log_sigma = jnp.log(config.pixel_width * jnp.sqrt(evaluation.mse.mean(-1)))  # mse: in [0, 1]
     learned = replace(config, decoder_variance="learned")

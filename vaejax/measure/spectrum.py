@@ -113,10 +113,12 @@ def half_power_frequency(outputs: Spectrum, inputs: Spectrum) -> float:
     """Cycles per image at which the ratio of power first falls below 1/2, linear between rings.
 
     0 if it is below in the first ring already, Nyquist if it never falls. Rings without power in
-    the inputs are passed over.
+    the inputs are passed over; NaN if no ring has any, as of inputs that are all the mean image.
     """
     ratio = power_ratio(outputs, inputs)
     known = np.isfinite(ratio)
+    if not known.any():
+        return float("nan")
     ratio, frequency = ratio[known], inputs.frequency[known]
     below = np.flatnonzero(ratio < 0.5)
     if not len(below):

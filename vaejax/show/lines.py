@@ -17,6 +17,8 @@ DASHES = ("-", (0, (6, 2)), "-.", (0, (2, 1)), (0, (8, 2, 1, 2, 1, 2)), (0, (1, 
 """The lines of curves without markers: they are told apart without colour, too."""
 LEVELS = (":", (0, (1, 4)), (0, (4, 4)))
 """The horizontal lines."""
+NOTHING = "no model has a number"
+"""What a panel says in which there is no line to draw."""
 ROOM = 0.1
 """The share of an axis that the label of one tick needs."""
 
@@ -37,6 +39,7 @@ class Panel(NamedTuple):
     floor: tuple[str, float] | None = None
     """A labelled horizontal line."""
     log_y: bool = False
+    """A logarithmic y axis, if any value is positive."""
     mark: tuple[str, float] | None = None
     """A labelled vertical line."""
     predicted: tuple[Sequence[float], Sequence[float]] | None = None
@@ -71,9 +74,17 @@ def _draw(axes: Axes, panel: Panel, names: Sequence[str], levels: Sequence[str],
         axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
 
 
+def _numbers(panel: Panel) -> list[float]:
+    """All values of the lines, without NaN and infinities."""
+    values = [value for line in panel.lines.values() for seeds in line.y for value in seeds]
+    return [value for value in values if np.isfinite(value)]
+
+
 def _locator(ticks: Sequence[float], log_x: bool) -> Locator | None:
     """Where the ticks of the x axis go: at each measured value if there is room, else at round
     numbers; None leaves them at whole powers of ten."""
+    if not ticks:
+        return None
     places = np.log(ticks) if log_x else np.asarray(ticks)
     if len(ticks) <= MOST_TICKS and (np.diff(places) > ROOM * np.ptp(places)).all():
         return FixedLocator(ticks)
@@ -96,12 +107,15 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
         for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
             _draw(axes, panel, names, levels, len(ticks) <= MOST_TICKS)
-            axes.set_xscale("log" if log_x else "linear")
+            numbers = _numbers(panel)
+            if not numbers:
+                axes.text(0.5, 0.5, NOTHING, transform=axes.transAxes, ha="center", color="0.4")
+            axes.set_xscale("log" if log_x and ticks else "linear")
             if locator := _locator(ticks, log_x):
                 axes.xaxis.set_major_locator(locator)
                 axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
                 axes.xaxis.set_minor_locator(NullLocator())
-            if panel.log_y:
+            if panel.log_y and max(numbers, default=0) > 0:
                 axes.set_yscale("log")
             axes.set(xlabel=xlabel, ylabel=panel.ylabel, title=panel.title)
         handles = {}

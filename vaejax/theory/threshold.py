@@ -111,8 +111,9 @@ def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
 def lane_thresholds(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
     """The recon_scale below which the collapsed solution is stable in each lane of a run, from the
     `thresholds` of its images; NaN in a lane that does not pay for all of its KL."""
-    weights = [lane["kl_weight"] for lane in run.lanes]
-    return np.where(charged_lanes(run), np.multiply(weights, thresholds[0]), np.nan)
+    charged = charged_lanes(run)
+    weights = np.where(charged, [lane["kl_weight"] for lane in run.lanes], 1)
+    return np.where(charged, weights * thresholds[0], np.nan)
 
 
 def lane_units(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
@@ -219,7 +220,13 @@ def onset(scales: Sequence[float], active: Sequence[float]) -> float:
 
 
 def collapse_warning(config: Config, recon_scales: Sequence[float], threshold: float) -> str | None:
-    """One line about the scales that are below the threshold; None if none is."""
+    """One line about the scales that are below the threshold; None if none is. The threshold is
+    infinite if the images are all equal."""
+    if math.isinf(threshold):
+        return (
+            "the training images are all equal: a code has nothing to say about them, and no "
+            "latent unit pays for its KL at any recon_scale."
+        )
     below = [f"{scale:g}" for scale in recon_scales if scale < threshold]
     if not below:
         return None
