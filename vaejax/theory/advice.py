@@ -48,8 +48,8 @@ def written_sigma(
 def _in_lab_terms(loss: WrittenLoss, image_shape: tuple[int, int, int], ratio: float) -> str:
     beta = elbo_ratio(loss, image_shape) / ratio
     text = (
-        f"In the lab's terms, for pixels in [0, 1], your loss is recon_scale {ratio:.4g} at "
-        f"kl_weight 1: an effective beta of {beta:.4g}"
+        f"In the lab's terms, for pixels in [0, 1], your loss is recon_scale {ratio:.6g} at "
+        f"kl_weight 1: an effective beta of {beta:.6g}"
     )
     if (sigma := written_sigma(loss, image_shape, ratio)) is not None:
         text += f", or a Gaussian decoder of sigma {sigma:.4g}"
@@ -106,7 +106,7 @@ def _change(
     if ratio <= first:
         return (
             f"write a KL weight of {target} instead of {now}, or multiply the error by "
-            f"{wanted / ratio:.4g}. That is {name}: {pay}. Collapse ends below a KL weight of "
+            f"{wanted / ratio:.6g}. That is {name}: {pay}. Collapse ends below a KL weight of "
             f"{collapse}."
         )
     if math.isclose(ratio, wanted):
