@@ -35,7 +35,9 @@ WITH_LOSS = (
 )  # fmt: skip
 """Flags that say how a loss is written."""
 WITHOUT_LOSS = ("likelihood", "recon_scale")
-"""Flags for which a loss that is written has an answer of its own."""
+"""Flags that have no place beside `--loss`: its error is the likelihood, its weights the scale."""
+KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
+"""A weight that has two names in common code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class AdviseFlags:
     """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
     pixel_range: vj.config.PixelRange = "unit"
     """unit: [0, 1]; signed: [-1, 1], for squared error only."""
-    kl_weight: Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))] = 1.0
+    kl_weight: KlWeight = 1.0
     """Weight of the KL in nats; with --loss, of the KL as you reduce it."""
     latent_size: int | None = None
     """The number of latent units. None: as many as pixels."""
