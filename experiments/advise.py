@@ -8,7 +8,11 @@ units pay. This is exact for a linear VAE with squared error, and near the thres
 that sees all pixels: below it the collapsed solution is stable whatever the encoder and decoder
 (see vaejax.theory.threshold). Prints only.
 
-Command: python -m experiments.advise --dataset mnist
+With `--loss` it takes the loss of your own code as you wrote it. It says what that is in the terms
+of this lab, on which side of the threshold it is, and which weight to write: docs/your_loss.md.
+
+Commands: python -m experiments.advise --dataset mnist
+    python -m experiments.advise --dataset mnist --loss mse --pixels mean --kl sum --kl-weight 1
 
 Cost: seconds; a minute for images of 3072 pixels.
 """
@@ -16,8 +20,10 @@ Cost: seconds; a minute for images of 3072 pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+import tyro
 from rich.table import Table
 
 import vaejax as vj
@@ -29,6 +35,14 @@ NO_THRESHOLD = (
     "no threshold: the images are all equal, so no latent unit pays for its KL at any recon_scale"
 )
 UNITS = (1, 2, 4, 10, 20, 32, 64)
+WITH_LOSS = (
+    "pixels", "kl", "error_weight", "pixel_std", "error_batch", "kl_batch", "batch_size"
+)  # fmt: skip
+"""Flags that say how a loss is written."""
+WITHOUT_LOSS = ("likelihood", "recon_scale")
+"""Flags that have no place beside `--loss`: its error is the likelihood, its weights the scale."""
+KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
+"""A weight that has two names in common code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +57,77 @@ class AdviseFlags:
     """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
     pixel_range: vj.config.PixelRange = "unit"
     """unit: [0, 1]; signed: [-1, 1], for squared error only."""
-    kl_weight: float = 1.0
-    """Weight of the KL in nats."""
+    kl_weight: KlWeight = 1.0
+    """Weight of the KL in nats; with --loss, of the KL as you reduce it."""
     latent_size: int | None = None
     """The number of latent units. None: as many as pixels."""
     recon_scale: tuple[vj.Scale, ...] = ()
     """Weights of the error averaged over pixels, beside 1, elbo and 6000."""
     units: tuple[int, ...] | None = None
     """Numbers of units to keep. None: 1, 2, 4, 10, 20, 32, 64."""
+    loss: vj.theory.weighting.Error | None = None
+    """The error in a loss of your own. mse: squared error; half_mse: half of it; bce: cross
+    entropy. --pixels and --kl say how it goes on. None: the loss of this lab."""
+    pixels: vj.theory.weighting.OverPixels | None = None
+    """Your error is averaged (mean) or summed (sum) over pixels and channels, or summed over
+    positions and averaged over channels (positions; keras.losses)."""
+    kl: vj.theory.weighting.OverUnits | None = None
+    """Your KL is summed over latent units (sum), averaged over them (mean), or summed and divided
+    by the number of pixels and channels (pixels)."""
+    error_weight: float = 1.0
+    """Your weight of the error."""
+    pixel_std: float | None = None
+    """The standard deviation by which you divide pixels in [0, 1]; the mean, if channels differ."""
+    error_batch: vj.theory.weighting.OverBatch = "mean"
+    """Your error is averaged or summed over the batch."""
+    kl_batch: vj.theory.weighting.OverBatch = "mean"
+    """Your KL is averaged or summed over the batch."""
+    batch_size: int | None = None
+    """Counts only where one of the two is averaged over the batch, and the other one summed."""
 
     def __post_init__(self) -> None:
+        vj.lab.flags.at_least("--latent-size", 1, self.latent_size)
         if not self.kl_weight > 0:
             raise vj.LabError(
                 f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
                 "threshold."
             )
+        wrong = WITHOUT_LOSS if self.loss else WITH_LOSS
+        for name in wrong:
+            if getattr(self, name) != getattr(AdviseFlags, name):
+                verb = "does not go" if self.loss else "goes"
+                raise vj.LabError(f"{vj.lab.flags.flag(name)} {verb} with --loss.")
+        if self.loss:
+            self.written()
+
+    def written(self) -> vj.theory.WrittenLoss:
+        """The loss that the flags describe.
+
+        Raises:
+            LabError: they do not describe one.
+        """
+        if self.loss is None or self.pixels is None or self.kl is None:
+            raise vj.LabError(
+                "--loss needs --pixels and --kl: how your error is reduced over pixels, and your "
+                "KL over latent units."
+            )
+        signed = self.pixel_range == "signed"
+        if signed and self.pixel_std is not None:
+            raise vj.LabError(
+                "--pixel-range signed is a --pixel-std of 0.5: give one of them, not both."
+            )
+        return vj.theory.WrittenLoss(
+            error=self.loss,
+            pixels=self.pixels,
+            kl=self.kl,
+            error_weight=self.error_weight,
+            kl_weight=self.kl_weight,
+            pixel_std=0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std,
+            latent_size=self.latent_size,
+            error_batch=self.error_batch,
+            kl_batch=self.kl_batch,
+            batch_size=self.batch_size,
+        )
 
 
 def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
@@ -165,6 +235,34 @@ def summary(
     return lines
 
 
+def weights_table(
+    flags: AdviseFlags, image_shape: tuple[int, int, int], thresholds: np.ndarray
+) -> Table:
+    """Below which weight of the KL so many units pay, in the notation of `--loss`."""
+    loss = flags.written()
+    table = Table("units", "KL weight below", title="the weight of your KL for units")
+    for units in units_to_keep(flags, thresholds):
+        weight = vj.theory.written_kl_weight(loss, image_shape, thresholds[units - 1])
+        table.add_row(str(units), f"{weight:.4g}")
+    return table
+
+
+def advise_on_loss(flags: AdviseFlags) -> None:
+    """Print what the images say about the loss that `--loss` describes."""
+    loss = flags.written()
+    images = vj.data.load(flags.dataset, flags.split).images
+    shape = images.shape[1:]
+    config = vj.Config(image_shape=shape)
+    if loss.error != "bce":
+        config = replace(config, likelihood="gaussian", output="linear")
+    flat = images.reshape(len(images), -1)
+    thresholds = vj.theory.thresholds(config, flat, config.pixels)
+    out = vj.lab.report.console()
+    out.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}\n")
+    out.print(vj.theory.advice.advice(loss, shape, thresholds), markup=False)
+    out.print(weights_table(flags, shape, thresholds))
+
+
 def advise(flags: AdviseFlags) -> None:
     """Print what the images say."""
     images = vj.data.load(flags.dataset, flags.split).images
@@ -193,7 +291,8 @@ def advise(flags: AdviseFlags) -> None:
 
 def main() -> None:
     with vj.lab.failing_clearly():
-        advise(vj.lab.parse(AdviseFlags, __doc__))
+        flags = vj.lab.parse(AdviseFlags, __doc__)
+        (advise_on_loss if flags.loss else advise)(flags)
 
 
 if __name__ == "__main__":

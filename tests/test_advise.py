@@ -1,6 +1,8 @@
 """Advice on a data set before training: the numbers of `vaejax.theory`, for the embedded digits."""
 
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +76,141 @@ def test_constant_images_have_no_units(capsys, monkeypatch) -> None:
     monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
     text = printed(capsys, "--likelihood", "gaussian")
     assert "no threshold: the images are all equal" in text
+
+
+MEAN = ["--loss", "mse", "--pixels", "mean", "--kl", "sum"]
+"""The loss that most often collapses."""
+PAGE = Path(__file__).parents[1] / "docs" / "your_loss.md"
+EXAMPLES = re.findall(
+    r"```sh\npython -m experiments\.advise (.*)\n```\n\n```text\n((?:.+\n)+)```", PAGE.read_text()
+)
+"""Arguments and paragraph of each answer on the page."""
+
+
+def paragraph(text: str) -> str:
+    """What is said of a loss, on one line."""
+    return " ".join(text.split("\n\n")[-1].split("the weight of your KL")[0].split())
+
+
+def test_a_collapsing_loss_is_told_the_weight_to_write(capsys) -> None:
+    """Which, when it is written, is twice the threshold: on the digits the ELBO collapses."""
+    said = paragraph(printed(capsys, *MEAN))
+    first = vj.theory.thresholds(SQUARED, IMAGES, 1)[0]
+    assert "recon_scale 1 at kl_weight 1: an effective beta of 32, or a" in said
+    assert f"threshold of these images, {first:.4g}: BELOW it" in said
+    assert f"is twice the threshold (the ELBO of a Gaussian of sigma 1, at {1 / 32:.4g}," in said
+    (weight,) = re.findall(r"write a KL weight of (\S+) instead of 1", said)
+    said = paragraph(printed(capsys, *MEAN, "--kld-weight", weight))
+    assert "That is 2 times the threshold" in said
+    assert "4 units pay" in said
+
+
+def test_weights_for_units_are_those_at_their_thresholds(capsys) -> None:
+    thresholds = vj.theory.thresholds(SQUARED, IMAGES, 64)
+    text = printed(capsys, *MEAN, "--units", "1", "10")
+    for units in (1, 10):
+        assert cells(text, str(units))[1] == f"{1 / thresholds[units - 1]:.4g}"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["--kl-weight", "7", "--error-weight", "7"],
+        ["--error-batch", "sum", "--kl-batch", "sum", "--batch-size", "99"],
+        ["--pixel-std", "1"],
+    ],
+)
+def test_what_both_terms_have_in_common_changes_neither_side_nor_units(same, capsys) -> None:
+    """The weight to write is in the notation of the loss, and may change."""
+    bce = ["--loss", "bce", "--pixels", "sum", "--kl", "sum"]
+    plain, changed = (
+        paragraph(printed(capsys, *bce, *more)).split("What to change")[0] for more in ([], same)
+    )
+    assert plain == changed
+    assert "3.34 times the threshold of these images, 19.17: ABOVE" in plain
+
+
+def test_pixels_in_minus_one_to_one_say_sigma_in_both_ranges(capsys) -> None:
+    signed = paragraph(printed(capsys, *MEAN, "--pixel-range", "signed"))
+    assert "recon_scale 4 at kl_weight 1" in signed
+    assert "sigma 5.657 in your pixel range (2.828 in [0, 1])" in signed
+    assert signed == paragraph(printed(capsys, *MEAN, "--pixel-std", "0.5"))
+
+
+def test_a_latent_size_that_is_used_up_is_named(capsys) -> None:
+    said = paragraph(printed(capsys, *MEAN, "--kl-weight", "0.001", "--latent-size", "3"))
+    assert "and you have 3" in said
+
+
+def test_no_weight_helps_images_that_do_not_vary(capsys, monkeypatch) -> None:
+    constant = vj.data.load("digits", "train")._replace(images=np.full((30, 8, 8, 1), 9, np.uint8))
+    monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
+    assert "no unit can pay at any weight" in paragraph(printed(capsys, *MEAN))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("arguments", "said"), EXAMPLES)
+def test_the_page_shows_what_the_command_says(arguments, said, capsys) -> None:
+    tiny.command("advise", *shlex.split(arguments))
+    assert paragraph(capsys.readouterr().out) == paragraph(said)
+
+
+@pytest.mark.parametrize(("arguments", "said"), EXAMPLES)
+def test_the_page_says_of_its_images_what_the_command_says_of_the_digits(
+    arguments, said, capsys
+) -> None:
+    """The same balance, and an answer of the same form: what follows the side that it is on."""
+    tiny.command("advise", *shlex.split(arguments), *DIGITS)
+    here, there = paragraph(capsys.readouterr().out), paragraph(said)
+    balance = re.compile(r"recon_scale (\S+) at kl_weight 1")
+    assert balance.findall(here) == balance.findall(there)
+    form = {
+        "BELOW": r"BELOW it\..* No unit pays .* write a KL weight of \S+ instead of 1, or multiply",
+        "ABOVE": r"ABOVE it, .* pays? for .* What to change: (nothing against|units wake)",
+    }
+    for text in (here, there):
+        (side,) = re.findall(r"threshold of these images, \S+: (ABOVE|BELOW) it", text)
+        assert re.search(form[side], text)
+        times = float(re.findall(r"That is (\S+) times the threshold", text)[0])
+        assert (side == "ABOVE") == (times > 1)
+
+
+def test_the_page_answers_at_least_four_threads() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+LOSS = "--loss mse --pixels mean --kl sum"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--loss mse", "--loss needs --pixels and --kl"),
+        ("--loss mse --pixels sum", "--loss needs --pixels and --kl"),
+        ("--pixels sum", "--pixels goes with --loss"),
+        ("--error-weight 2", "--error-weight goes with --loss"),
+        ("--batch-size 2", "--batch-size goes with --loss"),
+        (f"{LOSS} --likelihood gaussian", "--likelihood does not go with --loss"),
+        (f"{LOSS} --recon-scale 1", "--recon-scale does not go with --loss"),
+        (f"{LOSS} --pixel-range signed --pixel-std 0.3", "give one of them"),
+        (f"{LOSS} --kl-weight 0", "--kl-weight 0"),
+        (f"{LOSS} --kl-weight inf", "kl_weight=inf"),
+        (f"{LOSS} --error-weight 0", "error_weight=0"),
+        (f"{LOSS} --pixel-std 0", "pixel_std=0"),
+        (f"{LOSS} --kl mean", "give latent_size"),
+        (f"{LOSS} --kl-batch sum", "give batch_size"),
+        (f"{LOSS} --latent-size 0", "--latent-size 0"),
+        (f"{LOSS} --loss l1", "median"),
+        (f"{LOSS} --loss bce --pixel-range signed", "bce"),
+    ],
+)
+def test_a_loss_that_is_none_is_refused_in_one_line_before_images_are_loaded(
+    arguments, message, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("vaejax.data.load", None)
+    text = tiny.fail(capsys, "advise", *DIGITS, *arguments.split())
+    assert message in text
+    assert len(text.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

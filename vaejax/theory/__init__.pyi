@@ -1,6 +1,8 @@
+from . import advice as advice
 from . import components as components
 from . import linear as linear
 from . import threshold as threshold
+from . import weighting as weighting
 from .components import PCA as PCA
 from .components import Moments as Moments
 from .components import compress as compress
@@ -28,3 +30,7 @@ from .threshold import size_note as size_note
 from .threshold import thresholds as thresholds
 from .threshold import thresholds_of as thresholds_of
 from .threshold import units_off as units_off
+from .weighting import Weights as Weights
+from .weighting import WrittenLoss as WrittenLoss
+from .weighting import lab_weights as lab_weights
+from .weighting import written_kl_weight as written_kl_weight
