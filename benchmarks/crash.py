@@ -418,9 +418,7 @@ def end_of(folder: Path) -> dict[str, Any]:
             rows = vj.store.records.read(path)
             found[name] = [{**row, "commit": None} for row in rows]
         elif path.name == "study.json":
-            about = json.loads(path.read_text())
-            commands = {ran["command"] for ran in about["invocations"]}
-            found[name] = {**about, "invocations": sorted(commands)}
+            found[name] = {**json.loads(path.read_text()), "invocations": None}
         else:
             found[name] = path.read_bytes()
         if path.name == "config.json":

@@ -16,6 +16,8 @@ def _umask() -> int:
 
 
 UMASK = _umask()
+ASIDE = ".vaejax-"
+"""How the names of temporary files begin."""
 
 
 def own_path(text: str | Path) -> Path:
@@ -38,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=ASIDE, delete=False) as file:
             aside = Path(file.name)
             try:
                 file.write(content)
@@ -54,3 +56,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"Cannot write {path}: {error.strerror}. Free some space or choose another --out; what "
             "was already written is whole, and --resume continues from it."
         ) from error
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder and in those inside
+    it. No other process may be writing there."""
+    for path in (*folder.glob(f"{ASIDE}*"), *folder.glob(f"[!.]*/{ASIDE}*")):
+        path.unlink(missing_ok=True)

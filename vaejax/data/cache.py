@@ -2,7 +2,8 @@
 
 Each base split has an entry: a folder with `images.npy`, `labels.npy` and `entry.json`, which holds
 where the arrays came from and the size and checksum of both files. An entry is written under a
-temporary name and renamed at the end, so no other process sees an unfinished one.
+temporary name and renamed at the end, so no other process sees an unfinished one. What a killed
+process leaves is deleted when the entry is next built, a day later or more.
 """
 
 import errno
@@ -13,8 +14,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,8 @@ Labels = Int32[np.ndarray, "n"]
 Batches = Iterable[tuple[Images, Labels]]
 
 _ARRAYS = ("images.npy", "labels.npy")
+_ABANDONED = 24 * 3600
+"""Seconds after which an unfinished entry is of a process that was killed: none takes so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +120,7 @@ def _build(
     decode: Callable[[], Batches],
 ) -> tuple[Images, Labels]:
     entry.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(entry)
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         files = _write_arrays(folder, n, decode())
@@ -127,6 +133,14 @@ def _build(
         return arrays
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(entry: Path) -> None:
+    """Deletes what killed processes have left of this entry, and have not touched for a day."""
+    for folder in entry.parent.glob(f".{entry.name}-*"):
+        with suppress(FileNotFoundError):  # another process has just renamed or deleted it
+            if time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_arrays(folder: Path, n: int, batches: Batches) -> dict[str, dict[str, int]]:
