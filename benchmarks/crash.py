@@ -13,7 +13,8 @@ The kinds of runs:
 - branches: runs that go on from the last state of another run.
 - caches: real MNIST from TFDS_DATA_DIR, with empty caches of decoded images and of compiled
   programs. Without MNIST there it is left out.
-- two processes: one study in two; either of them is killed, or both. The other one must end.
+- two processes: one study in two; either of them is killed, or both. The other one must end. Only if
+  the two had not met yet is it killed too, because it says that it waits for five minutes.
 
 Half of the kills come at a random moment of the time that an undisturbed run takes, its start
 included. The others wait until something is seen in the folder: a trace that grows, a state that
@@ -58,14 +59,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lazy_loader
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 import vaejax as vj
 
-jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 ROOT = Path(__file__).parents[1]
 DIGITS = ("--dataset", "digits", "--epochs", "5")
 SMALL = ("--widths", "8", "--latent-sizes", "2", "--recon-scale", "1", "6000")
@@ -77,8 +76,6 @@ PATIENCE = 20
 SURVIVAL = 180.0
 """Seconds in which a process must end whose partner was killed. By default jax takes 100 of them
 to miss a process that is silent."""
-JOINING = 330.0
-"""The same while a process still waits for the others to start: it says "up to five minutes"."""
 WHERE = ("start-up", "training", "inside a save", "cache", "recording", "drawing")
 
 
@@ -87,7 +84,8 @@ class CrashFlags:
     """How often to kill, and where the runs are kept."""
 
     kills: int = 60
-    """Kills in all, at least: the kinds of runs share them evenly."""
+    """Kills in all, at least: the kinds of runs share them, and two processes, which take long to
+    miss each other, have half of a share."""
     seed: int = 0
     """Draws the moments."""
     jobs: int = 2
@@ -177,10 +175,12 @@ class Kind(NamedTuple):
     processes: int = 1
     own_cache: bool = False
     """Whether each study begins with empty caches."""
+    share: float = 1.0
+    """Of the kills, relative to the other kinds."""
 
 
 KINDS = (
-    Kind("two processes", "recon_scale", (*DIGITS, *SMALL), processes=2),
+    Kind("two processes", "recon_scale", (*DIGITS, *SMALL), processes=2, share=0.5),
     Kind("branches", "dead_or_slow", (*DIGITS, "--widths", "8", "--times", "0.9", "1.4")),
     Kind(
         "warm-ups",
@@ -221,7 +221,8 @@ class Whole(NamedTuple):
     @property
     def steps(self) -> dict[str, int]:
         """The steps of each run of the study at its end."""
-        return {name: arrays["step"] for name, arrays in self.end.items() if "step" in arrays}
+        held = {name: found for name, found in self.end.items() if isinstance(found, dict)}
+        return {name: found["step"] for name, found in held.items() if "step" in found}
 
 
 @dataclass
@@ -356,8 +357,8 @@ def attempt_run(
         if aim and wait_for(aim, place, processes, limit):
             for number in victims:
                 processes[number].kill()
-            joining = "Gloo" not in log_of(place, attempt).read_text(errors="replace")
-            end(processes, JOINING if joining else SURVIVAL)
+            if "Gloo" in log_of(place, attempt).read_text(errors="replace"):  # they had met
+                end(processes, SURVIVAL)
             return True
         statuses = end(processes, limit)
     finally:
@@ -423,10 +424,20 @@ def end_of(folder: Path) -> dict[str, Any]:
             found[name] = path.read_bytes()
         if path.name == "config.json":
             trained = vj.store.restore(path.parent)
-            leaves = jax.tree_util.tree_leaves_with_path(trained.state)
-            arrays = {jax.tree_util.keystr(at): (leaf.dtype, leaf.tobytes()) for at, leaf in leaves}
+            arrays = dict(arrays_in(trained.state))
             found[path.parent.name] = {"step": trained.step, **arrays}
     return found
+
+
+def arrays_in(tree: Any, path: str = "state") -> Iterator[tuple[str, tuple[str, bytes]]]:
+    """Type and bytes of every array of a state, with its path."""
+    if isinstance(tree, np.ndarray):
+        yield path, (str(tree.dtype), tree.tobytes())
+        return
+    if not isinstance(tree, Mapping):
+        tree = tree._asdict() if hasattr(tree, "_asdict") else dict(enumerate(tree))
+    for name, inside in tree.items():
+        yield from arrays_in(inside, f"{path}.{name}")
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -520,9 +531,9 @@ def hit(
 
 def studies(tallies: Sequence[Tally], kills: int) -> Iterator[tuple[Tally, int]]:
     """Studies to kill, the kinds in turn, until each has its share of the kills."""
-    share = -(-kills // len(tallies))
+    each = kills / sum(tally.kind.share for tally in tallies)
     for number in count():
-        short = [tally for tally in tallies if tally.kills < share]
+        short = [tally for tally in tallies if tally.kills < each * tally.kind.share]
         if not short:
             return
         yield from ((tally, number) for tally in short)

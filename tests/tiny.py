@@ -58,6 +58,7 @@ FILES = {
     "test_many_units_page": "many_units",
     "test_results": "latent_size",
     "test_surroundings": "latent_size",
+    "test_crash": "recon_scale",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5
