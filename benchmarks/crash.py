@@ -13,8 +13,8 @@ The kinds of runs:
 - branches: runs that go on from the last state of another run.
 - caches: real MNIST from TFDS_DATA_DIR, with empty caches of decoded images and of compiled
   programs. Without MNIST there it is left out.
-- two processes: one study in two; either of them is killed, or both. The other one must end. Only if
-  the two had not met yet is it killed too, because it says that it waits for five minutes.
+- two processes: one study in two; either of them is killed, or both. The other one must end. If the
+  two had not met yet, it is killed too: it would wait for five minutes, as it says.
 
 Half of the kills come at a random moment of the time that an undisturbed run takes, its start
 included. The others wait until something is seen in the folder: a trace that grows, a state that
