@@ -16,7 +16,7 @@ The kinds of runs:
 - two processes: one study in two; either of them is killed, or both. The other one must end. If the
   two had not met yet, it is killed too: it would wait for five minutes, as it says.
 
-Half of the kills come at a random moment of the time that an undisturbed run takes, its start
+Two in five kills come at a random moment of the time that an undisturbed run takes, its start
 included. The others wait until something is seen in the folder: a trace that grows, a state that
 orbax writes aside, a new checkpoint (the one before it is then deleted), a small file that is
 written aside, or an entry of a cache. They come at once, or some milliseconds later.
@@ -51,7 +51,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,10 +66,10 @@ from rich.table import Table
 import vaejax as vj
 
 ROOT = Path(__file__).parents[1]
-DIGITS = ("--dataset", "digits", "--epochs", "5")
+DIGITS = ("--dataset", "digits", "--epochs", "20")
 SMALL = ("--widths", "8", "--latent-sizes", "2", "--recon-scale", "1", "6000")
-MNIST = ("--dataset", "mnist", "--train-images", "512", "--test-images", "256", "--epochs", "4")
-MOST = 6
+MNIST = ("--dataset", "mnist", "--train-images", "512", "--test-images", "256", "--epochs", "20")
+MOST = 8
 """Kills of one study. After these it is left alone."""
 PATIENCE = 20
 """Times as long as an undisturbed run may a process take until it counts as hung."""
@@ -204,7 +204,7 @@ class Aim(NamedTuple):
 
 def draw_aim(random: np.random.Generator, kind: Kind, seconds: float) -> Aim:
     """A moment of a run that takes so many seconds."""
-    if random.random() < 0.5:
+    if random.random() < 0.4:
         return Aim("", 0, float(random.uniform(0, seconds)))
     sight = str(random.choice(kind.sights))
     at_once = random.random() < 0.3
@@ -529,7 +529,7 @@ def hit(
     return phase(log_of(place, attempt).read_text(errors="replace"), steps, whole.steps)
 
 
-def studies(tallies: Sequence[Tally], kills: int) -> Iterator[tuple[Tally, int]]:
+def studies(tallies: Sequence[Tally], kills: int) -> Generator[tuple[Tally, int], None, None]:
     """Studies to kill, the kinds in turn, until each has its share of the kills."""
     each = kills / sum(tally.kind.share for tally in tallies)
     for number in count():
@@ -571,10 +571,15 @@ def measure(flags: CrashFlags, kinds: Sequence[Kind], root: Path, console: Conso
                     add(total, one)
                 where = ", ".join(f"{place} {kills}" for place, kills in one.where.items())
                 said = "; ".join(one.differing) or "ends alike"
-                console.print(f"{kind.name} {number}: {where or 'no kill'}; {said}")
+                console.print(f"{kind.name} {number}: {where or 'no kill'}; {said}", soft_wrap=True)
 
-        for job in [pool.submit(work) for _ in range(flags.jobs)]:
-            job.result()
+        jobs = [pool.submit(work) for _ in range(flags.jobs)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:  # after Ctrl-C, the studies that run are the last ones
+            with lock:
+                queue.close()
     return tallies
 
 
