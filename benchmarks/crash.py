@@ -30,8 +30,8 @@ The columns:
 - ends: studies that ended by themselves and were compared.
 - differing: those that differ, or failed to go on.
 - hung: those that did not end in time.
-- left: files of killed processes that remain at the end and change nothing: a checkpoint that is
-  not the newest, which the next save deletes.
+- left: what killed processes have left that changes nothing: a checkpoint that is not the newest,
+  which the next save deletes, or an unfinished entry of the cache, which is deleted a day later.
 
 Ends that differ are described below the table, and their folders stay. The exit status is then 1.
 
@@ -497,9 +497,8 @@ def kill_and_resume(kind: Kind, place: Place, whole: Whole, seed: Sequence[int])
             tally.where[where] += 1
             tally.aims[aim.sight if aim and aim.sight else "at random"] += 1
         lines = differences(end_of(place.study), whole.end)
-        lines += [f"{path} is left over" for path in sorted(unfinished_entries(place))]
         tally.ends += 1
-        tally.left += sum(map(harmless, lines))
+        tally.left += sum(map(harmless, lines)) + len(unfinished_entries(place))
         if unlike := [line for line in lines if not harmless(line)]:
             tally.differing.append(f"{place.study}: {'; '.join(unlike)}")
     except HungError as error:

@@ -206,7 +206,6 @@ def test_what_a_killed_process_left_is_deleted_after_a_day() -> None:
         folder.mkdir()
         (folder / "images.npy").touch()
     os.utime(old, (0, 0))
-    shutil.rmtree(entry)
     load("mnist", "test")
     assert entries() == [fresh, entry]
 

@@ -3,7 +3,7 @@
 Each base split has an entry: a folder with `images.npy`, `labels.npy` and `entry.json`, which holds
 where the arrays came from and the size and checksum of both files. An entry is written under a
 temporary name and renamed at the end, so no other process sees an unfinished one. What a killed
-process leaves is deleted when the entry is next built, a day later or more.
+process leaves is deleted when the entry is used again a day later or more.
 """
 
 import errno
@@ -72,6 +72,7 @@ def fetch(
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
     entry = root() / f"{source['name']}-{source['split']}-{digest[:16]}"
     try:
+        _remove_abandoned(entry)
         if entry.exists():
             try:
                 return _open(entry, source, fingerprint)
@@ -120,7 +121,6 @@ def _build(
     decode: Callable[[], Batches],
 ) -> tuple[Images, Labels]:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(entry)
     folder = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
         files = _write_arrays(folder, n, decode())
