@@ -21,7 +21,7 @@ included. The others wait until something is seen in the folder: a trace that gr
 orbax writes aside, a new checkpoint (the one before it is then deleted), a small file that is
 written aside, or an entry of a cache. They come at once, or some milliseconds later.
 
-The columns:
+The table has a column for each kind. Its rows:
 
 - seconds: the time of an undisturbed run.
 - kills, and where they hit: start-up, training, inside a save, cache, recording (measuring, writing
@@ -583,13 +583,16 @@ def measure(flags: CrashFlags, kinds: Sequence[Kind], root: Path, console: Conso
 
 
 def tabulate(tallies: Sequence[Tally], title: str) -> Table:
-    """A row for each kind, see the columns above."""
-    names = ("resumes", "ends", "differing", "hung", "left")
-    table = Table("", "seconds", "kills", *WHERE, *names, title=title)
-    for tally in tallies:
-        numbers = [tally.kills, *(tally.where[where] for where in WHERE), tally.resumes, tally.ends]
-        numbers += [len(tally.differing), tally.hung, tally.left]
-        table.add_row(tally.kind.name, f"{tally.seconds:.1f}", *map(str, numbers))
+    """A column for each kind, see the rows above."""
+    table = Table("", *(tally.kind.name.replace(" ", "\n") for tally in tallies), title=title)
+    rows: dict[str, list[Any]] = {"seconds": [round(tally.seconds, 1) for tally in tallies]}
+    rows["kills"] = [tally.kills for tally in tallies]
+    rows |= {f"  {where}": [tally.where[where] for tally in tallies] for where in WHERE}
+    for name in ("resumes", "ends", "differing", "hung", "left"):
+        found = [getattr(tally, name) for tally in tallies]
+        rows[name] = [len(value) if isinstance(value, list) else value for value in found]
+    for name, values in rows.items():
+        table.add_row(name, *map(str, values))
     return table
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 import vaejax as vj
 from benchmarks import crash
@@ -131,6 +132,17 @@ def test_the_kinds_of_runs_share_the_kills() -> None:
     assert [tally.kills for tally in tallies] == [2, 4]
     first, second = (kind.name for kind in crash.KINDS[:2])
     assert turns == [(first, 0), (second, 0), (second, 1)]
+
+
+def test_the_table_of_all_kinds_fits_a_terminal_of_80_columns(capsys) -> None:
+    tallies = [crash.Tally(kind, 12.3, Counter(drawing=2)) for kind in crash.KINDS]
+    tallies[0].differing += ["one", "two"]
+    Console(width=80).print(crash.tabulate(tallies, "12 kills"))
+    rows = [line.strip("│ ").split() for line in capsys.readouterr().out.splitlines()]
+    counts = {row[0]: [cell for cell in row if cell != "│"][1:] for row in rows if row}
+    assert counts["kills"] == counts["drawing"] == ["2"] * len(crash.KINDS)
+    assert counts["differing"] == ["2", *["0"] * (len(crash.KINDS) - 1)]
+    assert "…" not in str(rows)
 
 
 @pytest.mark.parametrize(
