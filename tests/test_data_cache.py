@@ -215,6 +215,18 @@ def test_entry_built_meanwhile_by_another_process_is_kept() -> None:
     assert len(entries()) == 1
 
 
+def test_what_a_killed_process_left_is_deleted_after_a_day() -> None:
+    load("mnist", "test")
+    (entry,) = entries()
+    fresh, old = (entry.with_name(f".{entry.name}-{age}") for age in ("fresh", "old"))
+    for folder in (fresh, old):
+        folder.mkdir()
+        (folder / "images.npy").touch()
+    os.utime(old, (0, 0))
+    load("mnist", "test")
+    assert entries() == [fresh, entry]
+
+
 def test_cache_that_cannot_be_created_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vaejax import files
 from vaejax.errors import LabError
 from vaejax.lab import lock
 
@@ -91,6 +92,29 @@ def test_a_hidden_file_of_a_user_is_never_deleted(tmp_path: Path) -> None:
     with lock.held(tmp_path):
         pass
     assert names(tmp_path) == {".DS_Store"}
+
+
+def test_what_a_killed_process_was_writing_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed does not tidy up, and has not renamed what it wrote."""
+    written = [tmp_path / "results.jsonl", tmp_path / "z2" / "config.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(Path, "replace", killed)
+        for path in written:
+            with pytest.raises(KeyboardInterrupt):
+                files.write_bytes(path, b"half")
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(left) == 2
+    assert not set(left) & set(written)
+    with lock.held(tmp_path):
+        assert names(tmp_path) == {lock.LOCK, lock.OWNER, "z2"}
+        assert names(tmp_path / "z2") == set()
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

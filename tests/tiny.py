@@ -59,6 +59,7 @@ FILES = {
     "test_results": "latent_size",
     "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",
+    "test_crash": "recon_scale",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5

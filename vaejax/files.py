@@ -24,6 +24,8 @@ def _umask() -> int:
 
 
 UMASK = _umask()
+ASIDE = ".vaejax-"
+"""How the names of temporary files begin."""
 
 
 def own_path(text: str | Path) -> Path:
@@ -46,7 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=ASIDE)
         aside = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -76,3 +78,10 @@ def patiently(function: Callable[[], T]) -> T:
         except PermissionError:
             time.sleep(pause)
     return function()
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder and in those inside
+    it. No other process may be writing there."""
+    for path in (*folder.glob(f"{ASIDE}*"), *folder.glob(f"[!.]*/{ASIDE}*")):
+        path.unlink(missing_ok=True)

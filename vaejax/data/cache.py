@@ -2,7 +2,8 @@
 
 Each base split has an entry: a folder with `images.npy`, `labels.npy` and `entry.json`, which holds
 where the arrays came from and the size and checksum of both files. An entry is written under a
-temporary name and renamed at the end, so no other process sees an unfinished one.
+temporary name and renamed at the end, so no other process sees an unfinished one. What a killed
+process leaves is deleted when the entry is used again a day later or more.
 """
 
 import errno
@@ -13,8 +14,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +35,8 @@ Batches = Iterable[tuple[Images, Labels]]
 _ARRAYS = ("images.npy", "labels.npy")
 _MAPPED = None if os.name == "nt" else "r"
 """Windows renames and deletes no file that is mapped; there arrays are read into memory."""
+_ABANDONED = 24 * 3600
+"""Seconds after which an unfinished entry is of a process that was killed: none takes so long."""
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +76,7 @@ def fetch(
     digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
     entry = root() / f"{source['name']}-{source['split']}-{digest[:16]}"
     try:
+        _remove_abandoned(entry)
         if entry.exists():
             try:
                 return _open(entry, source, fingerprint)
@@ -133,6 +139,14 @@ def _build(
         return arrays
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(entry: Path) -> None:
+    """Deletes what killed processes have left of this entry, and have not touched for a day."""
+    for folder in entry.parent.glob(f".{entry.name}-*"):
+        with suppress(FileNotFoundError):  # another process has just renamed or deleted it
+            if time.time() - folder.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_arrays(folder: Path, n: int, batches: Batches) -> dict[str, dict[str, int]]:

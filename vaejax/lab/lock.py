@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from vaejax import hosts
 from vaejax.errors import LabError
-from vaejax.files import patiently
+from vaejax.files import patiently, remove_unfinished
 
 LOCK, OWNER = ".lock", ".owner.json"
 
@@ -20,7 +20,8 @@ LOCK, OWNER = ".lock", ".owner.json"
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, or for the first of several. The operating system gives the
-    lock of a process that died back. A folder that holds nothing else in the end is removed.
+    lock of a process that died back; temporary files that such a process has left are removed. A
+    folder that holds nothing else in the end is removed.
 
     Raises:
         LabError: another process holds it, or it cannot be written.
@@ -38,6 +39,7 @@ def _acquire(lock: FileLock, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        remove_unfinished(folder)
         (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
     except Timeout:
         raise LabError(
