@@ -27,11 +27,9 @@ UNITS = (1, 2, 4, 10, 20, 32, 64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdviseFlags:
+class AdviseFlags(vj.lab.DataFlags):
     """What to say something about."""
 
-    dataset: str = "mnist"
-    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     split: str = "train"
     """The images to train on, in TFDS syntax."""
     likelihood: vj.config.Likelihood | None = None
@@ -48,6 +46,7 @@ class AdviseFlags:
     """Numbers of units to keep. None: 1, 2, 4, 10, 20, 32, 64."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.kl_weight > 0:
             raise vj.LabError(
                 f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
@@ -158,7 +157,9 @@ def summary(
 
 def advise(flags: AdviseFlags) -> None:
     """Print what the images say."""
-    images = vj.data.load(flags.dataset, flags.split).images
+    opened = vj.data.dataset.open_source(flags.source)
+    images = vj.data.dataset.take(opened, flags.split).images
+    vj.lab.laboratory.say(*opened.notes)
     asked = configs(flags, images.shape[1:])
     scales = {  # checked before what takes time
         name: [scale_of(config, flags, scale) for scale in flags.recon_scale]
@@ -167,7 +168,7 @@ def advise(flags: AdviseFlags) -> None:
     flat = images.reshape(len(images), -1)
     moments = vj.theory.moments(flat)
     out = vj.lab.report.console()
-    out.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
+    out.print(f"{flags.source.name}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
     for name, config in asked.items():
         thresholds = vj.theory.thresholds_of(config, moments, config.pixels)
         out.print(f"\n[bold]{name}[/bold]")

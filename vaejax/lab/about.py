@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def command(module: str, flags: Flags, quick: Mapping[str, Any]) -> str:
         else:
             many = value if isinstance(value, tuple) else (value,)
             words += [f"--{name}", *(_word(item) for item in many)]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _word(value: Any) -> str:
