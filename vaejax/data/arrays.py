@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -98,7 +98,8 @@ def _headers(path: Path) -> dict[str, Header]:
         return found
 
 
-def _header(file: IO[bytes]) -> Header:
+def _header(file: Any) -> Header:
+    """The header of an array, from a file that is open at its beginning."""
     version = np.lib.format.read_magic(file)
     if version not in READERS:
         raise ValueError(f"it is an array file of version {version}")
@@ -117,7 +118,8 @@ def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
         if role in found:
             raise LabError(f"{path}: {found[role]} and {name} may both be the {role[1]}: keep one.")
         found[role] = name
-    splits = sorted({split for split, kind in found if kind == "images"})
+    named = {split for split, kind in found if kind == "images"}
+    splits = sorted(named, key=lambda split: (split != "train", split))
     if not splits or (WHOLE in splits and len(splits) > 1):
         listed = ", ".join(f"{name} {header}" for name, header in headers.items())
         raise LabError(

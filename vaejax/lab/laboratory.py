@@ -253,6 +253,8 @@ def load(flags: F, study: str) -> Lab[F]:
     of_test = splits.take(splits.resolve(flags.test, opened.sizes), flags.test_images)
     count, both = len(train.images), splits.shared(pieces, of_test)
     say(*opened.notes, *([f"{both:,} images are for training and for test"] if both else []))
+    for taken, split in ((train, flags.train), (test, flags.test)):
+        say(*_lacking(taken, dataset.take(opened, split)))
     return Lab(
         flags,
         flags.folder / study,
@@ -264,6 +266,16 @@ def load(flags: F, study: str) -> Lab[F]:
         pieces=pieces,
         data_checksum=opened.checksum,
     )
+
+
+def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:
+    """A line if the first images of a split lack classes that it has."""
+    if len(taken.labels) == len(whole.labels):
+        return []
+    classes, all_classes = (len(np.unique(images.labels)) for images in (taken, whole))
+    if classes == all_classes:
+        return []
+    return [f"the first {len(taken.labels):,} images are of {classes} of {all_classes} classes"]
 
 
 def say(*notes: str) -> None:
