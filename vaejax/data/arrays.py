@@ -109,8 +109,8 @@ def _header(file: Any) -> Header:
 
 def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
     """Which arrays are the images and labels of each split."""
-    if len(headers) == 1:
-        return {WHOLE: Names(next(iter(headers)), None)}
+    if len(headers) == 1 and _role(only := next(iter(headers))) is None:
+        return {WHOLE: Names(only, None)}
     found: dict[tuple[str, str], str] = {}
     for name in headers:
         if (role := _role(name)) is None:

@@ -107,14 +107,13 @@ def _tfds_split(
     return cache.fetch(key, found.fingerprint, found.sizes[split], decode)
 
 
-def _changed(
-    split: tuple[cache.Images, cache.Labels], source: names.Source
-) -> tuple[cache.Images, cache.Labels]:
-    if source.resize is None and source.colour is None:
-        return split
-    images = data.pixels.changed(split[0], source.resize, source.colour)
-    images.flags.writeable = False
-    return images, split[1]
+def _changed(split: tuple[cache.Images, cache.Labels], source: names.Source) -> Dataset:
+    """Images in the size and colour that are asked for, with their labels."""
+    images, labels = split
+    if source.resize is not None or source.colour is not None:
+        images = data.pixels.changed(images, source.resize, source.colour)
+        images.flags.writeable = False
+    return Dataset(images, labels)
 
 
 def _assemble(

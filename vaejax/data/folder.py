@@ -73,9 +73,8 @@ def _splits(folder: Path) -> dict[str, Path]:
     if "train" in names and names <= SPLITS:
         if loose := [path for path in _seen(folder) if _is_image(path)]:
             raise LabError(f"{loose[0]} is beside the folder train: move it into train or test.")
-        return {
-            name: folder / name for name in sorted(names, key=lambda name: (name != "train", name))
-        }
+        ordered = sorted(names, key=lambda name: (name != "train", name))
+        return {name: folder / name for name in ordered}
     return {WHOLE: folder}
 
 
