@@ -69,10 +69,9 @@ def test_a_scale_that_must_collapse_is_warned_of_in_one_line(capsys) -> None:
     assert line.startswith("warning: recon_scale 1, 40 are below 46.24, the threshold of these")
 
 
-def test_constant_images_have_no_units(capsys, monkeypatch) -> None:
-    constant = vj.data.load("digits", "train")._replace(images=np.full((30, 8, 8, 1), 9, np.uint8))
-    monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
-    text = printed(capsys, "--likelihood", "gaussian")
+def test_constant_images_have_no_units(capsys, tmp_path) -> None:
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    text = printed(capsys, "--likelihood", "gaussian", "--dataset", tmp_path / "constant.npz")
     assert "threshold: recon_scale inf" in text
 
 

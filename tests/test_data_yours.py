@@ -353,7 +353,8 @@ def test_the_names_in_an_npz_file_tell_splits_and_labels(
 ) -> None:
     labels = np.arange(12)
     arrays = (GREY[:10], labels[:10, None], GREY[10:], labels[10:].astype(np.uint8))
-    np.savez(tmp_path / "a.npz", **dict(zip(keys, arrays, strict=True)), extra=labels)
+    named: dict[str, Any] = dict(zip(keys, arrays, strict=True))
+    np.savez(tmp_path / "a.npz", **named, extra=labels)
     path = str(tmp_path / "a.npz")
     assert_equal(load(path), Dataset(GREY[:10, ..., None], np.arange(10, dtype=np.int32)))
     assert_equal(load(path, "test"), Dataset(GREY[10:, ..., None], np.array([10, 11], np.int32)))
@@ -428,7 +429,7 @@ def test_a_bad_array_is_refused_in_one_line(kind: str, key: str, tmp_path: Path)
     ],
 )
 def test_an_npz_file_that_is_not_clear_is_refused(
-    arrays: dict[str, np.ndarray], message: str, tmp_path: Path
+    arrays: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     assert re.search(message, refused(tmp_path / "a.npz"))
