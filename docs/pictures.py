@@ -29,7 +29,7 @@ class PictureFlags:
 
 def test_images(run: vj.Run, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first test images of the data set of a run: flat bytes, and pictures."""
-    images = vj.data.load(run.dataset, "test").images[:count]
+    images = vj.lab.images_of(run, run.test_split).images[:count]
     flat = images.reshape(count, -1)
     return flat, vj.lab.unit_pixels(flat, run.config.image_shape)
 

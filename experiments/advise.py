@@ -46,11 +46,9 @@ KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdviseFlags:
+class AdviseFlags(vj.lab.DataFlags):
     """What to say something about."""
 
-    dataset: str = "mnist"
-    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
     split: str = "train"
     """The images to train on, in TFDS syntax."""
     likelihood: vj.config.Likelihood | None = None
@@ -86,6 +84,7 @@ class AdviseFlags:
     """Counts only where one of the two is averaged over the batch, and the other one summed."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         vj.lab.flags.at_least("--latent-size", 1, self.latent_size)
         if not self.kl_weight > 0:
             raise vj.LabError(
@@ -247,10 +246,17 @@ def weights_table(
     return table
 
 
+def load(flags: AdviseFlags) -> np.ndarray:
+    """The images, uint8 [n, height, width, channels]."""
+    opened = vj.data.dataset.open_source(flags.source)
+    vj.lab.laboratory.say(*opened.notes)
+    return vj.data.dataset.take(opened, flags.split).images
+
+
 def advise_on_loss(flags: AdviseFlags) -> None:
     """Print what the images say about the loss that `--loss` describes."""
     loss = flags.written()
-    images = vj.data.load(flags.dataset, flags.split).images
+    images = load(flags)
     shape = images.shape[1:]
     config = vj.Config(image_shape=shape)
     if loss.error != "bce":
@@ -258,14 +264,14 @@ def advise_on_loss(flags: AdviseFlags) -> None:
     flat = images.reshape(len(images), -1)
     thresholds = vj.theory.thresholds(config, flat, config.pixels)
     out = vj.lab.report.console()
-    out.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}\n")
+    out.print(f"{flags.source.name}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}\n")
     out.print(vj.theory.advice.advice(loss, shape, thresholds), markup=False)
     out.print(weights_table(flags, shape, thresholds))
 
 
 def advise(flags: AdviseFlags) -> None:
     """Print what the images say."""
-    images = vj.data.load(flags.dataset, flags.split).images
+    images = load(flags)
     asked = configs(flags, images.shape[1:])
     scales = {  # checked before what takes time
         name: [scale_of(config, flags, scale) for scale in flags.recon_scale]
@@ -274,7 +280,7 @@ def advise(flags: AdviseFlags) -> None:
     flat = images.reshape(len(images), -1)
     moments = vj.theory.moments(flat)
     out = vj.lab.report.console()
-    out.print(f"{flags.dataset}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
+    out.print(f"{flags.source.name}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
     for name, config in asked.items():
         thresholds = vj.theory.thresholds_of(config, moments, config.pixels)
         out.print(f"\n[bold]{name}[/bold]")

@@ -99,7 +99,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
             log_y=True,
         ),
     ]
-    dataset, seeds = lab.flags.dataset, lab.flags.seeds
+    dataset, seeds = lab.dataset, lab.flags.seeds
     title = f"{dataset}: mean and range over {len(seeds)} seeds"
     sizes = vj.lab.distinct(rows, "latent_size")
     grids = [

@@ -82,26 +82,27 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     sizes = vj.lab.distinct(rows, "latent_size")
-    lines = {}
+    lines, cycles = {}, vj.lab.fact(rows, "cycles_per_image")
     for size in sizes:
         for label, name in (
             (f"VAE, {size} units", "power_ratio"),
             (f"PCA, {size} components", "pca_power_ratio"),
         ):
             lines[label] = vj.lab.values(rows, name, latent_size=size)
-    panel = vj.lab.spectrum_panel("", lines, vj.lab.fact(rows, "cycles_per_image"))
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for size in sizes:
         strips[f"VAE, {size} units"] = vj.lab.outputs(lab.trained(f"z{size}"), 0, images)
         strips[f"PCA, {size} components"] = lab.compressed(images, size)
     strips["mean image"] = np.broadcast_to(lab.mean_image, strips["input"].shape)
-    about = f"{lab.flags.dataset}, {lab.flags.likelihood} likelihood"
+    about = f"{lab.dataset}, {lab.flags.likelihood} likelihood"
     title = f"{about}: reconstructions, seed {lab.flags.seeds[0]}"
-    return {
-        "spectrum": vj.show.curves([panel], "cycles per image", f"{about}: power that is left"),
-        "reconstructions": vj.show.strips(strips, title),
-    }
+    drawn = {"reconstructions": vj.show.strips(strips, title)}
+    if cycles is None:  # of vectors
+        return drawn
+    panel = vj.lab.spectrum_panel("", lines, cycles)
+    title = f"{about}: power that is left"
+    return {"spectrum": vj.show.curves([panel], "cycles per image", title)} | drawn
 
 
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
@@ -109,10 +110,12 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 
 def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    if (frequencies := vj.lab.fact(rows, "cycles_per_image")) is None:
+        return {"C6": None}
     mse, constant, cycles = (
         vj.lab.values(rows, name) for name in ("mse", "mean_image_mse", "half_power_cycles")
     )
-    least = vj.measure.discernible_from(vj.lab.fact(rows, "cycles_per_image"))
+    least = vj.measure.discernible_from(frequencies)
     rule = (
         "every seed has a lower MSE than the mean image, and keeps half of the images' power only "
         f"up to a frequency below {least:g} cycles per image"

@@ -144,7 +144,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    dataset, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
+    dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
     two, scales = lab.test[:2], vj.lab.distinct(rows, "recon_scale")
     strips, clouds, heat, terms = {}, {}, {}, []
     for size in vj.lab.distinct(rows, "latent_size"):

@@ -201,7 +201,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     waking = [waking_panel(net, raised) for net, (raised, _) in pairs.items()]
     rates = [rate_panel(net, raised) for net, (raised, _) in pairs.items()]
     loops = [loop_panel(net, *pair) for net, pair in pairs.items()]
-    title = f"{lab.flags.dataset}, {lab.split}: mean and range over seeds"
+    title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
     raised = f"{title}, raised to multiples of the threshold"
     axis = "recon_scale / threshold"
     return {

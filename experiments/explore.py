@@ -37,6 +37,8 @@ class ExploreFlags:
     """Show the models of this seed. None: the first seed of each run."""
     runs: tuple[str, ...] = ()
     """Show only the runs of these names, of those in the folder of a study. None named: all."""
+    dataset: str | None = None
+    """Where the images are now, if they have moved since the training."""
     images: int = 400
     """Test images on the page, from the first on."""
     weights: Literal["float16", "float32"] | None = None
@@ -56,6 +58,11 @@ def explore(flags: ExploreFlags) -> None:
     vj.lab.surroundings.prepare()
     folder = vj.files.own_path(flags.folder)
     chosen = vj.lab.exploration.choose(folder, flags.seed, flags.runs)
+    parts = [
+        part._replace(run=vj.lab.laboratory.elsewhere(part.run, flags.dataset))
+        for part in chosen.parts
+    ]
+    chosen = chosen._replace(parts=parts)
     weights = flags.weights or vj.lab.exploration.weights_that_fit(chosen.parts, flags.images)
     vj.lab.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
     found = vj.lab.exploration.explore(folder, chosen, flags.images, weights)

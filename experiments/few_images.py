@@ -89,7 +89,7 @@ class FewImagesFlags(vj.lab.Flags):
 def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     if np.array_equal(*lab.train[:2]):
         raise vj.LabError(
-            f"The first two training images of {lab.flags.dataset} are equal: nothing could tell "
+            f"The first two training images of {lab.dataset} are equal: nothing could tell "
             "them apart, nor from their average. Use a data set that begins otherwise."
         )
     scales, counts = sorted(lab.flags.recon_scale), lab.flags.images
@@ -98,7 +98,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
             f"--images {counts}: there are {len(lab.train)} training images, use as many or fewer."
         )
     most = max(counts, default=2)
-    sizes = lab.latent_sizes(lab.flags.latent_sizes, scales[-1], f"train[:{most}]")
+    sizes = lab.latent_sizes(lab.flags.latent_sizes, scales[-1], lab.first(most))
 
     fewer, ends = replace(lab.flags, seeds=lab.flags.seeds[:2]), [scales[0], scales[-1]]
 
@@ -107,7 +107,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
         config = lab.sized(size, batch_size=min(lab.flags.batch_size, count))
         own_scales = scales if first and count == 2 else ends
         flags = lab.flags if first else fewer
-        return flags.run(name_of(size, count), f"train[:{count}]", config, own_scales)
+        return flags.run(name_of(size, count), lab.first(count), config, own_scales)
 
     return [run(size, count) for size in sizes for count in (*counts, 2)]
 
@@ -196,14 +196,14 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
             lane = vj.lab.lane_at(trained.run, scale)
             (drawn,) = vj.lab.drawn_outputs(trained, lane, lab.train[:2], 1)
             two[f"{size} units, scale {scale:g}"] = drawn
-    name, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
-    return {
+    name, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
+    spectrum = {}
+    if vj.lab.fact(rows, "cycles_per_image") is not None:  # None of vectors
+        panels = [spectra(rows, count, ends) for count in counts]
+        title = f"{name}: power that is left"
+        spectrum = {"spectrum": vj.show.curves(panels, "cycles per image", title)}
+    return spectrum | {
         "few_images": vj.show.strips(strips, f"{name}: training images and outputs, {seed}"),
-        "spectrum": vj.show.curves(
-            [spectra(rows, count, ends) for count in counts],
-            "cycles per image",
-            f"{name}: power that is left",
-        ),
         "two_images": vj.show.strips(two, f"{name}: trained on two images, {seed}", side=1.0),
         "distances": vj.show.curves(
             [distance_panel(rows, size) for size in latent_sizes],
@@ -247,7 +247,8 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     first = min(row["recon_scale"] for row in rows)
-    least = vj.measure.discernible_from(vj.lab.fact(rows, "cycles_per_image"))
+    frequencies = vj.lab.fact(rows, "cycles_per_image")
+    least = vj.measure.discernible_from(frequencies) if frequencies else math.nan
 
     def converged_values(name: str, images: int) -> list[float]:
         """At the first scale; NaN, which decides nothing, for a model that has not converged."""
@@ -276,7 +277,9 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
             f"{at}, on every number of images, keeps half of their power only up to a frequency "
             f"below {least:g} cycles per image",
             cycles,
-        ),
+        )
+        if frequencies
+        else None,
         "C8": vj.lab.judge(
             f"At scale {first:g} a model of two images outputs their average",
             f"{at}, on two images, outputs their average to within {AVERAGE} of their distance",

@@ -129,7 +129,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     line = {"measured": vj.show.Line(columns, measured)}
     scale = "recon_scale at which the unit wakes"
     panel = vj.show.Panel("", scale, line, predicted=(columns, predicted))
-    title = f"{lab.flags.dataset}: mean and range over {len(lab.flags.seeds)} seeds"
+    title = f"{lab.dataset}: mean and range over {len(lab.flags.seeds)} seeds"
     return {"onset": vj.show.curves([panel], "columns that the encoder sees", title)}
 
 

@@ -33,6 +33,8 @@ class InspectFlags:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """The folder of a run: the one that holds config.json."""
+    dataset: str | None = None
+    """Where the images are now, if they have moved since the training."""
     lane: int = 0
     """Which of the models trained side by side: 0 is the one of the first seed."""
     nll_samples: int = 100
@@ -135,7 +137,9 @@ def inspect(flags: InspectFlags) -> None:
             f"--lane {flags.lane}: this run has lanes 0 to {len(whole.run.seeds) - 1}."
         )
     trained = vj.store.checkpoint.one_lane(whole, flags.lane)
-    test = vj.data.load(trained.run.dataset, "test")
+    run = vj.lab.laboratory.elsewhere(trained.run, flags.dataset)
+    checksum = vj.store.checkpoint.data_checksum_of(flags.folder)
+    test = vj.lab.images_of(run, run.test_split, checksum)
     images = test.images.reshape(len(test.images), -1)
     figures = metrics(trained, images, flags.nll_samples)
     order = np.argsort(-figures["kl_per_unit_nats"], kind="stable")

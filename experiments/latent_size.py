@@ -94,7 +94,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         trained = lab.trained(f"z{size}")
         samples[f"{size} latent units"] = vj.lab.samples(trained, 0, SAMPLES)
         strips[f"{size} units"] = vj.lab.outputs(trained, 0, lab.test[:RECONSTRUCTIONS])
-    dataset, seeds = lab.flags.dataset, lab.flags.seeds
+    dataset, seeds = lab.dataset, lab.flags.seeds
     title = f"{dataset}, test set: mean over {len(seeds)} seeds"
     decoded = f"Reconstructions from the posterior mean, seed {seeds[0]}"
     return {

@@ -183,7 +183,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     gap = {"linear VAE": vj.lab.against(rows, "recon_scale", "gap_nats")}
     floor = (f"{MOST_GAP} nats", MOST_GAP)
     panels.append(vj.show.Panel("nats above the oracle", "", gap, floor, log_y=True, mark=mark))
-    title = f"{lab.flags.dataset}, training images: mean and range over seeds"
+    title = f"{lab.dataset}, training images: mean and range over seeds"
     return {"linear_vae": vj.show.curves(panels, "recon_scale", title)}
 
 

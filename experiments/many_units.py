@@ -154,7 +154,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    about = f"{lab.flags.dataset}, training images: mean and range over seeds"
+    about = f"{lab.dataset}, training images: mean and range over seeds"
     return {
         "many_units": vj.show.curves(against_scale(lab, rows), "recon_scale", about),
         "directions": vj.show.curves(

@@ -182,7 +182,7 @@ def net_of(row: vj.store.Row) -> str:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    title = f"{lab.flags.dataset}, {lab.split}: mean and range over seeds"
+    title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
     drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
     return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
 

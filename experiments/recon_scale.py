@@ -33,6 +33,7 @@ epochs: about 10 minutes on 2 cores.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,7 +132,7 @@ def has_closed_form(run: vj.Run) -> bool:
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    dataset, seed = lab.flags.dataset, lab.flags.seeds[0]
+    dataset, seed = lab.dataset, lab.flags.seeds[0]
     threshold = vj.lab.fact(rows, "threshold_scale")
     sizes, last = vj.lab.distinct(rows, "latent_size"), max(row["recon_scale"] for row in rows)
     levels = {
@@ -151,6 +152,8 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         )
         for name, label in PANELS.items()
     ]
+    if vj.lab.fact(rows, "cycles_per_image") is None:  # of vectors
+        panels = [panel for panel in panels if panel.title != PANELS["half_power_cycles"]]
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for size in sizes:
@@ -191,7 +194,8 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
         "variance of outputs / of images": "output_variance_ratio",
     }
     first, last = (f"{scales[end]:g}" for end in (0, -1))
-    least = vj.measure.discernible_from(vj.lab.fact(rows, "cycles_per_image"))
+    cycles = vj.lab.fact(rows, "cycles_per_image")
+    least = vj.measure.discernible_from(cycles) if cycles else math.nan
     return {
         "C13": vj.lab.judge(
             f"A scale of {last} brings pictures that can be told apart",
@@ -214,7 +218,9 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
                     high("half_power_cycles"), least
                 )
             },
-        ),
+        )
+        if cycles
+        else None,
     }
 
 

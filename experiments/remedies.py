@@ -115,7 +115,7 @@ def run_of(
     knobs = vj.stack([knobs for _, knobs in lanes for _ in flags.seeds])
     labels = tuple(label for label, _ in lanes for _ in flags.seeds)
     seeds = flags.seeds * len(lanes)
-    return vj.Run(name, flags.dataset, lab.split, config, knobs, seeds, {"remedy": labels})
+    return flags.run_of(name, lab.split, config, knobs, seeds, {"remedy": labels})
 
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -157,7 +157,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         trained, lane = restored[row["run"]], row["lane"]
         samples[row["remedy"]] = vj.lab.samples(trained, lane, SAMPLES)
         strips[row["remedy"]] = vj.lab.outputs(trained, lane, lab.test[:RECONSTRUCTIONS])
-    dataset, seed = lab.flags.dataset, f"seed {lab.flags.seeds[0]}"
+    dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
     named = list(samples.items())
     return {
         "remedies": vj.show.dots(dots, f"{dataset}, test set: a dot per seed"),

@@ -71,10 +71,9 @@ def test_a_scale_that_must_collapse_is_warned_of_in_one_line(capsys) -> None:
     assert line.startswith("warning: recon_scale 1, 40 are below 46.24, the threshold of these")
 
 
-def test_constant_images_have_no_units(capsys, monkeypatch) -> None:
-    constant = vj.data.load("digits", "train")._replace(images=np.full((30, 8, 8, 1), 9, np.uint8))
-    monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
-    text = printed(capsys, "--likelihood", "gaussian")
+def test_constant_images_have_no_units(capsys, tmp_path) -> None:
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    text = printed(capsys, "--likelihood", "gaussian", "--dataset", tmp_path / "constant.npz")
     assert "no threshold: the images are all equal" in text
 
 
@@ -142,10 +141,10 @@ def test_a_latent_size_that_is_used_up_is_named(capsys) -> None:
     assert "and you have 3" in said
 
 
-def test_no_weight_helps_images_that_do_not_vary(capsys, monkeypatch) -> None:
-    constant = vj.data.load("digits", "train")._replace(images=np.full((30, 8, 8, 1), 9, np.uint8))
-    monkeypatch.setattr("vaejax.data.load", lambda name, split: constant)
-    assert "no unit can pay at any weight" in paragraph(printed(capsys, *MEAN))
+def test_no_weight_helps_images_that_do_not_vary(capsys, tmp_path) -> None:
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    text = printed(capsys, *MEAN, "--dataset", tmp_path / "constant.npz")
+    assert "no unit can pay at any weight" in paragraph(text)
 
 
 @pytest.mark.real_data

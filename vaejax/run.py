@@ -11,6 +11,9 @@ import numpy as np
 from vaejax.config import Config, Knobs, Nets
 from vaejax.errors import LabError
 
+SOURCE = ("path", "test_split", "resize", "colour")
+"""Fields that say where images come from, and what was done to them."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -31,6 +34,14 @@ class Run:
     seeds: tuple[int, ...]
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Columns that a study adds to the rows of this run: by name, a value for each lane."""
+    path: str | None = None
+    """Where the images are, if they are your own."""
+    test_split: str = "test"
+    """The test images, in TFDS syntax."""
+    resize: int | None = None
+    """The largest centred square of each image was scaled to so many pixels a side."""
+    colour: str | None = None
+    """What the images were turned into: `grey` or `rgb`."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
@@ -67,6 +78,7 @@ class Run:
             "name": self.name,
             "dataset": self.dataset,
             "split": self.split,
+            **{name: getattr(self, name) for name in SOURCE},
             "config": {
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in config.items()
@@ -103,4 +115,5 @@ class Run:
             ),
             seeds=tuple(lane["seed"] for lane in lanes),
             labels={name: tuple(values) for name, values in fields.get("labels", {}).items()},
+            **{name: fields[name] for name in SOURCE if name in fields},
         )

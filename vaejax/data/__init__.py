@@ -1,4 +1,5 @@
-"""Images and labels as NumPy arrays, from TFDS or from inside the wheel: `load(name, split)`."""
+"""Images and labels as NumPy arrays, from TFDS, from inside the wheel, or your own:
+`load(name, split)`."""
 
 import lazy_loader
 

@@ -1,9 +1,14 @@
 from . import archives as archives
+from . import arrays as arrays
 from . import cache as cache
+from . import contents as contents
 from . import dataset as dataset
 from . import embedded as embedded
+from . import folder as folder
 from . import names as names
 from . import network as network
+from . import own as own
+from . import pixels as pixels
 from . import prepare as prepare
 from . import prepared as prepared
 from . import reader as reader

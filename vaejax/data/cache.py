@@ -73,8 +73,7 @@ def fetch(
 
     Raises LabError if the cache cannot be written; no unfinished entry is left behind.
     """
-    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
-    entry = root() / f"{source['name']}-{source['split']}-{digest[:16]}"
+    entry = _entry(source)
     try:
         _remove_abandoned(entry)
         if entry.exists():
@@ -88,6 +87,19 @@ def fetch(
             f"cannot use the cache in {entry.parent}: {error}. "
             "Free some space there or set VAEJAX_CACHE_DIR to a directory that can be written."
         ) from error
+
+
+def find(source: Mapping[str, str], fingerprint: str) -> tuple[Images, Labels] | None:
+    """What `fetch` would find; None where it would build an entry."""
+    try:
+        return _open(_entry(source), source, fingerprint)
+    except _UnusableError:
+        return None
+
+
+def _entry(source: Mapping[str, str]) -> Path:
+    digest = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
+    return root() / f"{source['name']}-{source['split']}-{digest[:16]}"
 
 
 def _open(entry: Path, source: Mapping[str, str], fingerprint: str) -> tuple[Images, Labels]:

@@ -1,9 +1,13 @@
-"""`load(name, split)`: images and labels as NumPy arrays, from TFDS or from inside the wheel.
+"""`load(name, split)`: images and labels as NumPy arrays, from TFDS, from inside the wheel, or your
+own.
 
-What imports TFDS, scikit-learn or PIL is reached as `data.reader`, `data.prepare` and
-`data.embedded`, which load on first use: to open arrays that are in the cache needs none of them.
+What imports TFDS, scikit-learn or PIL is reached as `data.reader`, `data.prepare`, `data.embedded`,
+`data.pixels` and `data.own`, which load on first use: to open a set of TFDS that is in the cache
+needs none of them.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +18,8 @@ from vaejax.data import cache, names, prepared, splits
 
 
 class Dataset(NamedTuple):
-    """Images with their labels: read-only arrays, memory-mapped from the cache if they are of
-    TFDS."""
+    """Images with their labels: read-only arrays, memory-mapped from the cache if they are
+    not embedded."""
 
     images: UInt8[np.ndarray, "n height width channels"]
     """Intensities 0 to 255; grey images have one channel."""
@@ -23,43 +27,93 @@ class Dataset(NamedTuple):
     """Class numbers, as in the data set."""
 
 
-def load(name: str, split: str = "train", limit: int | None = None) -> Dataset:
+class Opened(NamedTuple):
+    """A data set that is there, of which nothing need be in memory yet."""
+
+    sizes: Mapping[str, int]
+    """Examples in each base split."""
+    base_split: Callable[[str], tuple[cache.Images, cache.Labels]]
+    """All images and labels of a base split."""
+    checksum: str | None = None
+    """Of your own images: differs if one of them does."""
+    notes: tuple[str, ...] = ()
+    """Of your own images: what was read and how, a line each."""
+
+
+def load(
+    name: str,
+    split: str = "train",
+    limit: int | None = None,
+    resize: int | None = None,
+    colour: names.Colour | None = None,
+) -> Dataset:
     """Loads a split of a data set, or its first `limit` examples.
 
-    `name` is `digits` or `patches`, which need neither network nor files, or the TFDS name of an
+    `name` is `digits` or `patches`, which need neither network nor files; or the TFDS name of an
     image classification set of one fixed shape: `mnist`, `cifar10`, `fashion_mnist`,
-    `cifar100:3.0.2`. Such a set is prepared in TFDS's data directory (`TFDS_DATA_DIR`) if it is
-    not yet there. It is decoded once; later calls map the arrays from the cache
-    (`VAEJAX_CACHE_DIR`) and do not import TFDS.
+    `cifar100:3.0.2`; or the path of your own images, a folder or an `.npy` or `.npz` file (see
+    `folder`, `arrays`, and `names.is_path`). A set of TFDS is prepared in TFDS's data directory
+    (`TFDS_DATA_DIR`) if it is not yet there. It is decoded once, as your own images are; later
+    calls map the arrays from the cache (`VAEJAX_CACHE_DIR`) and do not import TFDS.
 
     `split` is in TFDS's syntax: `train`, `test[:200]`, `train[-50:]`, `train[:10%]`, `train+test`,
-    `all`.
+    `all`. `resize` scales the largest centred square of each image to so many pixels a side;
+    `colour` turns images into grey or RGB ones.
 
     Raises LabError, with the remedy, for an unknown or unusable data set, a split that does not
     exist or is empty, data that can be neither found nor downloaded or is damaged, and a directory
     that cannot be written.
     """
-    if name in names.EMBEDDED:
-        base_splits = data.embedded.base_splits(name)
-        pieces = splits.resolve(split, {key: len(part[0]) for key, part in base_splits.items()})
-        return _assemble(base_splits, splits.take(pieces, limit))
-    return _load_tfds(names.parse(name), split, limit)
+    return take(open_source(names.source(name, resize, colour)), split, limit)
 
 
-def _load_tfds(request: names.Request, split: str, limit: int | None) -> Dataset:
-    root = prepared.data_dir()
+def open_source(source: names.Source) -> Opened:
+    """A data set, ready for `take`.
+
+    Raises LabError, see `load`.
+    """
+    if source.path is not None:
+        own = data.own.read(source)
+        sizes = {split: len(labels) for split, (_, labels) in own.splits.items()}
+        return Opened(sizes, own.splits.__getitem__, own.checksum, own.notes)
+    if source.name in names.EMBEDDED:
+        splits_of = data.embedded.base_splits(source.name)
+        sizes = {split: len(labels) for split, (_, labels) in splits_of.items()}
+        return Opened(sizes, lambda split: _changed(splits_of[split], source))
+    request, root = names.parse(source.name), prepared.data_dir()
     found = prepared.find(request, root) or data.prepare.prepare(request, root)
-    pieces = splits.take(splits.resolve(split, found.sizes), limit)
-    arrays = {name: _base_split(found, name) for name in {piece.split for piece in pieces}}
-    return _assemble(arrays, pieces)
+    return Opened(found.sizes, partial(_tfds_split, found, source))
 
 
-def _base_split(found: prepared.Prepared, split: str) -> tuple[cache.Images, cache.Labels]:
+def take(opened: Opened, split: str, limit: int | None = None) -> Dataset:
+    """A split of a data set, or its first `limit` examples.
+
+    Raises LabError for a split that does not exist or is empty.
+    """
+    pieces = splits.take(splits.resolve(split, opened.sizes), limit)
+    return _assemble({name: opened.base_split(name) for name in {p.split for p in pieces}}, pieces)
+
+
+def _tfds_split(
+    found: prepared.Prepared, source: names.Source, split: str
+) -> tuple[cache.Images, cache.Labels]:
     def decode() -> cache.Batches:
-        return data.reader.batches(found.directory, split, found.sizes[split])
+        for batch in data.reader.batches(found.directory, split, found.sizes[split]):
+            yield _changed(batch, source)
 
-    source = {"name": found.name, "directory": str(found.directory.resolve()), "split": split}
-    return cache.fetch(source, found.fingerprint, found.sizes[split], decode)
+    key = {"name": found.name, "directory": str(found.directory.resolve()), "split": split}
+    asked = {"resize": source.resize, "colour": source.colour}
+    key |= {choice: str(value) for choice, value in asked.items() if value is not None}
+    return cache.fetch(key, found.fingerprint, found.sizes[split], decode)
+
+
+def _changed(split: tuple[cache.Images, cache.Labels], source: names.Source) -> Dataset:
+    """Images in the size and colour that are asked for, with their labels."""
+    images, labels = split
+    if source.resize is not None or source.colour is not None:
+        images = data.pixels.changed(images, source.resize, source.colour)
+        images.flags.writeable = False
+    return Dataset(images, labels)
 
 
 def _assemble(

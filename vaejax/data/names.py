@@ -1,9 +1,15 @@
-"""What a data set is called: two embedded sets, and the names that TFDS gives to its sets."""
+"""What a data set is called: two embedded sets, the names of TFDS, and paths."""
 
+import os
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from vaejax.errors import LabError
+from vaejax.files import own_path
+
+Colour = Literal["grey", "rgb"]
+ARRAY_FILES = (".npy", ".npz")
 
 EMBEDDED = ("digits", "patches")
 """The sets that come with scikit-learn (see `embedded`)."""
@@ -12,6 +18,47 @@ _NAME = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?:/(?P<config>[\w+.-]+))?(?::(?P<version>[\d*]+\.[\d*]+\.[\d*]+))?"
 )
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class Source(NamedTuple):
+    """Where images come from, and what is done to them."""
+
+    name: str
+    """The name for results: that of the data set or, of a path, its last part."""
+    path: str | None
+    """The absolute path of your own images; None for a data set that has a name."""
+    resize: int | None = None
+    """The largest centred square of each image is scaled to so many pixels a side. None: no."""
+    colour: Colour | None = None
+    """What images are turned into. None: they stay as they are."""
+
+
+def source(dataset: str, resize: int | None = None, colour: Colour | None = None) -> Source:
+    """What `--dataset` stands for: a path (see `is_path`), or else the name of a data set.
+
+    Raises:
+        LabError: a path with `~`, and there is no home directory.
+    """
+    if not is_path(dataset):
+        return Source(dataset, None, resize, colour)
+    path = Path(os.path.abspath(own_path(dataset)))
+    last = path.stem if path.suffix.lower() in ARRAY_FILES else path.name
+    # Brackets and dollars would be markup in tables and titles.
+    return Source(re.sub(r"[^\w .+-]", "_", last) or "images", str(path), resize, colour)
+
+
+def is_path(dataset: str) -> bool:
+    """Whether a text is a path and no name: it begins with `/`, `./`, `../` or `~`, ends with
+    `.npy` or `.npz`, or has a `/` in it and is there. A single word is always a name, whatever
+    folders there are."""
+    if Path(dataset).is_absolute() or dataset in (".", "..") or dataset.startswith("~"):
+        return True
+    separated = any(mark in dataset for mark in {"/", os.sep})
+    return (
+        (separated and dataset.startswith("."))
+        or dataset.lower().endswith(ARRAY_FILES)
+        or (separated and os.path.exists(dataset))
+    )
 
 
 class Request(NamedTuple):

@@ -67,6 +67,8 @@ def _builder(request: Request, root: Path, file_format: str) -> tfds.core.Genera
     if request.name not in known:
         close = get_close_matches(request.name, [*EMBEDDED, *known], n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see tfds.list_builders()."
+        if Path(str(request)).exists():
+            hint = f"to read {Path(str(request)).absolute()}, write ./{request}."
         raise LabError(f"there is no data set '{request.name}': {hint}")
     try:
         builder: Any = tfds.builder(str(request), data_dir=root, file_format=file_format)

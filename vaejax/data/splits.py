@@ -55,6 +55,21 @@ def take(pieces: list[Piece], limit: int | None) -> list[Piece]:
     return kept
 
 
+def spelled(pieces: list[Piece]) -> str:
+    """The pieces in TFDS's syntax."""
+    return "+".join(f"{name}[{start or ''}:{stop}]" for name, start, stop in pieces)
+
+
+def shared(some: list[Piece], others: list[Piece]) -> int:
+    """How many examples are in both, one counted for each pair of pieces that share it."""
+    return sum(
+        max(0, min(one.stop, other.stop) - max(one.start, other.start))
+        for one in some
+        for other in others
+        if one.split == other.split
+    )
+
+
 def _pieces_of_term(term: str, split: str, sizes: Mapping[str, int]) -> list[Piece]:
     if term == "all":
         return [Piece(name, 0, size) for name, size in sizes.items()]
@@ -63,7 +78,10 @@ def _pieces_of_term(term: str, split: str, sizes: Mapping[str, int]) -> list[Pie
         raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.")
     name, start, stop = match["name"], match["start"], match["stop"]
     if name not in sizes:
-        raise LabError(f"there is no split '{name}'; there are {_describe(sizes)}.")
+        raise LabError(
+            f"there is no split '{name}'; there are {_describe(sizes)}. One split serves for both "
+            "after --train 'train[:90%]' --test 'train[90%:]'."
+        )
     size = sizes[name]
     if start is None:
         return [Piece(name, 0, size)]

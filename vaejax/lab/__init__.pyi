@@ -23,6 +23,7 @@ from . import views as views
 from .command import failing_clearly as failing_clearly
 from .command import parse as parse
 from .flags import QUICK as QUICK
+from .flags import DataFlags as DataFlags
 from .flags import Fixed as Fixed
 from .flags import Flags as Flags
 from .flags import Size as Size
@@ -33,6 +34,7 @@ from .keys import evaluation_keys as evaluation_keys
 from .keys import figure_key as figure_key
 from .laboratory import Lab as Lab
 from .laboratory import collapse_rows as collapse_rows
+from .laboratory import images_of as images_of
 from .laboratory import on_lanes as on_lanes
 from .laboratory import rows_of as rows_of
 from .panels import against as against

@@ -4,6 +4,7 @@ checksums of the files beside it."""
 import dataclasses
 import inspect
 import json
+import shlex
 import sys
 import time
 import zlib
@@ -47,7 +48,7 @@ def command(module: str, flags: Flags, quick: Mapping[str, Any]) -> str:
         else:
             many = value if isinstance(value, tuple) else (value,)
             words += [f"--{name}", *(_word(item) for item in many)]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def _word(value: Any) -> str:

@@ -83,6 +83,7 @@ MEANINGS = {
     "half_power_cycles": "the spatial frequency, in cycles per image, up to which the outputs "
     "keep half of the power of the images; f cycles are the detail of a picture of 2 f by 2 f "
     "pixels",
+    "no_spectrum": "why nothing is said about spatial frequencies",
     "high_frequency_share": "the power of the outputs above half of the Nyquist frequency, over "
     "that of the images: 0 for blur, 1 for pictures as sharp as the images",
     "distance_to_mean": "of two training images: the distance of an output to their average, over"

@@ -18,10 +18,11 @@ from jaxtyping import UInt8
 
 from vaejax import model
 from vaejax.config import Config
-from vaejax.data import dataset
+from vaejax.data.contents import is_vectors
 from vaejax.errors import LabError
 from vaejax.lab import provenance
 from vaejax.lab.keys import evaluation_key, figure_key
+from vaejax.lab.laboratory import images_of
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
@@ -92,9 +93,10 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
             or all models diverged.
     """
     first = chosen.parts[0].run
-    test = dataset.load(first.dataset, "test")
+    checksum = checkpoint.data_checksum_of(chosen.parts[0].folder)
+    test = images_of(first, first.test_split, checksum)
     flat, labels = test.images.reshape(len(test.images), -1), np.asarray(test.labels)[:images]
-    moments = {split: _moments(first.dataset, split) for split in splits_of(chosen.parts)}
+    moments = {split: _moments(first, split) for split in splits_of(chosen.parts)}
     texts: dict[str, str] = {}
     parts, left_out = [], list(chosen.left_out)
     for part in chosen.parts:
@@ -121,7 +123,7 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
         "weights": weights,
         "test_images": len(flat),
         "labels": labels.tolist(),
-        "class_names": CLASS_NAMES.get(first.dataset.split(":")[0]),
+        "class_names": None if first.path else CLASS_NAMES.get(first.dataset.split(":")[0]),
         "mean_image": _text(mean_bytes(first)),
         "pictures": {
             name: _text(pixels) for name, pixels in pictures(chosen.parts, flat[:images]).items()
@@ -183,6 +185,9 @@ def choose(folder: Path, seed: int | None = None, runs: Sequence[str] = ()) -> C
             left_out.append(f"{one.name}: {reason}")
             continue
         run = checkpoint.read_run(one)
+        if is_vectors(run.config.image_shape):
+            left_out.append(f"{one.name}: trained on vectors, and the page shows pictures.")
+            continue
         seeds |= set(run.seeds)
         parts += parts_of(one, run, run.seeds[0] if seed is None else seed)
     if not parts and left_out:
@@ -446,7 +451,7 @@ def pictures(
 
 def mean_bytes(run: Run) -> UInt8[np.ndarray, "pixels"]:
     """The mean of the training images of a run, rounded to bytes."""
-    images = dataset.load(run.dataset, run.split).images
+    images = images_of(run, run.split).images
     return np.rint(images.reshape(len(images), -1).mean(0)).astype(np.uint8)
 
 
@@ -464,8 +469,8 @@ def diverged_line(part: Part, lane: int) -> str:
     return f"{part.name}, recon_scale {scale:g}: this model diverged in training."
 
 
-def _moments(name: str, split: str) -> components.Moments:
-    images = dataset.load(name, split).images
+def _moments(run: Run, split: str) -> components.Moments:
+    images = images_of(run, split).images
     return components.moments(images.reshape(len(images), -1))
 
 

@@ -1,13 +1,23 @@
 """The flags that every study shares, and what they make of a Config and of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tyro
 
-from vaejax.config import Config, DecoderVariance, Likelihood, Output, PixelRange, Scale, grid
+from vaejax.config import (
+    Config,
+    DecoderVariance,
+    Knobs,
+    Likelihood,
+    Output,
+    PixelRange,
+    Scale,
+    grid,
+)
+from vaejax.data.names import Source, source
 from vaejax.errors import LabError
 from vaejax.files import own_path
 from vaejax.run import Run
@@ -35,11 +45,39 @@ KNOBS = ("learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
-    """What every study takes."""
+class DataFlags:
+    """Which images."""
 
     dataset: str = "mnist"
-    """mnist, cifar10 or another TFDS image set; digits and patches need no network."""
+    """mnist, cifar10 or another TFDS image set; digits and patches need no network; or the path of
+    your own images, a folder or an .npy or .npz file."""
+    resize: int | None = None
+    """Scale the largest centred square of each image to RESIZE x RESIZE pixels. None: no."""
+    grey: bool = False
+    """Turn colour images into grey ones."""
+    rgb: bool = False
+    """Turn grey images into ones of three equal channels."""
+
+    def __post_init__(self) -> None:
+        at_least("--resize", 1, self.resize)
+        if self.grey and self.rgb:
+            raise LabError("--grey and --rgb exclude each other: give one.")
+
+    @property
+    def source(self) -> Source:
+        """Where the images come from, and what is done to them."""
+        colour = "grey" if self.grey else "rgb" if self.rgb else None
+        return source(self.dataset, self.resize, colour)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(DataFlags):
+    """What every study takes."""
+
+    train: str = "train"
+    """The training images, in TFDS syntax."""
+    test: str = "test"
+    """The test images. --train 'train[:90%]' --test 'train[90%:]' divide a set of one split."""
     train_images: int | None = None
     """Use only this many training images, from the first on. None: all."""
     test_images: int | None = None
@@ -109,6 +147,7 @@ class Flags:
     """Seconds to wait for the other processes at the start."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         each_once("--seeds", self.seeds)
         each_once("--format", self.format)
         if (
@@ -131,7 +170,8 @@ class Flags:
         """The folder of all studies of this data set."""
         if self.out:
             return own_path(self.out)
-        return Path("checkpoints") / (f"{self.dataset}-quick" if self.quick else self.dataset)
+        name = self.source.name
+        return Path("checkpoints") / (f"{name}-quick" if self.quick else name)
 
     def run_epochs(self, steps_per_epoch: int) -> int:
         """How many epochs to train a run whose epochs have so many steps."""
@@ -167,7 +207,23 @@ class Flags:
         common = {name: [getattr(self, name)] for name in KNOBS}
         knobs, seeds = grid(config, self.seeds, recon_scale=recon_scales, **common)
         of_lanes = {label: (value,) * len(seeds) for label, value in labels.items()}
-        return Run(name, self.dataset, split, config, knobs, seeds, of_lanes)
+        return self.run_of(name, split, config, knobs, seeds, of_lanes)
+
+    def run_of(
+        self,
+        name: str,
+        split: str,
+        config: Config,
+        knobs: Knobs,
+        seeds: tuple[int, ...],
+        labels: Mapping[str, Sequence[Any]],
+    ) -> Run:
+        """A run on the images of these flags, with lanes of a study's own."""
+        images = self.source
+        return Run(
+            name, images.name, split, config, knobs, seeds, labels, images.path, self.test,
+            images.resize, images.colour,
+        )  # fmt: skip
 
 
 def flag(name: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 
 from vaejax import hosts
 from vaejax.config import Config, Scale
-from vaejax.data import dataset, splits
+from vaejax.data import dataset, names, splits
 from vaejax.errors import LabError
 from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags, Size
@@ -50,8 +50,20 @@ class Lab(Generic[F]):
     """The training images, in TFDS syntax."""
     runs: dict[str, Run] = field(default_factory=dict)
     """The runs of the study by name, once they are planned."""
+    pieces: Sequence[splits.Piece] = ()
+    """`split`, as pieces of base splits; none given: so many from the first one of `train` on."""
+    data_checksum: str | None = None
+    """Tells your own images, all of them, from others; None of a data set that has a name."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.pieces = self.pieces or [splits.Piece("train", 0, len(self.train))]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set, as titles have it."""
+        return self.flags.source.name
 
     @cached_property
     def moments(self) -> components.Moments:
@@ -88,10 +100,40 @@ class Lab(Generic[F]):
         return self._spaces[count]
 
     def images(self, split: str) -> np.ndarray:
-        """The training images of a split, such as that of a run."""
-        pieces = splits.resolve(split, {"train": len(self.train)})
-        parts = [self.train[piece.start : piece.stop] for piece in pieces]
+        """The training images of a split, such as that of a run.
+
+        Raises:
+            LabError: some of them are not among the training images.
+        """
+        if split == self.split:
+            return self.train
+        sizes: dict[str, int] = {}
+        for piece in self.pieces:
+            sizes[piece.split] = max(piece.stop, sizes.get(piece.split, 0))
+        places = map(self._place, splits.resolve(split, sizes))
+        parts = [self.train[start:stop] for start, stop in places]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _place(self, wanted: splits.Piece) -> tuple[int, int]:
+        """From where to where a piece is in `train`."""
+        before = 0
+        for name, start, stop in self.pieces:
+            if wanted.split == name and start <= wanted.start and wanted.stop <= stop:
+                return before + wanted.start - start, before + wanted.stop - start
+            before += stop - start
+        raise LabError(
+            f"split '{splits.spelled([wanted])}' is not among the training images '{self.split}'."
+        )
+
+    def first(self, count: int) -> str:
+        """The split of the first `count` training images.
+
+        Raises:
+            LabError: there are fewer.
+        """
+        if count > len(self.train):
+            raise LabError(f"{count} images: there are {len(self.train):,} for training.")
+        return splits.spelled(splits.take(list(self.pieces), count))
 
     def thresholds(self, config: Config, split: str | None = None) -> np.ndarray:
         """The threshold of each direction of the training images, or of those of another split, at
@@ -222,15 +264,21 @@ def load(flags: F, study: str) -> Lab[F]:
     Raises:
         LabError: a split of a single image; and see `vaejax.data.load`.
     """
-    train = dataset.load(flags.dataset, "train", limit=flags.train_images)
-    test = dataset.load(flags.dataset, "test", limit=flags.test_images)
-    for split, found in (("train", train), ("test", test)):
+    opened = dataset.open_source(flags.source)
+    train = dataset.take(opened, flags.train, flags.train_images)
+    test = dataset.take(opened, flags.test, flags.test_images)
+    for found, split in ((train, flags.train), (test, flags.test)):
         if len(found.images) < 2:
             raise LabError(
                 f"The split '{split}' of {flags.dataset} holds a single image, which has no "
                 "variance: use a data set with two or more."
             )
-    count = len(train.images)
+    pieces = splits.take(splits.resolve(flags.train, opened.sizes), flags.train_images)
+    of_test = splits.take(splits.resolve(flags.test, opened.sizes), flags.test_images)
+    count, both = len(train.images), splits.shared(pieces, of_test)
+    say(*opened.notes, *([f"{both:,} images are for training and for test"] if both else []))
+    for taken, split in ((train, flags.train), (test, flags.test)):
+        say(*_lacking(taken, dataset.take(opened, split)))
     return Lab(
         flags,
         flags.folder / study,
@@ -238,8 +286,61 @@ def load(flags: F, study: str) -> Lab[F]:
         train.images.reshape(count, -1),
         test.images.reshape(len(test.images), -1),
         test.labels,
-        "train" if flags.train_images is None else f"train[:{count}]",
+        flags.train if flags.train_images is None else splits.spelled(pieces),
+        pieces=pieces,
+        data_checksum=opened.checksum,
     )
+
+
+def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:
+    """A line if the first images of a split lack classes that it has."""
+    if len(taken.labels) == len(whole.labels):
+        return []
+    classes, all_classes = (len(np.unique(images.labels)) for images in (taken, whole))
+    if classes == all_classes:
+        return []
+    return [f"the first {len(taken.labels):,} images are of {classes} of {all_classes} classes"]
+
+
+def say(*notes: str) -> None:
+    """Lines about the images, from the first process."""
+    if hosts.is_first():
+        for note in notes:
+            print(note, file=sys.stderr)
+
+
+def images_of(run: Run, split: str, checksum: str | None = None) -> dataset.Dataset:
+    """Images and labels of a split of the data set that a run was trained on, as the run had them.
+
+    Args:
+        checksum: of your own images, from `checkpoint.data_checksum_of`; None: unknown.
+
+    Raises:
+        LabError: see `vaejax.data.load`; or the images are not those of the run.
+    """
+    colour: Any = run.colour
+    source = names.Source(run.dataset, run.path, run.resize, colour)
+    opened = dataset.open_source(source)
+    found = dataset.take(opened, split)
+    same = checksum in (None, opened.checksum)
+    if not same or found.images.shape[1:] != run.config.image_shape:
+        raise LabError(
+            f"The images of {run.path or run.dataset} are not those that {run.name} was trained "
+            "on: restore those, or name their place with --dataset."
+        )
+    return found
+
+
+def elsewhere(run: Run, place: str | None) -> Run:
+    """A run whose images are at another place now; None: where they were.
+
+    Raises:
+        LabError: a path with `~`, and there is no home directory.
+    """
+    if place is None:
+        return run
+    found = names.source(place)
+    return replace(run, dataset=found.name, path=found.path)
 
 
 def join(flags: Flags) -> None:

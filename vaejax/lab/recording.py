@@ -134,7 +134,7 @@ def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
         step = checkpoint.latest(folder)
         if step is None:
             continue
-        checkpoint.create(folder, run, lab.images_digest)
+        checkpoint.create(folder, run, lab.images_digest, lab.data_checksum)
         trained = step // plans[name].steps_per_epoch
         if trained > plans[name].epochs:
             raise LabError(
@@ -167,7 +167,7 @@ def _belongs(row: Row, study: str, run: Run) -> bool:
 def _announce(lab: Lab[Any], run: Run, console: Console) -> None:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
     a latent size that limits it."""
-    checkpoint.create(lab.folder / run.name, run, lab.images_digest)
+    checkpoint.create(lab.folder / run.name, run, lab.images_digest, lab.data_checksum)
     console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
     scales = [lane["recon_scale"] for lane in run.lanes]

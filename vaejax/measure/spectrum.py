@@ -20,6 +20,8 @@ DISCERNIBLE = 4.0
 blur: a convention. It has less detail than a picture of 8 by 8 pixels."""
 CHUNK_VALUES = 2**20
 """Pixels, over all channels, that are transformed together: some 40 MB with temporaries."""
+OF_SPECTRUM = ("high_frequency_share", "half_power_cycles", "cycles_per_image", "power_ratio")
+"""What `sharpness` says beside the error."""
 
 Images = Float[np.ndarray, "n height width channels"]
 PerRing = Float[np.ndarray, "rings"]
@@ -150,10 +152,17 @@ def sharpness(
     Power counts whether or not it is in the right place (noise is sharp, too): the mean squared
     error beside it, `decoded_mean_mse`, tells that. Outputs are decoded from posterior means;
     pixels are in [0, 1].
+
+    Pictures with a side of fewer than `SMALLEST` pixels, and vectors, have no spectrum: all but the
+    error is then None, and `no_spectrum` says why.
     """
+    error = {"decoded_mean_mse": float(np.square(outputs - inputs).mean(dtype=np.float64))}
+    height, width = inputs.shape[1:3]
+    if min(height, width) < SMALLEST:
+        why = f"{height}x{width} pixels, and a spectrum needs {SMALLEST}x{SMALLEST}"
+        return error | dict.fromkeys(OF_SPECTRUM) | {"no_spectrum": why}
     of_outputs, of_inputs = (radial_power(x - mean_image) for x in (outputs, inputs))
-    return {
-        "decoded_mean_mse": float(np.square(outputs - inputs).mean(dtype=np.float64)),
+    return error | {
         "high_frequency_share": high_frequency_share(of_outputs, of_inputs),
         "half_power_cycles": half_power_frequency(of_outputs, of_inputs),
         "cycles_per_image": of_inputs.frequency,

@@ -1,4 +1,7 @@
-"""Pictures of images: grids of samples, and strips of inputs with their reconstructions."""
+"""Pictures of images: grids of samples, and strips of inputs with their reconstructions.
+
+Vectors, which are grey images of one row, are drawn as lines.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,10 +28,26 @@ def tile(images: Images, columns: int) -> Float[np.ndarray, "rows columns channe
 
 
 def _show(axes: Axes, images: Images, columns: int) -> None:
-    axes.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    if images.shape[1] == images.shape[3] == 1:
+        _draw_lines(axes, images[:, 0, :, 0], columns)
+    else:
+        axes.imshow(tile(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def _draw_lines(axes: Axes, vectors: Float[np.ndarray, "n d"], columns: int) -> None:
+    """Vectors in reading order, each as a line in a square: across its entries, up from 0 to 1."""
+    across = np.linspace(0, 1, vectors.shape[1]) if vectors.shape[1] > 1 else np.array([0.5])
+    marker = "." if vectors.shape[1] == 1 else ""
+    for index, vector in enumerate(vectors):
+        left, bottom = 1.1 * (index % columns), -1.1 * (index // columns)
+        axes.plot(left + across, bottom + np.clip(vector, 0, 1), color="0.2", lw=0.6, marker=marker)
+    rows = math.ceil(len(vectors) / columns)
+    axes.set(xlim=(-0.05, 1.1 * columns - 0.05), ylim=(-1.1 * (rows - 1) - 0.05, 1.05))
+    axes.set_aspect("equal")
+    axes.grid(False)
 
 
 def grids(panels: Sequence[Mapping[str, Images]], columns: int, title: str) -> Figure:

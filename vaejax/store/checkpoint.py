@@ -33,7 +33,7 @@ from vaejax import sweep, train
 from vaejax.config import Config, Knobs, Nets, knobs
 from vaejax.errors import LabError, first_line
 from vaejax.files import patiently
-from vaejax.run import Run
+from vaejax.run import SOURCE, Run
 from vaejax.store import records, trace_files
 
 resource = importlib.import_module("resource") if os.name == "posix" else None
@@ -50,6 +50,8 @@ KNOB_DEFAULTS = {
     if isinstance(parameter.default, float)
 }
 """The same of knobs."""
+SOURCE_DEFAULTS = {choice.name: choice.default for choice in fields(Run) if choice.name in SOURCE}
+"""The same of where images come from."""
 CHECKSUMS = "checksums.json"
 FORMAT = 1
 """The format of a run's folder. Files of a higher one were written by a newer version."""
@@ -92,34 +94,41 @@ def one_lane(trained: Trained, lane: int) -> Trained:
     return Trained(alone, take(trained.state), take(trained.trace))
 
 
-def create(folder: Path, run: Run, images_digest: str | None = None) -> None:
+def create(
+    folder: Path, run: Run, images_digest: str | None = None, data_checksum: str | None = None
+) -> None:
     """Make the folder of a run and write its config.json. If the folder has no checkpoint yet, an
     existing config.json is overwritten.
 
     Args:
         images_digest: tells the images of the run from others of the same name.
+        data_checksum: of your own images, all of them: see `data_checksum_of`.
 
     Raises:
         LabError: the folder holds another run.
     """
     asked = run.to_json() | {"format": FORMAT, "images_digest": images_digest}
+    asked["data_checksum"] = data_checksum
     if latest(folder) is None:
         records.write_json(folder / "config.json", asked)
         return
     there = _read_json(folder)
-    older = {"format": FORMAT, "images_digest": images_digest}
+    older = {"format": FORMAT, "images_digest": images_digest, **SOURCE_DEFAULTS}
     try:
         there = older | _with_defaults(there)
     except (TypeError, KeyError) as error:
         raise _damaged(folder, error) from error
     if there["images_digest"] not in (None, images_digest) and images_digest is not None:
         raise LabError(
-            f"{folder} was trained on other images that are called {run.dataset} as well: restore "
-            "that data set, or use another --out."
+            f"{folder} was trained on other images that are called {run.dataset} as well, or on "
+            "other parts of them: restore that data set and its flags, or use another --out."
         )
     there["images_digest"] = images_digest
     for description in (there, asked):
         description.pop("labels", None)  # they say nothing about the training
+        # Images may have moved, and others may have come beside those that are used.
+        description.pop("path", None)
+        description.pop("data_checksum", None)
     differing = sorted(_differences(there, asked))
     if differing:
         raise LabError(
@@ -167,6 +176,16 @@ def nets_of(folder: Path) -> str | None:
         return _read_json(folder)["config"].get("nets")
     except (TypeError, KeyError, AttributeError) as error:
         raise _damaged(folder, error) from error
+
+
+def data_checksum_of(folder: Path) -> str | None:
+    """What tells your own images that the run in a folder was trained on from others; None of a
+    data set that has a name.
+
+    Raises:
+        LabError: there is no run, or its config.json is damaged.
+    """
+    return _read_json(folder).get("data_checksum")
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

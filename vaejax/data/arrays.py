@@ -1,0 +1,249 @@
+"""Images in an `.npy` or `.npz` file, never unpickled.
+
+An array of images is uint8, or float in [0, 1], of shape [n, height, width], [n, height, width, 1
+or 3], or [n, d] for vectors. In an `.npz` file names tell what an array is: `images` and `labels`,
+or `x_train`, `y_train`, `x_test` and `y_test`, or `train_images` and the like; the only array needs
+no name.
+"""
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from vaejax.data import pixels
+from vaejax.data.contents import WHOLE, Batches, Contents, Indices, Part, fingerprint, in_batches
+from vaejax.data.names import Source
+from vaejax.errors import LabError, first_line
+
+IMAGES = {"x", "image", "images", "data", "features"}
+LABELS = {"y", "label", "labels", "target", "targets"}
+SPLITS = {"train", "test", "val", "valid", "validation"}
+READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+class Header(NamedTuple):
+    """What an array is, read without the array."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+class Names(NamedTuple):
+    """The names of the arrays of one split."""
+
+    images: str
+    labels: str | None
+
+
+def contents(path: Path, source: Source) -> Contents:
+    """What a file holds, from the headers of its arrays.
+
+    Raises:
+        LabError: it is damaged, or its arrays are not as above.
+    """
+    try:
+        stamp = fingerprint([path], path.parent)
+        headers = _headers(path)
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except Exception as error:  # zip files and headers are damaged in many ways
+        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from error
+    chosen = _roles(path, headers)
+    for names in chosen.values():
+        _check_images(f"{path}{_of(names.images)}", headers[names.images])
+        if names.labels is not None:
+            _check_labels(path, names, headers)
+    load = cache(partial(_load, path))
+    parts = {
+        split: Part(
+            headers[names.images].shape[0],
+            partial(_raw, load, names),
+            partial(_batches, path, load, names, source),
+        )
+        for split, names in chosen.items()
+    }
+    used = {name for names in chosen.values() for name in names}
+    return Contents(parts, stamp, tuple(_notes(headers, used)))
+
+
+def _notes(headers: Mapping[str, Header], used: set[str | None]) -> Iterator[str]:
+    if any(headers[name].dtype.kind == "f" for name in used if name is not None):
+        yield "numbers in [0, 1] are rounded to 256 levels: none moves by more than 1/510"
+    if others := sorted(set(headers) - used):
+        yield f"arrays passed over: {', '.join(others)}"
+
+
+def _headers(path: Path) -> dict[str, Header]:
+    """The header of each array, by name; the array of an .npy file has no name."""
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as file:
+            return {"": _header(file)}
+    with zipfile.ZipFile(path) as archive:
+        found = {}
+        for member in archive.namelist():
+            with archive.open(member) as file:
+                found[member.removesuffix(".npy")] = _header(file)
+        return found
+
+
+def _header(file: Any) -> Header:
+    """The header of an array, from a file that is open at its beginning."""
+    version = np.lib.format.read_magic(file)
+    if version not in READERS:
+        raise ValueError(f"it is an array file of version {version}")
+    shape, _, dtype = READERS[version](file)
+    return Header(shape, dtype)
+
+
+def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
+    """Which arrays are the images and labels of each split."""
+    if len(headers) == 1 and _role(only := next(iter(headers))) is None:
+        return {WHOLE: Names(only, None)}
+    found: dict[tuple[str, str], str] = {}
+    for name in headers:
+        if (role := _role(name)) is None:
+            continue
+        if role in found:
+            raise LabError(f"{path}: {found[role]} and {name} may both be the {role[1]}: keep one.")
+        found[role] = name
+    named = {split for split, kind in found if kind == "images"}
+    splits = sorted(named, key=lambda split: (split != "train", split))
+    if not splits or (WHOLE in splits and len(splits) > 1):
+        listed = ", ".join(f"{name} {header}" for name, header in headers.items())
+        raise LabError(
+            f"{path} does not say which array is what; it holds {listed or 'nothing'}. Name them "
+            "images and labels, or x_train, y_train, x_test and y_test."
+        )
+    chosen = {
+        split: Names(found[split, "images"], found.get((split, "labels"))) for split in splits
+    }
+    if len({names.labels is None for names in chosen.values()}) > 1:
+        bare = [names.images for names in chosen.values() if names.labels is None]
+        raise LabError(f"{path}: {', '.join(bare)} has no labels, and other arrays have.")
+    return chosen
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    """The split and the kind that a name tells; None if it tells none."""
+    words = re.split(r"[_\W]+", name.lower())
+    splits = [word for word in words if word in SPLITS]
+    others = [word for word in words if word not in SPLITS]
+    if len(splits) > 1 or len(others) > 1:
+        return None
+    split = splits[0] if splits else WHOLE
+    if not others or others[0] in IMAGES:
+        return split, "images"
+    return (split, "labels") if others[0] in LABELS else None
+
+
+def _of(name: str) -> str:
+    return f", {name}" if name else ""
+
+
+def _check_images(what: str, header: Header) -> None:
+    """Refuse arrays that are no images, from the header alone."""
+    shape, dtype = header
+    if dtype.hasobject:
+        raise LabError(f"{what} holds Python objects, which are never unpickled: save numbers.")
+    if dtype != np.uint8 and dtype.kind != "f":
+        raise LabError(
+            f"{what} is {dtype}: give uint8 from 0 to 255 (x.astype(np.uint8) if all values are), "
+            "or floats in [0, 1] (x / x.max())."
+        )
+    if len(shape) not in (2, 3, 4) or 0 in shape:
+        raise LabError(
+            f"{what} has the shape {list(shape)}: give [n, height, width], [n, height, width, "
+            "channels] or, for vectors, [n, d]."
+        )
+    if len(shape) == 4 and shape[3] not in (1, 3):
+        raise LabError(
+            f"{what} has the shape {list(shape)}, and so {shape[3]} channels: pictures have 1 or "
+            "3, as the last axis (x.transpose(0, 2, 3, 1) if they are the first). Give others as "
+            "vectors, x.reshape(len(x), -1)."
+        )
+
+
+def _check_labels(path: Path, names: Names, headers: Mapping[str, Header]) -> None:
+    images, labels = headers[names.images], headers[names.labels or ""]
+    n = images.shape[0]
+    if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
+        raise LabError(
+            f"{path}: {names.labels} is {labels}, and {names.images} {images}: give a whole number "
+            "for each image."
+        )
+
+
+def _load(path: Path, name: str) -> np.ndarray:
+    try:
+        if not name:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            return archive[name]
+    except Exception as error:  # zip files are damaged in many ways
+        raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from error
+
+
+def _raw(load: Callable[[str], np.ndarray], names: Names) -> Iterator[bytes]:
+    for row in load(names.images):
+        yield row.tobytes()
+
+
+def _batches(
+    path: Path, load: Callable[[str], np.ndarray], names: Names, source: Source, indices: Indices
+) -> Batches:
+    """Raises LabError for numbers outside of their range."""
+    images = load(names.images)
+    labels = np.zeros(len(images), np.int32)
+    if names.labels is not None:
+        labels = _whole(path, names.labels, load(names.labels).reshape(-1))
+    for batch in in_batches(indices):
+        found = to_bytes(f"{path}{_of(names.images)}", images[batch])
+        shaped = found.reshape(_image_shape(found.shape))
+        yield pixels.changed(shaped, source.resize, source.colour), labels[batch]
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """[n, height, width, channels] of images of this shape; a vector is an image of one row."""
+    if len(shape) == 2:
+        return shape[0], 1, shape[1], 1
+    return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
+
+
+def _whole(path: Path, name: str, labels: np.ndarray) -> Int32[np.ndarray, "n"]:
+    limits = np.iinfo(np.int32)
+    if labels.min() < limits.min or labels.max() > limits.max:
+        raise LabError(f"{path}, {name}: labels are whole numbers of 32 bits.")
+    return labels.astype(np.int32)
+
+
+def to_bytes(what: str, images: np.ndarray) -> UInt8[np.ndarray, "..."]:
+    """Images as bytes: floats in [0, 1] are rounded to 256 levels.
+
+    Raises:
+        LabError: a float is not in [0, 1].
+    """
+    if images.dtype == np.uint8:
+        return np.asarray(images)
+    if not np.isfinite(images).all():
+        raise LabError(
+            f"{what} holds NaN or infinity: replace them (np.nan_to_num), or leave these rows out."
+        )
+    least, most = float(images.min()), float(images.max())
+    if least < 0 or most > 1:
+        raise LabError(
+            f"{what} holds numbers from {least:g} to {most:g}, outside [0, 1]: scale them, such as "
+            "x / 255 for pixels, or (x - x.min(0)) / (x.max(0) - x.min(0)) for features."
+        )
+    return np.rint(images.astype(np.float64) * 255).astype(np.uint8)

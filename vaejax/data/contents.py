@@ -1,0 +1,61 @@
+"""What a file or a folder of your own holds, before any of it is decoded."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
+
+BATCH = 256
+"""Images to decode at once."""
+
+Indices = Int64[np.ndarray, "b"]
+Batches = Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]
+
+
+class Part(NamedTuple):
+    """Some examples: those of a split, or all."""
+
+    n: int
+    raw: Callable[[], Iterable[bytes]]
+    """The bytes of each example, undecoded; they decide its split where there is none."""
+    batches: Callable[[Indices], Batches]
+    """Images and labels of chosen examples, in batches."""
+
+
+class Contents(NamedTuple):
+    """The examples of a file or a folder."""
+
+    parts: dict[str, Part]
+    """By split. A single part called `WHOLE` is not divided yet."""
+    fingerprint: str
+    """Differs once a file has changed."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, a line each."""
+
+
+WHOLE = ""
+
+
+def is_vectors(shape: tuple[int, int, int]) -> bool:
+    """Whether images of this height, width and number of channels are vectors [n, d], which are
+    kept as grey images of one row."""
+    return shape[0] == 1 and shape[2] == 1
+
+
+def in_batches(indices: Indices) -> Iterator[Indices]:
+    """The indices, `BATCH` at a time."""
+    for start in range(0, len(indices), BATCH):
+        yield indices[start : start + BATCH]
+
+
+def fingerprint(files: Sequence[Path], folder: Path) -> str:
+    """The names, sizes and times of change of files, as one text."""
+    digest = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="replace"))
+    return digest.hexdigest()

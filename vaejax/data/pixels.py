@@ -1,0 +1,57 @@
+"""What `--resize`, `--grey` and `--rgb` do to images."""
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from vaejax.data.contents import is_vectors
+from vaejax.data.names import Colour
+from vaejax.errors import LabError
+
+Images = UInt8[np.ndarray, "n height width channels"]
+Changed = UInt8[np.ndarray, "n new_height new_width new_channels"]
+
+LUMA = (19595, 38470, 7471)
+"""Red, green and blue in grey, of 65,536: the weights of ITU-R 601-2, as Pillow has them."""
+
+
+def changed(images: Images, resize: int | None, colour: Colour | None) -> Changed:
+    """Images in another size and colour; None leaves it as it is.
+
+    Raises:
+        LabError: there is no such size or colour for these images.
+    """
+    if colour is not None:
+        images = _coloured(images, colour)
+    return images if resize is None else _resized(images, resize)
+
+
+def _coloured(images: Images, colour: Colour) -> Changed:
+    channels = images.shape[3]
+    if channels not in (1, 3):
+        raise LabError(f"--{colour} is for images of 1 or 3 channels, and these have {channels}.")
+    if colour == "rgb":
+        return np.repeat(images, 3, axis=3) if channels == 1 else images
+    return images if channels == 1 else grey(images)
+
+
+def grey(images: Images) -> UInt8[np.ndarray, "n height width 1"]:
+    """The luma of colour images, to the bit as Pillow's `convert("L")`."""
+    weighted = images.astype(np.uint32) @ np.array(LUMA, np.uint32)
+    return ((weighted + 2**15) >> 16).astype(np.uint8)[..., None]
+
+
+def _resized(images: Images, side: int) -> Changed:
+    """The largest centred square of each image, scaled to `side` pixels by bicubic interpolation
+    that averages where it shrinks (Pillow's `ImageOps.fit`); each channel by itself."""
+    _, height, width, channels = images.shape
+    if is_vectors((height, width, channels)):
+        raise LabError("--resize is for pictures, and these are vectors.")
+    if (height, width) == (side, side):
+        return images
+    scaled = np.empty((len(images), side, side, channels), np.uint8)
+    for index, image in enumerate(images):
+        for channel in range(channels):
+            plane = Image.fromarray(np.ascontiguousarray(image[..., channel]))
+            scaled[index, ..., channel] = np.asarray(ImageOps.fit(plane, (side, side)))
+    return scaled
