@@ -26,7 +26,7 @@ def xla_knows(flag: str) -> bool:
     if not library.is_file():
         return False
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return text.find(flag.encode()) >= 0
+        return text.find(b"\0" + flag.encode() + b"\0") >= 0
 
 
 # Before jax is imported, here or in a subprocess. Tests compile much and compute little: XLA does

@@ -215,6 +215,31 @@ def test_a_page_imports_the_lab_as_one_name_and_no_jax(module: str) -> None:
     assert [text for part in annotations(tree) for text in quoted(part)] == []
 
 
+def may_unpickle(tree: ast.AST) -> bool:
+    """Whether a call sets `allow_pickle` to anything but False, its default in numpy."""
+    return any(
+        isinstance(node, ast.keyword)
+        and node.arg == "allow_pickle"
+        and ast.unparse(node.value) != "False"
+        for node in ast.walk(tree)
+    )
+
+
+def test_a_call_that_may_unpickle_is_found() -> None:
+    calls = {
+        "load(f)": False,
+        "load(f, allow_pickle=False)": False,
+        "load(f, allow_pickle=x)": True,
+    }
+    assert {call: may_unpickle(ast.parse(call)) for call in calls} == calls
+
+
+@pytest.mark.parametrize("module", [*LAB, *PAGES, *BENCHMARKS])
+def test_no_array_is_read_that_could_run_code(module: str) -> None:
+    """What else runs a string or a file as code is refused by ruff: see pyproject.toml."""
+    assert not may_unpickle(tree_of((LAB | PAGES | BENCHMARKS)[module]))
+
+
 @pytest.mark.parametrize("module", PAGES)
 def test_a_page_is_a_study_or_a_command(module: str) -> None:
     tree = tree_of(PAGES[module])
