@@ -33,13 +33,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+import lazy_loader
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import vaejax as vj
+
+jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 
 STUDY = ["-m", "experiments.autoencoder", "--dataset", "digits", "--quick", "--epochs", "2",
          "--latent-sizes", "2", "--widths", "8"]  # fmt: skip

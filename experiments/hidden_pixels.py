@@ -58,15 +58,11 @@ def threshold(lab: vj.lab.Lab, columns: int) -> float:
     """The predicted scale at which the unit wakes, at kl_weight 1.
 
     Raises:
-        LabError: the visible pixels say nothing about the picture, since none of them varies.
+        LabError: no visible pixel varies, so none says anything about the hidden ones.
     """
     seen, covariance = visible(lab.shape, columns), lab.moments.covariance
     if not covariance[np.ix_(seen, seen)].any():
-        raise vj.LabError(
-            f"--columns {columns}: no pixel of the columns that the encoder sees varies over the "
-            "training images, so no scale wakes a unit. Use more columns, or images that differ "
-            "there."
-        )
+        raise vj.LabError(f"--columns {columns}: no pixel of them varies: use more columns.")
     inverse = np.linalg.pinv(covariance[np.ix_(seen, seen)], rcond=1e-10, hermitian=True)
     predicted = covariance[:, seen] @ inverse @ covariance[seen]
     return len(seen) / 2 / float(np.linalg.eigvalsh(predicted)[-1])

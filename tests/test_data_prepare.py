@@ -148,7 +148,7 @@ def test_sets_that_need_tensorflow_say_so(monkeypatch: pytest.MonkeyPatch) -> No
         ("mnist/plain", "plain"),
         ("", "no data set name"),
         ("mnist test", "no data set name"),
-        ("../mnist", "no data set name"),
+        ("../mnist", "There is no .*mnist: give a folder of images, or an .npy or .npz file"),
         ("huggingface:mnist", "no data set name"),
         ("imdb_reviews/plain_text", "no 'image' of one fixed shape"),
         ("tf_flowers", "no 'image' of one fixed shape"),

@@ -30,7 +30,8 @@ ROOMS = {
     "hosts": "errors",
     "sweep": "config errors hosts train",
     "measure": "config errors loss model theory train",
-    "store.checkpoint": "config errors run store.records sweep train",
+    "store.trace_files": "run train",
+    "store.checkpoint": "config errors files run store.records store.trace_files sweep train",
     "lab": "config data errors files hosts loss measure model run show store store.checkpoint "
     "store.records sweep theory train",
     "vaejax": "",

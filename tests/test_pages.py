@@ -207,7 +207,8 @@ def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
     """With every figure that there is if all are asked for, and always with sigma or beta."""
     page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
     lab = tiny.open_lab(study, tmp_path, *flags)
-    vj.lab.study.judge(page, lab, vj.lab.recording.Recorded(rows, [], False))
+    verdicts = vj.lab.study.judge(page, lab, vj.lab.recording.Recorded(rows, [], False))
+    vj.lab.study.show_findings(page, lab, rows, verdicts)
     text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
@@ -257,7 +258,10 @@ def again(finished, tmp_path_factory) -> Callable[[str], Again]:
 
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
-            for module, name in ((vj.data.dataset, "load"), (vj.theory.components, "moments")):
+            for module, name in (
+                (vj.data.dataset, "open_source"),
+                (vj.theory.components, "moments"),
+            ):
                 function = getattr(module, name)
 
                 def counting(*given: Any, name=name, function=function, **more: Any) -> Any:
@@ -295,7 +299,7 @@ def test_what_is_trained_is_measured_again_to_the_same_rows(study, finished, aga
 def test_images_are_loaded_once_and_their_moments_worked_out_once(study, again) -> None:
     """`few_images` trains on two sets of them."""
     calls = again(study).calls
-    assert calls.count("load") == 2  # training and test images
+    assert calls.count("open_source") == 1
     assert calls.count("moments") == (2 if study == "few_images" else 1)
 
 

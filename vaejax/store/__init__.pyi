@@ -1,5 +1,6 @@
 from . import checkpoint as checkpoint
 from . import records as records
+from . import trace_files as trace_files
 from .checkpoint import Trained as Trained
 from .checkpoint import restore as restore
 from .records import Row as Row
