@@ -78,7 +78,7 @@ def test_onnx_computes_what_the_model_does(name: str, tmp_path) -> None:
         (about,) = whole.metadata_props
         assert json.loads(about.value)["config"]["latent_size"] == 3
         sessions[net] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    posterior = vj.model.encode(config, params, x)
+    posterior = vj.model.encode(config, params, jax.numpy.asarray(x))
     parts = sessions["encoder"].run(None, {"x": x})
     assert len(parts) == (1 if config.model == "ae" else 2)
     for part, wanted in zip(parts, posterior, strict=False):

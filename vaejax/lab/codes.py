@@ -107,7 +107,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise LabError(f"{path} is damaged ({first_line(error)}): save it again.") from error
 
 
-def _array(path: Path, name: str, found: Mapping[str, np.ndarray]) -> np.ndarray:
+def _array(path: Path, name: str, found: Any) -> np.ndarray:
     try:
         return found[name]
     except ValueError as error:

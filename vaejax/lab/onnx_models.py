@@ -83,7 +83,8 @@ def encoder(config: Config, params: model.Params) -> Any:
         if config.centre_inputs and config.pixel_range == "unit":
             x = graph.add("Sub", [x, graph.constant("centre", np.array(0.5, np.float32))])
         both = graph.mlp("encoder", params, config.encoder_activation, x)
-        rest = "logvar" if config.model == "vae" else ""
+        # A runtime drops what is no output. The checker of onnx crashes where it has no name.
+        rest = "logvar" if config.model == "vae" else "unused"
         graph.add("Split", [both], "mean", rest, axis=1, num_outputs=2)
 
     outputs = {"mean": config.latent_size, "logvar": config.latent_size}
