@@ -222,6 +222,7 @@ def test_of_pytorch_an_averaged_error_collapses_and_a_summed_one_does_not(
     torch = pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # nets this small only wait for further ones
     images = vj.data.load("digits").images.reshape(-1, 64)
     x = torch.tensor(images / 255, dtype=torch.float32)
     errors = {"averaged": lambda error: error.mean(), "summed": lambda error: error.sum(-1).mean()}
