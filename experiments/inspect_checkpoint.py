@@ -132,13 +132,9 @@ def inspect(flags: InspectFlags) -> None:
     vj.lab.surroundings.prepare()
     folder = vj.files.own_path(flags.folder)
     whole = vj.store.restore(folder)
-    if not 0 <= flags.lane < len(whole.run.seeds):
-        raise vj.LabError(
-            f"--lane {flags.lane}: this run has lanes 0 to {len(whole.run.seeds) - 1}."
-        )
-    trained = vj.store.checkpoint.one_lane(whole, flags.lane)
+    trained = vj.lab.chosen_lane(whole, flags.lane)
     run = vj.lab.laboratory.elsewhere(trained.run, flags.dataset)
-    checksum = vj.store.checkpoint.data_checksum_of(flags.folder)
+    checksum = vj.store.checkpoint.data_checksum_of(folder)
     test = vj.lab.images_of(run, run.test_split, checksum)
     images = test.images.reshape(len(test.images), -1)
     figures = metrics(trained, images, flags.nll_samples)
@@ -148,10 +144,7 @@ def inspect(flags: InspectFlags) -> None:
     out.print(vj.lab.provenance.describe(whole.run))
     out.print(table(flags, trained, figures, order))
     if trained.run.config.model == "vae":
-        found = vj.measure.judge_collapse(figures)
-        out.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
-        for line in found.evidence:
-            out.print(f"  {line}")
+        vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))
     if trained.state.diverged[0]:
         out.print("This lane diverged: shown is the last epoch that it ended with finite numbers.")
     drawn_in = vj.files.own_path(flags.out or folder)

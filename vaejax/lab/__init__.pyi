@@ -1,13 +1,17 @@
 from . import about as about
+from . import codes as codes
 from . import columns as columns
 from . import command as command
 from . import exploration as exploration
+from . import export as export
 from . import findings as findings
 from . import flags as flags
 from . import html_report as html_report
 from . import keys as keys
 from . import laboratory as laboratory
 from . import lock as lock
+from . import onnx_models as onnx_models
+from . import optional as optional
 from . import panels as panels
 from . import progress as progress
 from . import provenance as provenance
@@ -54,6 +58,7 @@ from .verdicts import matching as matching
 from .verdicts import onsets as onsets
 from .verdicts import span as span
 from .verdicts import values as values
+from .views import chosen_lane as chosen_lane
 from .views import cloud as cloud
 from .views import decoded as decoded
 from .views import drawn_outputs as drawn_outputs

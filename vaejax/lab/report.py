@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from vaejax.lab.verdicts import Verdict, distinct, values
+from vaejax.measure.collapse import Collapse
 from vaejax.store.records import Row
 
 WIDTH = 100
@@ -112,6 +113,13 @@ def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) ->
 def _plain(text: str) -> str:
     """Text whose square brackets are no markup."""
     return text.replace("[", r"\[")
+
+
+def show_collapse(out: Console, found: Collapse) -> None:
+    """The verdict on one model, and its evidence."""
+    out.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
+    for line in found.evidence:
+        out.print(f"  {line}")
 
 
 def show_seeds(out: Console, rows: Sequence[Row]) -> None:

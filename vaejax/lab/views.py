@@ -7,12 +7,13 @@ from jaxtyping import Float, UInt8
 
 from vaejax import model
 from vaejax.config import Config
+from vaejax.errors import LabError
 from vaejax.lab.keys import figure_key
 from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import reconstructions
 from vaejax.run import Run
 from vaejax.show.latent import Cloud
-from vaejax.store.checkpoint import Trained
+from vaejax.store.checkpoint import Trained, one_lane
 
 Pictures = Float[np.ndarray, "n height width channels"]
 """Pixels in [0, 1]."""
@@ -26,6 +27,17 @@ def unit_pixels(images: UInt8[np.ndarray, "n pixels"], shape: tuple[int, int, in
 def lane_at(run: Run, recon_scale: float) -> int:
     """The first lane with this scale, which is the lane of the first seed."""
     return [lane["recon_scale"] for lane in run.lanes].index(recon_scale)
+
+
+def chosen_lane(trained: Trained, lane: int) -> Trained:
+    """One lane of a run, as a run of its own.
+
+    Raises:
+        LabError: there is no such lane.
+    """
+    if not 0 <= lane < len(trained.run.seeds):
+        raise LabError(f"--lane {lane}: this run has lanes 0 to {len(trained.run.seeds) - 1}.")
+    return one_lane(trained, lane)
 
 
 def outputs(trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]) -> Pictures:

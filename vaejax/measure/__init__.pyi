@@ -1,5 +1,6 @@
 from . import activity as activity
 from . import batched as batched
+from . import codes as codes
 from . import collapse as collapse
 from . import elbo as elbo
 from . import information as information
@@ -16,6 +17,8 @@ from .activity import direction_variances as direction_variances
 from .batched import lane_of as lane_of
 from .batched import map_images as map_images
 from .batched import over_lanes as over_lanes
+from .codes import output_figures as output_figures
+from .codes import posterior_figures as posterior_figures
 from .collapse import Collapse as Collapse
 from .collapse import collapse_figures as collapse_figures
 from .collapse import judge_collapse as judge_collapse

@@ -20,8 +20,8 @@ from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.activity import ACTIVE_VARIANCE, active_directions
 from vaejax.measure.batched import over_lanes
+from vaejax.measure.codes import information_figures, output_variance_ratio
 from vaejax.measure.elbo import evaluate, summary
-from vaejax.measure.information import marginal_kl, mutual_information
 from vaejax.measure.pairing import Pairs, pairs
 
 OUTPUT_VARIANCE_RATIO = 0.01
@@ -61,18 +61,16 @@ def collapse_figures(
     paired = over_lanes(pairs, config)(params, images, pairs_key)
     evaluation = over_lanes(evaluate, config)(params, images, evaluate_key)
     figures = summary(evaluation)
-    information = mutual_information(evaluation.mean, evaluation.logvar, evaluation.code)
+    posteriors = (evaluation.mean, evaluation.logvar, evaluation.code)
     average = Pairs(*(change.mean(-1) for change in paired))
-    varied = jnp.where(average.input_change > 0, average.input_change, jnp.nan)
     sigma = jnp.exp(jax.vmap(partial(model.log_sigma, config))(params))
     if config.likelihood == "bernoulli":
         sigma = jnp.full_like(sigma, jnp.nan)
-    return figures | {
-        "mi_nats": information,
-        "mi_ceiling_nats": jnp.full_like(information, math.log(len(images))),
-        "marginal_kl_nats": marginal_kl(figures["kl_nats"], information),
-        "output_variance_ratio": average.output_change / varied,
-        "random_output_ratio": average.random_change / varied,
+    return {
+        **figures,
+        **information_figures(figures["kl_nats"], *posteriors),
+        "output_variance_ratio": output_variance_ratio(average.input_change, average.output_change),
+        "random_output_ratio": output_variance_ratio(average.input_change, average.random_change),
         "shuffled_gap_nats": average.shuffled_gap,
         "code_distance": jnp.sqrt(average.code_change),
         "mean_distance": jnp.sqrt(average.mean_change),
@@ -83,7 +81,9 @@ def collapse_figures(
 
 
 def judge_collapse(figures: Mapping[str, Any]) -> Collapse:
-    """The verdict on one lane of `collapse_figures`; numbers and lists, as in a row, will do.
+    """The verdict on one lane of `collapse_figures`, or on the `posterior_figures` of arrays, with
+    their `output_figures` or without; numbers and lists, as in a row, will do. The evidence says
+    what was not measured.
 
     Raises:
         LabError: no KL, so nothing that could collapse: an AE, or a model that diverged.
@@ -92,23 +92,15 @@ def judge_collapse(figures: Mapping[str, Any]) -> Collapse:
         raise LabError("No KL, no collapse: judge VAEs that have not diverged, not an AE.")
     variances = [float(variance) for variance in figures["mean_variance_per_unit"]]
     dead = tuple(unit for unit, variance in enumerate(variances) if variance <= ACTIVE_VARIANCE)
-    ratio = figures["output_variance_ratio"]
-    ratio = math.nan if ratio is None else float(ratio)  # NaN is null in a row
     verdict = "healthy" if not dead else "partial" if len(dead) < len(variances) else "total"
-    return Collapse(verdict, dead, _evidence(figures, variances, dead, ratio))
+    return Collapse(verdict, dead, _evidence(figures, variances, dead))
 
 
 def _evidence(
-    figures: Mapping[str, Any], variances: list[float], dead: tuple[int, ...], ratio: float
+    figures: Mapping[str, Any], variances: list[float], dead: tuple[int, ...]
 ) -> tuple[str, ...]:
     total = len(variances)
     names = f"; dead: {', '.join(map(str, dead))} (from 0)" if 0 < len(dead) < total else ""
-    varies = (
-        "All images are equal: how much outputs vary cannot be compared"
-        if math.isnan(ratio)
-        else f"Outputs vary {ratio:.3g} times as much as the images "
-        f"(ignoring the code: below {OUTPUT_VARIANCE_RATIO:g})"
-    )
     return (
         f"{total - len(dead)} of {total} units are active{names}; the largest variance of a "
         f"posterior mean over images is {max(variances):.3g} (active: above {ACTIVE_VARIANCE:g})",
@@ -116,9 +108,36 @@ def _evidence(
         "largest unit (0: the posterior is the prior)",
         f"Mutual information of image and code: {figures['mi_nats']:.3g} nats "
         f"(at most log n = {figures['mi_ceiling_nats']:.3g})",
-        varies,
-        f"Shuffling codes between images costs {figures['shuffled_gap_nats']:.3g} nats "
-        "(0: the code does not matter)",
+        _how_outputs_vary(figures),
+        _what_shuffling_does(figures),
         f"Codes of two images are {figures['code_distance']:.3g} apart, their posterior means "
         f"{figures['mean_distance']:.3g} (means that coincide: codes differ by noise alone)",
     )
+
+
+def _how_outputs_vary(figures: Mapping[str, Any]) -> str:
+    if "output_variance_ratio" not in figures:
+        return "Without both x and x_mean, how much outputs vary could not be compared"
+    ratio = figures["output_variance_ratio"]
+    if ratio is None or math.isnan(ratio):  # NaN is null in a row
+        return "All images are equal: how much outputs vary cannot be compared"
+    return (
+        f"Outputs vary {float(ratio):.3g} times as much as the images "
+        f"(ignoring the code: below {OUTPUT_VARIANCE_RATIO:g})"
+    )
+
+
+def _what_shuffling_does(figures: Mapping[str, Any]) -> str:
+    """In nats where the likelihood is known, in squared error where only arrays are."""
+    if "shuffled_gap_nats" in figures:
+        return (
+            f"Shuffling codes between images costs {figures['shuffled_gap_nats']:.3g} nats "
+            "(0: the code does not matter)"
+        )
+    if "shuffled_mse" in figures:
+        return (
+            "Shuffling codes between images changes the squared error of a pixel from "
+            f"{figures['reconstruction_mse']:.3g} to {figures['shuffled_mse']:.3g} "
+            "(no change: the code does not matter)"
+        )
+    return "Without both x and x_mean, what shuffled codes do to outputs could not be measured"

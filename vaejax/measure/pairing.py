@@ -34,7 +34,13 @@ class Pairs(NamedTuple):
 
 
 def partners(key: Key[Array, ""], n: int) -> Int[Array, "n"]:
-    """A partner for each of n images: the next image in a random cyclic order."""
+    """A partner for each of n images: the next image in a random cyclic order.
+
+    Raises:
+        LabError: a single image, which has no partner.
+    """
+    if n < 2:
+        raise LabError("One image cannot be compared with another: use two or more.")
     circle = jax.random.permutation(key, n)
     return jnp.zeros(n, circle.dtype).at[circle].set(jnp.roll(circle, -1))
 
@@ -57,8 +63,6 @@ def pairs(
     Raises:
         LabError: a single image, which has no partner.
     """
-    if len(images) < 2:
-        raise LabError("One image cannot be compared with another: use two or more.")
     order_key, draw_key = jax.random.split(key)
 
     def draw(image: Array, key: Array) -> tuple[Array, _Side]:

@@ -1,0 +1,100 @@
+"""Has the posterior of a VAE collapsed? From arrays, so the VAE may be of any framework: the KL of
+each unit, which units are active, the mutual information of input and code, and, with
+reconstructions, whether the outputs depend on the code; then the verdict and the evidence of
+`experiments.inspect_checkpoint`.
+
+Command: python -m experiments.diagnose codes.npz
+The file holds posterior means and log variances of n inputs, `mean` and `logvar` [n, z]. Optional,
+all [n, ...]: the inputs `x`, their reconstructions `x_mean`, and `x_shuffled`, reconstructions from
+codes that were shuffled between inputs. docs/your_codes.md has lines for PyTorch, Keras and JAX.
+
+Cost: seconds. The mutual information compares n codes with n posteriors: with 60,000 inputs and
+ten units it takes up to a minute on two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+import vaejax as vj
+
+PER_UNIT = ("kl_per_unit_nats", "mean_variance_per_unit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnoseFlags:
+    """What to diagnose."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """An npz file with `mean` and `logvar`, and with `x`, `x_mean` and `x_shuffled` if there are
+    any."""
+
+
+def measured(codes: vj.lab.codes.Codes) -> dict[str, np.ndarray]:
+    """The figures of the arrays that there are, by name and unit."""
+    posterior_key, output_key = vj.lab.evaluation_keys(2)
+    figures = vj.measure.posterior_figures(codes.mean, codes.logvar, posterior_key)
+    if codes.x is not None and codes.x_mean is not None:
+        outputs = (codes.x, codes.x_mean, codes.x_shuffled)
+        figures |= vj.measure.output_figures(*outputs, output_key)
+    return {name: np.asarray(figure) for name, figure in figures.items()}
+
+
+def tables(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> tuple[Table, Table]:
+    """The figures of all units together, and those of each unit, the most informative one first."""
+    inputs, units = codes.mean.shape
+    together = Table("", "value", title=f"{inputs} inputs, {units} latent units")
+    for name, value in figures.items():
+        if name not in PER_UNIT:
+            together.add_row(name, "none" if np.isnan(value) else f"{float(value):.6g}")
+    each = Table("unit", "KL, nats", "variance of its mean", "active")
+    kl, variances = (figures[name] for name in PER_UNIT)
+    active = variances > vj.measure.ACTIVE_VARIANCE
+    for unit in np.argsort(-kl, kind="stable"):
+        known = (f"{kl[unit]:.4g}", f"{variances[unit]:.4g}", "yes" if active[unit] else "no")
+        each.add_row(str(unit), *known)
+    return together, each
+
+
+def absent(codes: vj.lab.codes.Codes) -> list[str]:
+    """What could not be compared for lack of an array, and which arrays no figure uses."""
+    lines = [
+        f"no {name}: the output variance could not be compared"
+        for name in ("x", "x_mean")
+        if getattr(codes, name) is None
+    ]
+    if not lines and codes.x_shuffled is None:
+        lines = [
+            "no x_shuffled: x_mean was shuffled instead of the codes, which is the same if the "
+            "decoder sees nothing but the code"
+        ]
+    return lines + [f"{name} is not used" for name in codes.unused]
+
+
+def diagnose(flags: DiagnoseFlags) -> None:
+    """Print what there is to say about one model."""
+    vj.lab.surroundings.prepare()
+    path = vj.files.own_path(flags.file)
+    codes = vj.lab.codes.read(path)
+    figures = measured(codes)
+    out = vj.lab.report.console()
+    for table in tables(codes, figures):
+        out.print(table)
+    vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))
+    for line in absent(codes):
+        out.print(f"  {line}")
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        diagnose(vj.lab.parse(DiagnoseFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Write a trained model for other programs: its weights as npz, safetensors or ONNX, and the codes
+of its images as npz or CSV.
+
+Command: python -m experiments.export checkpoints/mnist/latent_size/z2 --format safetensors
+    --codes test
+Weights have the settings of the run beside them, as JSON. ONNX is two models, encoder and decoder.
+`experiments.diagnose` reads the codes; they need the data set that the model was trained on.
+safetensors and ONNX need a package more: python -m pip install safetensors onnx
+
+Cost: seconds. The codes of 10,000 images of MNIST take 63 MB as npz, with the images and their
+reconstructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+import vaejax as vj
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFlags:
+    """What to write."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """The folder of a run: the one that holds config.json."""
+    format: Literal["npz", "safetensors", "onnx"] | None = None
+    """How to write the weights. None: they are not written."""
+    codes: tuple[Literal["train", "test"], ...] = ()
+    """Write the codes of these images; train: those that the model was trained on."""
+    codes_format: Literal["npz", "csv"] = "npz"
+    """npz: means, log variances, images, reconstructions and labels; csv: a line for each image
+    with its label, means and log variances."""
+    images: int | None = None
+    """Codes of only so many images, from the first on. None: all."""
+    lane: int = 0
+    """Which of the models trained side by side: 0 is the one of the first seed."""
+    nets: str | None = None
+    """MODULE:NAME of the nets of the run, if they are your own: my_nets:CONV."""
+    out: Path | None = None
+    """The folder to write into. None: FOLDER itself."""
+
+    def __post_init__(self) -> None:
+        vj.lab.at_least("--images", 1, self.images)
+        if self.codes:
+            vj.lab.each_once("--codes", self.codes)
+        if self.format is None and not self.codes:
+            raise vj.LabError("Nothing to write: give --format, --codes or both.")
+
+
+def export(flags: ExportFlags) -> None:
+    """Write what was asked for, and say where it is."""
+    vj.lab.surroundings.prepare()
+    folder = vj.files.own_path(flags.folder)
+    trained = vj.lab.chosen_lane(vj.lab.export.load(folder, flags.nets), flags.lane)
+    start = vj.files.own_path(flags.out or folder) / f"lane{flags.lane}"
+    written = write_weights(flags, trained, start) + write_codes(flags, trained, start)
+    out = vj.lab.report.console()
+    vj.lab.report.show_paths(out, *written)
+    if trained.state.diverged[0]:
+        out.print("This lane diverged: written are the weights of its last good epoch.")
+
+
+def write_weights(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
+    """Write the weights; returns the files, whose paths begin with `start`."""
+    if flags.format is None:
+        return []
+    if flags.format == "onnx":
+        both = [start.with_name(f"{start.name}-{net}.onnx") for net in ("encoder", "decoder")]
+        vj.lab.export.write_onnx(trained, *both)
+        return both
+    path = start.with_name(f"{start.name}-weights.{flags.format}")
+    if flags.format == "npz":
+        vj.lab.export.write_npz(trained, path)
+    else:
+        vj.lab.export.write_safetensors(trained, path)
+    return [path]
+
+
+def write_codes(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
+    """Write the codes of each set of images; returns the files, whose paths begin with `start`."""
+    written, run = [], trained.run
+    checksum = vj.store.checkpoint.data_checksum_of(vj.files.own_path(flags.folder))
+    for split in flags.codes:
+        found = vj.lab.images_of(run, run.split if split == "train" else run.test_split, checksum)
+        found = vj.data.Dataset(*(part[: flags.images] for part in found))
+        path = start.with_name(f"{start.name}-{split}.{flags.codes_format}")
+        if flags.codes_format == "npz":
+            vj.lab.codes.write(path, vj.lab.export.codes_of(trained, found))
+        else:
+            vj.lab.export.write_csv(vj.lab.export.codes_of(trained, found), path)
+        written.append(path)
+    return written
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        export(vj.lab.parse(ExportFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()
