@@ -19,6 +19,8 @@ times, in every seed. FAILED if in one of these comparisons every seed is on the
 UNDECIDED.
 
 Command: python -m docs.examples.conv_vae
+
+Cost, three seeds, 1,500 steps twice: patches, 6 minutes of processor time.
 """
 
 from __future__ import annotations
