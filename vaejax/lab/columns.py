@@ -32,6 +32,7 @@ MEANINGS = {
     "kl_cycle": "steps after which the weight of the KL starts again from 0; 0: it never does",
     "free_bits": "nats of KL of each unit that cost nothing",
     "effective_sigma": "the standard deviation of the Gaussian decoder that the weights of the "
+    "clip_norm": "the largest norm of a gradient: a longer one was scaled down to it; 0: none was",
     "objective amount to, in units of the pixels: the smaller, the more a reconstruction error "
     "costs",
     "effective_beta": "the weight of the KL as in a beta-VAE, in which the reconstruction part is"

@@ -31,7 +31,9 @@ QUICK: dict[str, Any] = {
 }
 """What `--quick` changes in the shared flags."""
 RATE_PIXELS = 784
-KNOBS = ("learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits")
+KNOBS = (
+    "learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits", "clip_norm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,9 @@ class Flags:
     """bernoulli: cross entropy on logits; gaussian: squared error."""
     decoder_variance: DecoderVariance = "fixed"
     """learned: the standard deviation of a gaussian likelihood is trained too. At the recon_scale
+    clip_norm: float = 0.0
+    """The largest norm of a gradient, over all parameters: a longer one is scaled down to it. 0: no
+    gradient is."""
     of the ELBO, half the number of pixels, that is the sigma-VAE."""
     output: Output = "sigmoid"
     """The function from logits to the mean image; a bernoulli likelihood has only sigmoid."""

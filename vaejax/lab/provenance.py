@@ -18,7 +18,7 @@ from vaejax.store import records
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V", bound=Hashable)
-SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits")
+SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits", "clip_norm")
 
 
 def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
