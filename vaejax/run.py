@@ -31,6 +31,8 @@ class Run:
     seeds: tuple[int, ...]
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Columns that a study adds to the rows of this run: by name, a value for each lane."""
+    start: str | None = None
+    """Which trained weights the models begin from, see `lab.starts`. None: fresh ones."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
@@ -73,6 +75,7 @@ class Run:
             },
             "lanes": list(self.lanes),
             "labels": {name: list(values) for name, values in self.labels.items()},
+            "start": self.start,
         }
 
     @classmethod
@@ -103,4 +106,5 @@ class Run:
             ),
             seeds=tuple(lane["seed"] for lane in lanes),
             labels={name: tuple(values) for name, values in fields.get("labels", {}).items()},
+            start=fields.get("start"),
         )

@@ -107,7 +107,7 @@ def create(folder: Path, run: Run, images_digest: str | None = None) -> None:
         records.write_json(folder / "config.json", asked)
         return
     there = _read_json(folder)
-    older = {"format": FORMAT, "images_digest": images_digest}
+    older = {"format": FORMAT, "images_digest": images_digest, "start": None}
     try:
         there = older | _with_defaults(there)
     except (TypeError, KeyError) as error:
