@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class DeadOrSlowFlags(vj.lab.Flags):
     """Use only the first so many training images; the threshold is predicted from them, too. None:
     all."""
     steps: int = 6000
+    start: vj.lab.Fixed[Path | None] = None
     kl_cycle: vj.lab.Fixed[float] = 0.0
     free_bits: vj.lab.Fixed[float] = 0.0
     decay_steps: float = 0.0

@@ -249,6 +249,7 @@ def test_a_lane_is_its_seed_and_knobs_as_they_were_typed() -> None:
     assert lane == {
         "seed": 6, "learning_rate": 0.1, "decay_steps": 0.0, "recon_scale": pytest.approx(1 / 3),
         "kl_weight": 1.0, "kl_warmup": 0.0, "kl_cycle": 0.0, "free_bits": 0.0,
+        "clip_norm": 0.0,
     }  # fmt: skip
 
 

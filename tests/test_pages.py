@@ -421,7 +421,7 @@ FIXED = {
         "--likelihood", "--output", "--decoder-variance", "--widths", "--kl-cycle", "--free-bits"
     ],
     "phase_diagram": ["--likelihood", "--output", "--kl-cycle", "--free-bits"],
-    "dead_or_slow": ["--kl-cycle", "--free-bits"],
+    "dead_or_slow": ["--kl-cycle", "--free-bits", "--start"],
     "many_units": [
         "--likelihood", "--output", "--pixel-range", "--decoder-variance", "--kl-cycle",
         "--free-bits",

@@ -52,6 +52,7 @@ ACCEPTED: dict[str, st.SearchStrategy[float]] = {
     "kl_weight": st.just(0.0) | powers(-6, 3),
     "kl_warmup": STEPS,
     "free_bits": st.just(0.0) | powers(-6, 3),
+    "clip_norm": st.just(0.0) | powers(-6, 3),
 }
 """Each alone is in its range."""
 ANY = st.floats() | st.sampled_from([0.0, -0.0, -1.0, 0.5, 1e-46, 1e39])

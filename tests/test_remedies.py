@@ -86,7 +86,7 @@ def test_half_a_step_is_refused(name):
         knobs(CONFIG, **({"kl_warmup": 1.0} | {name: 1.5}))
 
 
-@pytest.mark.parametrize("name", ["decay_steps", "kl_warmup", "kl_cycle", "free_bits"])
+@pytest.mark.parametrize("name", ["decay_steps", "kl_warmup", "kl_cycle", "free_bits", "clip_norm"])
 def test_a_negative_knob_is_refused(name):
     with pytest.raises(LabError, match=rf"{name}=-1.0: use 0 or a positive number"):
         knobs(CONFIG, **{name: -1.0})

@@ -84,6 +84,39 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
     np.testing.assert_allclose(trace.objective, total, rtol=1e-6)
 
 
+def test_gradients_are_clipped_as_optax_does_with_a_threshold_of_each_lane():
+    grads = {"a": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([[4.0]])}  # norm 5
+    limits = (1.0, 4.999, 5.0, 100.0)
+    got = jax.vmap(train.clipped, (None, 0))(grads, jnp.asarray([*limits, 0.0]))
+    for index, limit in enumerate(limits):
+        want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-6),
+            lane(got, index),
+            lane([want[name][None] for name in want], 0),
+        )
+    assert_same_bits(lane(got, len(limits)), jax.tree.leaves(grads))
+
+
+def test_a_step_clips_the_gradient_that_adam_sees():
+    state, batch = single(3), jnp.asarray(IMAGES[:16])
+
+    def moment(clip_norm):
+        after, _ = train.step(CONFIG, knobs(CONFIG, clip_norm=clip_norm), state, batch)
+        return float(np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(after.opt_state.mu))))
+
+    assert moment(0.01) == pytest.approx(0.1 * 0.01, rel=1e-5)  # mu is 0.1 times the gradient
+    assert moment(0.0) == moment(1e6) > moment(0.01)
+
+
+def test_runs_in_which_no_lane_clips_have_no_clipping_in_their_program():
+    grads = {"a": np.ones(2)}
+    assert train.clipped(grads, None) is grads
+    assert train.without_idle_clipping(lanes(CONFIG, {}, {})).clip_norm is None
+    some = lanes(CONFIG, {}, {"clip_norm": 1.0})
+    assert train.without_idle_clipping(some) is some
+
+
 def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
     schedule = optax.cosine_decay_schedule(0.3, 40)
     for at in (0, 1, 10, 20, 39, 40, 1000):

@@ -45,6 +45,7 @@ FILES = {
     "test_results_page": "latent_size",
     "test_runner": "latent_size",
     "test_inspect_checkpoint": "latent_size",
+    "test_starts": "latent_size",
     "test_generation_pages": "latent_size",
     "test_html_report": "latent_size",
     "test_data_yours": "latent_size",

@@ -177,6 +177,8 @@ class Knobs(NamedTuple):
     """Steps after which the warm-up starts again. 0: never."""
     free_bits: "Float[Array | np.ndarray, '*lanes']"
     """Nats of KL that each latent unit has for free."""
+    clip_norm: "Float[Array | np.ndarray, '*lanes']"
+    """The largest norm that the gradient of all parameters together keeps. 0: any."""
 
 
 POSITIVE = ("learning_rate", "recon_scale")
@@ -195,6 +197,7 @@ def knobs(
     kl_warmup: float = 0.0,
     kl_cycle: float = 0.0,
     free_bits: float = 0.0,
+    clip_norm: float = 0.0,
 ) -> Knobs:
     """The knobs of one model, checked. `recon_scale="elbo"` is `config.elbo_scale`.
 
@@ -211,6 +214,7 @@ def knobs(
         "kl_warmup": kl_warmup,
         "kl_cycle": kl_cycle,
         "free_bits": free_bits,
+        "clip_norm": clip_norm,
     }
     with np.errstate(over="ignore", under="ignore"):
         stored = {name: np.asarray(value, np.float32) for name, value in chosen.items()}

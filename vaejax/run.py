@@ -42,6 +42,8 @@ class Run:
     """The largest centred square of each image was scaled to so many pixels a side."""
     colour: str | None = None
     """What the images were turned into: `grey` or `rgb`."""
+    start: str | None = None
+    """Which trained weights the models begin from, see `lab.starts`. None: fresh ones."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
@@ -85,6 +87,7 @@ class Run:
             },
             "lanes": list(self.lanes),
             "labels": {name: list(values) for name, values in self.labels.items()},
+            "start": self.start,
         }
 
     @classmethod
@@ -116,4 +119,5 @@ class Run:
             seeds=tuple(lane["seed"] for lane in lanes),
             labels={name: tuple(values) for name, values in fields.get("labels", {}).items()},
             **{name: fields[name] for name in SOURCE if name in fields},
+            start=fields.get("start"),
         )

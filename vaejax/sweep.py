@@ -179,6 +179,7 @@ def fit(
     chunks = [
         np.minimum(np.arange(start, start + size), lanes - 1) for start in range(0, lanes, size)
     ]
+    knobs = train.without_idle_clipping(knobs)
     weights = [_put(mesh, LANES, _take(knobs, rows)) for rows in chunks]
     states = [_take(state, rows) for rows in chunks]
     only_one = len(chunks) == 1

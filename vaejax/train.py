@@ -105,6 +105,23 @@ def learning_rates(knobs: Knobs, steps: int) -> np.ndarray:
     return np.asarray(of_lanes(knobs, jnp.arange(steps)), float)
 
 
+def clipped(grads: Any, clip_norm: Float[Array | np.ndarray, ""] | None) -> Any:
+    """The gradients of all parameters, scaled down together to the norm `clip_norm` if theirs is
+    larger (Pascanu et al. 2013); as they are if it is 0 or None. It is
+    `optax.clip_by_global_norm`, whose threshold cannot differ between lanes."""
+    if clip_norm is None:
+        return grads
+    norm = jnp.sqrt(sum(jnp.sum(grad**2) for grad in jax.tree.leaves(grads)))
+    kept = (jnp.asarray(clip_norm) == 0) | (norm < clip_norm)
+    return jax.tree.map(lambda grad: jnp.where(kept, grad, grad / norm * clip_norm), grads)
+
+
+def without_idle_clipping(knobs: Knobs) -> Knobs:
+    """Knobs on the host, with None as `clip_norm` if no lane clips. The program then has no
+    clipping in it: XLA rounds differently where it compiles even a clipping that does nothing."""
+    return knobs if np.any(knobs.clip_norm) else knobs._replace(clip_norm=None)
+
+
 @partial(jax.jit, static_argnums=0)
 def step(
     config: Config, knobs: Knobs, state: State, images: UInt8[Array, "batch pixels"]
@@ -114,7 +131,7 @@ def step(
     grads, trace = jax.grad(loss_fn, has_aux=True)(
         state.params, config, knobs, images, key, state.step
     )
-    updates, opt_state = OPTIMIZER.update(grads, state.opt_state)
+    updates, opt_state = OPTIMIZER.update(clipped(grads, knobs.clip_norm), state.opt_state)
     rate = learning_rate(knobs, state.step)
     updates = jax.tree.map(lambda update: -rate * update, updates)
     params = optax.apply_updates(state.params, updates)
@@ -231,7 +248,7 @@ def fit(
         LabError: fewer images than one batch.
     """
     steps_per_epoch(config, len(images))
-    images = jnp.asarray(images)
+    images, knobs = jnp.asarray(images), without_idle_clipping(knobs)
     for done in range(0, epochs, passes):
         state, trace = epoch_lanes(config, knobs, state, images, min(passes, epochs - done))
         yield state, trace

@@ -19,9 +19,11 @@ from . import recording as recording
 from . import report as report
 from . import row_tables as row_tables
 from . import signals as signals
+from . import starts as starts
 from . import study as study
 from . import surroundings as surroundings
 from . import training as training
+from . import training_log as training_log
 from . import verdicts as verdicts
 from . import views as views
 from .command import failing_clearly as failing_clearly

@@ -24,6 +24,7 @@ MEANINGS = {
     "state": "awake: the unit is active; slow: it grows and is not active yet; dead: it does not",
     "epochs": "how often the training went through all training images",
     "steps": "training steps, each on one batch of images",
+    "start": "the trained weights that the model began from; none: it began from fresh ones",
     "learning_rate": "the size of the steps of the optimizer at the beginning",
     "decay_steps": "steps over which the learning rate falls to 0; 0: it is constant",
     "recon_scale": "the weight of the reconstruction error, averaged over pixels, in the objective",
@@ -31,6 +32,7 @@ MEANINGS = {
     "kl_warmup": "steps over which the weight of the KL grows from 0",
     "kl_cycle": "steps after which the weight of the KL starts again from 0; 0: it never does",
     "free_bits": "nats of KL of each unit that cost nothing",
+    "clip_norm": "the largest norm of a gradient: a longer one was scaled down to it; 0: none was",
     "effective_sigma": "the standard deviation of the Gaussian decoder that the weights of the "
     "objective amount to, in units of the pixels: the smaller, the more a reconstruction error "
     "costs",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -33,6 +34,9 @@ Size = int | Literal["enough"]
 Format = Literal["png", "svg", "pdf"]
 """File formats of figures."""
 
+LogFormat = Literal["jsonl", "tensorboard"]
+"""What a run may log its training to."""
+
 QUICK: dict[str, Any] = {
     "steps": 100,
     "seeds": (0, 1),
@@ -41,7 +45,9 @@ QUICK: dict[str, Any] = {
 }
 """What `--quick` changes in the shared flags."""
 RATE_PIXELS = 784
-KNOBS = ("learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits")
+KNOBS = (
+    "learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits", "clip_norm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,9 @@ class Flags(DataFlags):
     """Steps after which the warm-up starts again. 0: never."""
     free_bits: float = 0.0
     """Nats of KL that each latent unit has for free."""
+    clip_norm: float = 0.0
+    """The largest norm of a gradient, over all parameters: a longer one is scaled down to it. 0: no
+    gradient is."""
     likelihood: Likelihood = "bernoulli"
     """bernoulli: cross entropy on logits; gaussian: squared error."""
     decoder_variance: DecoderVariance = "fixed"
@@ -116,6 +125,10 @@ class Flags(DataFlags):
     """Draw each pixel anew from Bernoulli(pixel) at every use."""
     widths: tuple[int, ...] = (400,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse."""
+    start: Path | None = None
+    """Begin from the weights of a trained run: its folder, or that of a study that has runs of the
+    same names. It needs the same net, and one model, or one for each that is trained. The optimizer
+    begins anew."""
     quick: bool = False
     """A look at the study within a minute or two: few steps, few images, two seeds. Its verdicts
     do not count."""
@@ -130,6 +143,9 @@ class Flags(DataFlags):
     checkpoint_every: int | None = None
     """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
     it has converged."""
+    log: tuple[LogFormat, ...] = ()
+    """Write the loss terms of every epoch to RUN/log. jsonl: lines of JSON; tensorboard: files for
+    TensorBoard, with pictures at every checkpoint. No result depends on it."""
     chunk: int | None = None
     """Models trained at once. None: as many as fit in the memory of the devices."""
     batch_devices: int = 1
@@ -150,11 +166,14 @@ class Flags(DataFlags):
         super().__post_init__()
         each_once("--seeds", self.seeds)
         each_once("--format", self.format)
+        each_once("--log", self.log, least=0)
         if (
             not self.distributed
             and (self.coordinator, self.processes, self.process_id) != (None,) * 3
         ):
             raise LabError("--coordinator, --processes and --process-id go with --distributed.")
+        if "tensorboard" in self.log and find_spec("tensorboardX") is None:
+            raise LabError("--log tensorboard needs a package: pip install tensorboardX")
         if self.output == "tanh" and self.pixel_range == "unit":
             raise LabError(
                 "--output tanh reaches -1, and pixels of --pixel-range unit are in [0, 1]: use "
@@ -238,7 +257,7 @@ def each_once(flag: str, values: Sequence[Any], least: int = 1) -> None:
         LabError: names the flag.
     """
     if len(set(values)) < max(least, len(values)):
-        count = {1: "one or more", 2: "two or more"}[least]
+        count = {0: "none or more", 1: "one or more", 2: "two or more"}[least]
         raise LabError(f"{flag} {values}: give {count}, each once.")
 
 

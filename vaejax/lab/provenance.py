@@ -18,7 +18,7 @@ from vaejax.store import records
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V", bound=Hashable)
-SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits")
+SCHEDULE = ("decay_steps", "kl_warmup", "kl_cycle", "free_bits", "clip_norm")
 
 
 def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
@@ -54,7 +54,9 @@ def describe(run: Run) -> str:
     likelihood = config.likelihood
     if config.decoder_variance == "learned":
         likelihood += " of learned variance"
-    return f"{run.name}: {config.model} {net}, {likelihood}, {len(run.seeds)} lanes; {settings}"
+    start = f"; begins from {run.start}" if run.start else ""
+    lanes = f"{len(run.seeds)} lanes"
+    return f"{run.name}: {config.model} {net}, {likelihood}, {lanes}; {settings}{start}"
 
 
 def layers(config: Config) -> str:
@@ -86,6 +88,7 @@ def identities(study: str, run: Run) -> list[records.Row]:
             "effective_sigma": sigmas[index],
             "effective_beta": betas[index],
             "config": config,
+            "start": run.start,
             **provenance(),
             **{name: values[index] for name, values in run.labels.items()},
         }

@@ -1,15 +1,17 @@
 """Trains every run of a study that is not recorded yet, measures it and records its rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import about, signals, training
+from vaejax.lab import about, signals, starts, training, training_log
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
@@ -69,6 +71,7 @@ def record(
         StoppedError: a signal came during the training; what was trained is saved.
     """
     flags = lab.flags
+    initial_state = _choose_start(lab, initial_state)
     mesh = sweep.mesh(flags.batch_devices)
     plans = {
         name: training.plan(flags, run.config, len(lab.images(run.split)), converged is not None)
@@ -97,19 +100,9 @@ def record(
     with following(console) as progress:
         for run in unfinished:
             hosts.once(partial(_announce, lab, run, console))
-            with signals.deferred() as stopped_by:
-                state, step = training.train_run(
-                    run,
-                    lab.folder / run.name,
-                    partial(_begin, lab, run, initial_state),
-                    partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk),
-                    plans[run.name],
-                    progress,
-                    partial(converged, lab) if converged else None,
-                    stopped_by,
-                )
-                if stop := stopped_by():  # in the last epoch, or while it was saved
-                    raise StoppedError(stop, f"after the last epoch of {run.name}")
+            fit = partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk)
+            begin = partial(_begin, lab, run, initial_state)
+            state, step = _train(lab, run, begin, fit, plans[run.name], progress, converged)
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             facts: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
             if new:
@@ -159,6 +152,8 @@ def _belongs(row: Row, study: str, run: Run) -> bool:
         return lane is None
     of_run = {"study": study, "dataset": run.dataset, "split": run.split, **run.lanes[lane]}
     config = records.plain(run.to_json()["config"])
+    if row.get("start") != run.start:
+        return False
     return all(row.get(name, value) == value for name, value in records.plain(of_run).items()) and (
         row.get("config", {}).items() <= config.items()
     )
@@ -198,6 +193,40 @@ def collapse_warnings(run: Run, thresholds: np.ndarray) -> list[str]:
     )
     lines = [threshold.collapse_warning(run.config, below, at) for at, below in scales.items()]
     return [f"warning: {line}" for line in lines if line]
+
+
+def _choose_start(lab: Lab[Any], initial_state: InitialState | None) -> InitialState | None:
+    """Where runs begin; with `--start` their descriptions say so."""
+    start = lab.flags.start
+    if start is None:
+        return initial_state
+    if initial_state is not None:
+        raise LabError("This study chooses itself what it begins from: leave out --start.")
+    runs = lab.runs.values()
+    begins = hosts.once(lambda: {run.name: starts.description(start, run) for run in runs})
+    lab.runs = {run.name: replace(run, start=begins[run.name]) for run in runs}
+    return starts.initial_state
+
+
+def _train(
+    lab: Lab[Any],
+    run: Run,
+    begin: Callable[[], checkpoint.Trained],
+    fit: training.Fit,
+    plan: training.Plan,
+    progress: Progress,
+    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None,
+) -> tuple[State, int]:
+    """Train and log a run; the first signal stops it after its epoch."""
+    folder, asked = lab.folder / run.name, partial(converged, lab) if converged else None
+    log = training_log.opened(lab.flags.log, folder, run, plan, lab.test)
+    with signals.deferred() as stopped_by, log as watch:
+        found = training.train_run(
+            run, folder, begin, fit, plan, progress, asked, stopped_by, watch
+        )
+        if stop := stopped_by():  # in the last epoch, or while it was saved
+            raise StoppedError(stop, f"after the last epoch of {run.name}")
+    return found
 
 
 def _begin(lab: Lab[Any], run: Run, initial_state: InitialState | None) -> checkpoint.Trained:

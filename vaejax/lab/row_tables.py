@@ -15,7 +15,7 @@ NONE = "\u2013"  # a dash
 NOISE = ("effective_sigma", "effective_beta")
 IDENTITY = (
     "study", "dataset", "split", "run", "lane", "latent_size", "seed", *Knobs._fields, *NOISE,
-    "commit", "device", "epochs", "steps",
+    "commit", "device", "epochs", "steps", "start",
 )  # fmt: skip
 """Columns that say what a model is, and not what was measured."""
 FIRST = 6

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,6 +25,24 @@ steps, averaged over pixels. The run ends once all have."""
 Fit = Callable[..., Iterator[tuple[sweep.Lanes, train.Trace]]]
 """`sweep.fit` with the images of a run filled in."""
 
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+class Watch(NamedTuple):
+    """What the first process calls while a run trains, to tell of it. None of it changes what is
+    trained."""
+
+    began: Callable[[train.Trace], None] = _ignore
+    """With the trace [lanes, steps, ...] of all steps before, once, before the first new one."""
+    trained: Callable[[train.Trace, int], None] = _ignore
+    """With the trace since the last call, on the host, and the steps taken."""
+    saving: Callable[[train.State, int], None] = _ignore
+    """With the state on the host and the steps taken, before each checkpoint."""
+
+
+UNWATCHED = Watch()
 BLOCK = 1000
 """About how many steps a run that trains until it has converged takes before it checks again; a
 block is a whole number of epochs."""
@@ -76,6 +94,7 @@ def train_run(
     progress: Progress,
     converged: Converged | None = None,
     stopped_by: Callable[[], int | None] = lambda: None,
+    watch: Watch = UNWATCHED,
 ) -> tuple[train.State, int]:
     """Train a run as planned, from its newest checkpoint or else from `initial()`, saving as it
     goes. Returns the state at the end, on the host, and the number of steps; the trace of all steps
@@ -85,15 +104,9 @@ def train_run(
         StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
     """
 
-    def newest() -> list[np.ndarray]:
-        is_new = checkpoint.latest(folder) is None
-        found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
-        # Of the trace all processes need what `converged` asks for. It is a copy: the files of the
-        # trace are mapped, and Windows cuts nothing off a mapped file.
-        error = np.array(found.trace.error) if converged else np.empty((len(run.seeds), 0))
-        return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
-
-    first_step, before, *leaves = hosts.arrays_once(newest)
+    first_step, before, *leaves = hosts.arrays_once(
+        partial(_newest, run, folder, initial, converged is not None, watch)
+    )
     state: train.State = jax.tree.unflatten(sweep.structure(run.config), leaves)
     step, errors = int(first_step), [before]
     first = step // plan.steps_per_epoch
@@ -125,11 +138,11 @@ def train_run(
         errors.append(np.asarray(trace.error))
         epoch = step // plan.steps_per_epoch
         progress.update(task, completed=epoch, terms=terms(trace))
+        hosts.once(partial(watch.trained, trace, step))
         over, stop = is_over(), stopped_by()
         if over or stop or (epoch - first) % plan.every == 0:
             state = sweep.collect(lanes)
-            new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
-            hosts.once(partial(checkpoint.save, folder, state, new, step))
+            hosts.once(partial(_save, folder, state, unsaved, step, watch))
             unsaved.clear()
             over = over or bool(state.diverged.all())
         if over:
@@ -137,6 +150,27 @@ def train_run(
         if stop:
             raise StoppedError(stop, f"after epoch {epoch} of {plan.epochs} of {run.name}")
     return state, step
+
+
+def _newest(
+    run: Run, folder: Path, initial: Callable[[], Trained], needs_errors: bool, watch: Watch
+) -> list[np.ndarray]:
+    """What all processes need of the newest checkpoint, or of the beginning: the steps taken, the
+    errors [lanes, steps], and the leaves of the state."""
+    is_new = checkpoint.latest(folder) is None
+    found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
+    watch.began(found.trace)
+    # It is a copy: the files of the trace are mapped, and Windows cuts nothing off a mapped file.
+    error = np.array(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
+    return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
+
+
+def _save(
+    folder: Path, state: train.State, unsaved: list[train.Trace], step: int, watch: Watch
+) -> None:
+    watch.saving(state, step)
+    new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
+    checkpoint.save(folder, state, new, step)
 
 
 def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:

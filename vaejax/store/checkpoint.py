@@ -113,7 +113,7 @@ def create(
         records.write_json(folder / "config.json", asked)
         return
     there = _read_json(folder)
-    older = {"format": FORMAT, "images_digest": images_digest, **SOURCE_DEFAULTS}
+    older = {"format": FORMAT, "images_digest": images_digest, "start": None, **SOURCE_DEFAULTS}
     try:
         there = older | _with_defaults(there)
     except (TypeError, KeyError) as error:
