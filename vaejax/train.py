@@ -6,9 +6,9 @@ order of the images and the noise; an epoch's order is then a function of (key, 
 noise one of (key, step), so that a run resumed from any epoch is the run that never stopped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,12 @@ OPTIMIZER = optax.scale_by_adam()
 
 PRNG = "threefry2x32"
 """JAX's random generator. It is named, so that a seed means the same whatever JAX's default is."""
+
+
+CPU_CACHE = 2**21
+"""Bytes: the second-level cache of a core of most CPUs."""
+
+T = TypeVar("T")
 
 
 class State(NamedTuple):
@@ -196,7 +202,11 @@ def epoch_lanes(
     mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
     """`passes` epochs of every lane, over one copy of the images: on one device, or with the lanes
-    divided along the axis "lanes" of a mesh (see `vaejax.sweep`)."""
+    divided along the axis "lanes" of a mesh (see `vaejax.sweep`).
+
+    On an accelerator all lanes of a device train side by side. On a CPU as many do as its cache
+    holds, and then the next ones: more would wait for memory at each step.
+    """
 
     def one(knobs: Knobs, state: State) -> tuple[State, Trace]:
         state, trace = jax.lax.scan(
@@ -204,10 +214,29 @@ def epoch_lanes(
         )
         return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
 
-    if mesh is None:
-        return jax.vmap(one)(knobs, state)
+    if mesh is None or mesh.size == 1:
+        group = lanes_in_cache(config, state) if jax.default_backend() == "cpu" else None
+        return in_groups(one, group, knobs, state)
     trained = jax.vmap(one, spmd_axis_name="lanes")(knobs, state)
     return jax.lax.with_sharding_constraint(trained, NamedSharding(mesh, P("lanes")))
+
+
+def lanes_in_cache(config: Config, state: State) -> int:
+    """How many lanes keep all that a step reads and writes in the cache of a CPU, at least one:
+    parameters, two moments and gradients, and the activations of a batch."""
+    weights = sum(leaf[0].size for leaf in jax.tree.leaves(state.params))
+    units = 6 * config.pixels + 2 * (sum(config.encoder_widths) + sum(config.decoder_widths))
+    return max(1, CPU_CACHE // (4 * (4 * weights + config.batch_size * units)))
+
+
+def in_groups(function: Callable[..., T], group: int | None, *lanes: Any) -> T:
+    """A function of one lane, applied to all lanes: `group` of them side by side, one group after
+    the other; None: all side by side."""
+    if group == 1:
+        return jax.lax.map(lambda lane: function(*lane), lanes)  # no batch axis, which costs time
+    if group is None:
+        return jax.vmap(function)(*lanes)
+    return jax.lax.map(lambda lane: function(*lane), lanes, batch_size=group)
 
 
 def fit(
