@@ -35,6 +35,9 @@ class InspectFlags:
     """The folder of a run: the one that holds config.json."""
     lane: int = 0
     """Which of the models trained side by side: 0 is the one of the first seed."""
+    best: bool = False
+    """Look at the state of least held-out negative ELBO, which `--keep-best` kept, instead of the
+    newest."""
     nll_samples: int = 100
     """Importance samples per test image."""
     out: Path | None = None
@@ -129,7 +132,7 @@ def inspect(flags: InspectFlags) -> None:
     """Print and draw what there is to say about one model."""
     vj.lab.surroundings.prepare()
     folder = vj.files.own_path(flags.folder)
-    whole = vj.store.restore(folder)
+    whole = vj.store.restore(folder, best=flags.best)
     if not 0 <= flags.lane < len(whole.run.seeds):
         raise vj.LabError(
             f"--lane {flags.lane}: this run has lanes 0 to {len(whole.run.seeds) - 1}."
@@ -142,6 +145,8 @@ def inspect(flags: InspectFlags) -> None:
 
     out = vj.lab.report.console()
     out.print(vj.lab.provenance.describe(whole.run))
+    if flags.best:
+        out.print(f"The best state, after {trained.state.step[0]} of {trained.step} steps.")
     out.print(table(flags, trained, figures, order))
     if trained.run.config.model == "vae":
         found = vj.measure.judge_collapse(figures)

@@ -29,6 +29,8 @@ from vaejax.store.records import Row
 from vaejax.theory import components, linear, threshold
 
 F = TypeVar("F", bound=Flags)
+HELD_OUT = 10
+"""`--keep-best` holds out one of so many training images, the last ones."""
 
 
 @dataclass
@@ -50,6 +52,8 @@ class Lab(Generic[F]):
     """The training images, in TFDS syntax."""
     runs: dict[str, Run] = field(default_factory=dict)
     """The runs of the study by name, once they are planned."""
+    held_out: np.ndarray | None = None
+    """With `--keep-best` the images that choose the best state. They are not among `train`."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
@@ -62,7 +66,8 @@ class Lab(Generic[F]):
     def images_digest(self) -> str:
         """Tells the training and test images from others of the same name and number."""
         digest = hashlib.blake2b(digest_size=8)
-        for images in (self.train, self.test):
+        held_out = () if self.held_out is None else (self.held_out,)
+        for images in (self.train, self.test, *held_out):
             digest.update(str(images.shape).encode())
             digest.update(np.ascontiguousarray(images).data)
         return digest.hexdigest()
@@ -230,15 +235,25 @@ def load(flags: F, study: str) -> Lab[F]:
                 f"The split '{split}' of {flags.dataset} holds a single image, which has no "
                 "variance: use a data set with two or more."
             )
-    count = len(train.images)
+    flat, count = train.images.reshape(len(train.images), -1), len(train.images)
+    held_out = None
+    if flags.keep_best:
+        count -= count // HELD_OUT
+        held_out = flat[count:]
+        if not len(held_out):
+            raise LabError(
+                f"--keep-best holds out one of {HELD_OUT} training images, and there are only "
+                f"{len(flat)}: use more, or leave it out."
+            )
     return Lab(
         flags,
         flags.folder / study,
         train.images.shape[1:],
-        train.images.reshape(count, -1),
+        flat[:count],
         test.images.reshape(len(test.images), -1),
         test.labels,
-        "train" if flags.train_images is None else f"train[:{count}]",
+        "train" if flags.train_images is None and held_out is None else f"train[:{count}]",
+        held_out=held_out,
     )
 
 
