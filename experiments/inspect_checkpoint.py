@@ -37,6 +37,9 @@ class InspectFlags:
     """Where the images are now, if they have moved since the training."""
     lane: int = 0
     """Which of the models trained side by side: 0 is the one of the first seed."""
+    best: bool = False
+    """Look at the state of least held-out negative ELBO, which `--keep-best` kept, instead of the
+    newest."""
     nll_samples: int = 100
     """Importance samples per test image."""
     out: Path | None = None
@@ -131,7 +134,7 @@ def inspect(flags: InspectFlags) -> None:
     """Print and draw what there is to say about one model."""
     vj.lab.surroundings.prepare()
     folder = vj.files.own_path(flags.folder)
-    whole = vj.store.restore(folder)
+    whole = vj.store.restore(folder, best=flags.best)
     trained = vj.lab.chosen_lane(whole, flags.lane)
     run = vj.lab.laboratory.elsewhere(trained.run, flags.dataset)
     checksum = vj.store.checkpoint.data_checksum_of(folder)
@@ -142,6 +145,8 @@ def inspect(flags: InspectFlags) -> None:
 
     out = vj.lab.report.console()
     out.print(vj.lab.provenance.describe(whole.run))
+    if flags.best:
+        out.print(f"The best state, after {trained.state.step[0]} of {trained.step} steps.")
     out.print(table(flags, trained, figures, order))
     if trained.run.config.model == "vae":
         vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))

@@ -194,16 +194,18 @@ def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since
 ) -> None:
     save, saved = checkpoint.save, []
 
-    def remember(folder: Path, state: train.State, trace: train.Trace, step: int) -> None:
+    def remember(
+        folder: Path, state: train.State, trace: train.Trace, step: int, *best: Any
+    ) -> None:
         saved.append((step, trace.objective.shape[1]))
-        save(folder, state, trace, step)
+        save(folder, state, trace, step, *best)
 
     monkeypatch.setattr(checkpoint, "save", remember)
     trained(tmp_path, None, epochs=7, every=3)
     assert saved == [(12, 12), (24, 12), (28, 4)]
     saved.clear()
     trained(tmp_path, None, epochs=11, every=3)
-    assert saved == [(40, 12), (44, 4)]
+    assert saved == [(36, 8), (44, 8)]  # where a run that never stopped is saved
 
 
 def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(

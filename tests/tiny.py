@@ -46,6 +46,7 @@ FILES = {
     "test_runner": "latent_size",
     "test_inspect_checkpoint": "latent_size",
     "test_starts": "latent_size",
+    "test_best": "latent_size",
     "test_generation_pages": "latent_size",
     "test_html_report": "latent_size",
     "test_data_yours": "latent_size",

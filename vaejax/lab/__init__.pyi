@@ -1,4 +1,5 @@
 from . import about as about
+from . import best as best
 from . import codes as codes
 from . import columns as columns
 from . import command as command

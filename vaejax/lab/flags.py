@@ -146,6 +146,10 @@ class Flags(DataFlags):
     log: tuple[LogFormat, ...] = ()
     """Write the loss terms of every epoch to RUN/log. jsonl: lines of JSON; tensorboard: files for
     TensorBoard, with pictures at every checkpoint. No result depends on it."""
+    keep_best: bool = False
+    """Keep, beside the newest state, the one of least negative ELBO of each model among the states
+    at checkpoints. It is measured on the last tenth of the training images, which no model is then
+    trained on: results are others than without this flag."""
     chunk: int | None = None
     """Models trained at once. None: as many as fit in the memory of the devices."""
     batch_devices: int = 1

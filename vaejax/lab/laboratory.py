@@ -29,6 +29,8 @@ from vaejax.store.records import Row
 from vaejax.theory import components, linear, threshold
 
 F = TypeVar("F", bound=Flags)
+HELD_OUT = 10
+"""`--keep-best` holds out one of so many training images, the last ones."""
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Lab(Generic[F]):
     """`split`, as pieces of base splits; none given: so many from the first one of `train` on."""
     data_checksum: str | None = None
     """Tells your own images, all of them, from others; None of a data set that has a name."""
+    held_out: np.ndarray | None = None
+    """With `--keep-best` the images that choose the best state. They are not among `train`."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
@@ -74,7 +78,8 @@ class Lab(Generic[F]):
     def images_digest(self) -> str:
         """Tells the training and test images from others of the same name and number."""
         digest = hashlib.blake2b(digest_size=8)
-        for images in (self.train, self.test):
+        held_out = () if self.held_out is None else (self.held_out,)
+        for images in (self.train, self.test, *held_out):
             digest.update(str(images.shape).encode())
             digest.update(np.ascontiguousarray(images).data)
         return digest.hexdigest()
@@ -273,9 +278,11 @@ def load(flags: F, study: str) -> Lab[F]:
                 f"The split '{split}' of {flags.dataset} holds a single image, which has no "
                 "variance: use a data set with two or more."
             )
-    pieces = splits.take(splits.resolve(flags.train, opened.sizes), flags.train_images)
+    flat = train.images.reshape(len(train.images), -1)
+    count = _kept_for_training(flags, len(flat))
+    pieces = splits.take(splits.resolve(flags.train, opened.sizes), count)
     of_test = splits.take(splits.resolve(flags.test, opened.sizes), flags.test_images)
-    count, both = len(train.images), splits.shared(pieces, of_test)
+    both = splits.shared(pieces, of_test)
     say(*opened.notes, *([f"{both:,} images are for training and for test"] if both else []))
     for taken, split in ((train, flags.train), (test, flags.test)):
         say(*_lacking(taken, dataset.take(opened, split)))
@@ -283,13 +290,26 @@ def load(flags: F, study: str) -> Lab[F]:
         flags,
         flags.folder / study,
         train.images.shape[1:],
-        train.images.reshape(count, -1),
+        flat[:count],
         test.images.reshape(len(test.images), -1),
         test.labels,
-        flags.train if flags.train_images is None else splits.spelled(pieces),
+        splits.spelled(pieces) if flags.train_images or flags.keep_best else flags.train,
         pieces=pieces,
         data_checksum=opened.checksum,
+        held_out=flat[count:] if flags.keep_best else None,
     )
+
+
+def _kept_for_training(flags: Flags, images: int) -> int:
+    """How many of the first training images are trained on; `--keep-best` holds out the others."""
+    if not flags.keep_best:
+        return images
+    if images < HELD_OUT:
+        raise LabError(
+            f"--keep-best holds out one of {HELD_OUT} training images, and there are only "
+            f"{images}: use more, or leave it out."
+        )
+    return images - images // HELD_OUT
 
 
 def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:

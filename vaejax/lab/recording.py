@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import about, signals, starts, training, training_log
+from vaejax.lab import about, best, signals, starts, training, training_log
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
@@ -221,6 +221,8 @@ def _train(
     folder, asked = lab.folder / run.name, partial(converged, lab) if converged else None
     log = training_log.opened(lab.flags.log, folder, run, plan, lab.test)
     with signals.deferred() as stopped_by, log as watch:
+        if lab.held_out is not None:
+            watch = watch._replace(best=partial(best.so_far, folder, run, lab.held_out))
         found = training.train_run(
             run, folder, begin, fit, plan, progress, asked, stopped_by, watch
         )

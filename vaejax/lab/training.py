@@ -17,7 +17,7 @@ from vaejax.lab.flags import Flags
 from vaejax.lab.progress import terms
 from vaejax.run import Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.store.checkpoint import Best, Trained
 
 Converged = Callable[[Run, np.ndarray], np.ndarray]
 """Tells which lanes [lanes] of a run have converged, from the error [lanes, steps] of all its
@@ -40,6 +40,9 @@ class Watch(NamedTuple):
     """With the trace since the last call, on the host, and the steps taken."""
     saving: Callable[[train.State, int], None] = _ignore
     """With the state on the host and the steps taken, before each checkpoint."""
+    best: Callable[[train.State, bool], Best | None] = _ignore
+    """`best(state, measured)`: the best state so far, to be saved with a checkpoint, see
+    `lab.best.so_far`; None to keep none."""
 
 
 UNWATCHED = Watch()
@@ -109,7 +112,7 @@ def train_run(
     )
     state: train.State = jax.tree.unflatten(sweep.structure(run.config), leaves)
     step, errors = int(first_step), [before]
-    first = step // plan.steps_per_epoch
+    first = last = step // plan.steps_per_epoch
     task = progress.add_task(
         run.name,
         total=plan.epochs,
@@ -140,9 +143,11 @@ def train_run(
         progress.update(task, completed=epoch, terms=terms(trace))
         hosts.once(partial(watch.trained, trace, step))
         over, stop = is_over(), stopped_by()
-        if over or stop or (epoch - first) % plan.every == 0:
+        due = over or epoch // plan.every > last // plan.every
+        last = epoch
+        if due or stop:
             state = sweep.collect(lanes)
-            hosts.once(partial(_save, folder, state, unsaved, step, watch))
+            hosts.once(partial(_save, folder, state, unsaved, step, watch, due))
             unsaved.clear()
             over = over or bool(state.diverged.all())
         if over:
@@ -166,11 +171,18 @@ def _newest(
 
 
 def _save(
-    folder: Path, state: train.State, unsaved: list[train.Trace], step: int, watch: Watch
+    folder: Path,
+    state: train.State,
+    unsaved: list[train.Trace],
+    step: int,
+    watch: Watch,
+    due: bool,
 ) -> None:
+    """Save a checkpoint. One that is not due, of a run that a signal stops, is no candidate for the
+    best state."""
     watch.saving(state, step)
     new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
-    checkpoint.save(folder, state, new, step)
+    checkpoint.save(folder, state, new, step, watch.best(state, due))
 
 
 def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:

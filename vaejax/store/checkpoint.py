@@ -2,7 +2,7 @@
 
     config.json        the description, written once
     <step>/            the state after so many steps, by orbax, and the checksums of everything;
-                       only the newest is kept
+                       with --keep-best also the best state so far; only the newest is kept
     trace/*.f32        the loss terms of every step, see `trace_files`
 
 A state is written aside and renamed. The trace grows before the
@@ -71,6 +71,15 @@ class Trained(NamedTuple):
     def step(self) -> int:
         """Steps taken."""
         return self.trace.objective.shape[1]
+
+
+class Best(NamedTuple):
+    """Of each lane the best state that was measured. `state.step` says how old it is."""
+
+    state: train.State
+    """Of all lanes, on the host."""
+    neg_elbo: np.ndarray
+    """[lanes]; nats, on images that were held out."""
 
 
 def start(run: Run, state: train.State | None = None) -> Trained:
@@ -215,18 +224,21 @@ def _damaged(folder: Path, error: Exception) -> LabError:
     )
 
 
-def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> None:
+def save(
+    folder: Path, state: train.State, trace: train.Trace, step: int, best: Best | None = None
+) -> None:
     """Write the checkpoint of a run after `step` steps, then delete the one before.
 
     Args:
         state: the state of all lanes, on the host.
         trace: the terms [lanes, steps, ...] of the steps since the checkpoint before.
+        best: the best state so far, to be kept beside this one.
 
     Raises:
         LabError: it cannot be written.
     """
     # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
-    needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace))) * 1.2 + 2**20
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace, best))) * 1.2 + 2**20
     try:
         free = min(shutil.disk_usage(folder).free, _largest_file())
         if free < needed:
@@ -244,6 +256,9 @@ def save(folder: Path, state: train.State, trace: train.Trace, step: int) -> Non
             "trace": trace_checksums,
             "state": of_files,
         }
+        if best is not None:
+            _orbax().save(aside / "best", args=ocp.args.StandardSave(best))
+            checksums["best"] = _file_checksums(aside / "best")
         records.write_json(aside / CHECKSUMS, checksums)
         _remove([folder / str(step)])
         patiently(partial(aside.rename, folder / str(step)))
@@ -286,14 +301,37 @@ def _is_empty(path: Path) -> bool:
         return True
 
 
-def restore(folder: Path, nets: Nets | None = None) -> Trained:
+def restore(folder: Path, nets: Nets | None = None, best: bool = False) -> Trained:
     """The run in a folder, as its newest checkpoint left it; give `nets` if its Config has nets of
     its own.
 
+    Args:
+        best: instead of the newest state, that of least held-out negative ELBO of each lane.
+
     Raises:
-        LabError: there is no run or no checkpoint, it is damaged, or it was trained with other
-            nets.
+        LabError: there is no run or no checkpoint, it is damaged, it was trained with other nets,
+            or no best state was kept.
     """
+    found = _restored(folder, nets)
+    if not best:
+        return found
+    kept = restore_best(folder, found)
+    if kept is None:
+        raise LabError(f"{folder} holds no best state: it was trained without --keep-best.")
+    return found._replace(state=kept.state)
+
+
+def restore_best(folder: Path, newest: Trained) -> Best | None:
+    """The best state in the checkpoint that `newest` was restored from, if one was kept there."""
+    path = folder.resolve() / str(newest.step) / "best"
+    if not path.is_dir():
+        return None
+    lanes = np.empty(len(newest.run.seeds), np.float32)
+    best: Any = _orbax().restore(path, args=ocp.args.StandardRestore(Best(newest.state, lanes)))
+    return best
+
+
+def _restored(folder: Path, nets: Nets | None) -> Trained:
     run, step = read_run(folder, nets), latest(folder)
     if step is None:
         raise LabError(
@@ -347,6 +385,8 @@ def _check_contents(folder: Path, step: int, trace: train.Trace) -> None:
     of_trace = trace_files.checksums(folder, trace, step)
     of_files = _file_checksums(folder / str(step) / "state")
     found = {"config": _config_checksum(folder), "trace": of_trace, "state": of_files}
+    if "best" in saved:
+        found["best"] = _file_checksums(folder / str(step) / "best")
     for part, checksum in found.items():
         if saved.get(part) != checksum:
             raise ValueError(f"the checksum of the {part} is not the one that was saved")
