@@ -74,7 +74,7 @@ def absent(codes: vj.lab.codes.Codes) -> list[str]:
             "no x_shuffled: x_mean was shuffled instead of the codes, which is the same if the "
             "decoder sees nothing but the code"
         ]
-    return lines + [f"{name} is not used" for name in codes.unused]
+    return lines + [f"the file also holds {name}, which says nothing here" for name in codes.unused]
 
 
 def diagnose(flags: DiagnoseFlags) -> None:

@@ -86,7 +86,7 @@ def test_the_command_tells_everything_that_the_arrays_allow(tmp_path, capsys) ->
     assert "1 of 3 units are active; dead: 1, 2 (from 0)" in text
     assert "Outputs vary 0.25 times as much as the images" in text
     assert "no x_shuffled: x_mean was shuffled instead of the codes" in text
-    assert "labels is not used" in text
+    assert "the file also holds labels" in text
     assert "could not" not in text
 
 
