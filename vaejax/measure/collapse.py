@@ -105,13 +105,13 @@ def _evidence(
         f"{total - len(dead)} of {total} units are active{names}; the largest variance of a "
         f"posterior mean over images is {max(variances):.3g} (active: above {ACTIVE_VARIANCE:g})",
         f"KL: {figures['kl_nats']:.3g} nats, {max(figures['kl_per_unit_nats']):.3g} of them in the "
-        "largest unit (0: the posterior is the prior)",
+        "largest unit (in collapse: 0)",
         f"Mutual information of image and code: {figures['mi_nats']:.3g} nats "
         f"(at most log n = {figures['mi_ceiling_nats']:.3g})",
         _how_outputs_vary(figures),
         _what_shuffling_does(figures),
         f"Codes of two images are {figures['code_distance']:.3g} apart, their posterior means "
-        f"{figures['mean_distance']:.3g} (means that coincide: codes differ by noise alone)",
+        f"{figures['mean_distance']:.3g} (in collapse: 0, and codes differ by noise alone)",
     )
 
 
@@ -123,7 +123,7 @@ def _how_outputs_vary(figures: Mapping[str, Any]) -> str:
         return "All images are equal: how much outputs vary cannot be compared"
     return (
         f"Outputs vary {float(ratio):.3g} times as much as the images "
-        f"(ignoring the code: below {OUTPUT_VARIANCE_RATIO:g})"
+        f"(in collapse: below {OUTPUT_VARIANCE_RATIO:g})"
     )
 
 
@@ -132,12 +132,12 @@ def _what_shuffling_does(figures: Mapping[str, Any]) -> str:
     if "shuffled_gap_nats" in figures:
         return (
             f"Shuffling codes between images costs {figures['shuffled_gap_nats']:.3g} nats "
-            "(0: the code does not matter)"
+            "(in collapse: 0)"
         )
     if "shuffled_mse" in figures:
         return (
             "Shuffling codes between images changes the squared error of a pixel from "
             f"{figures['reconstruction_mse']:.3g} to {figures['shuffled_mse']:.3g} "
-            "(no change: the code does not matter)"
+            "(in collapse: no change)"
         )
     return "Without both x and x_mean, what shuffled codes do to outputs could not be measured"
