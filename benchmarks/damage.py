@@ -16,7 +16,7 @@ PNG.
 
 Command: python -m benchmarks.damage [--cases 600] [--seed 1]
 
-Cost: about two minutes on 2 cores.
+Cost: about half a minute on 2 cores.
 """
 
 import itertools
