@@ -39,7 +39,8 @@ def trained(folder: Path, stopped_by: Callable[[], int | None] = lambda: None) -
 
 
 def kept(folder: Path) -> Best:
-    found = checkpoint.restore_best(folder, checkpoint.restore(folder))
+    newest = checkpoint.restore(folder)
+    found = checkpoint.restore_best(folder, newest.step, newest.state)
     assert found is not None
     return found
 

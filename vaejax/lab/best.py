@@ -56,9 +56,8 @@ def so_far(
         measured: whether this state is a candidate. The states at which a signal stops a run are
             none, so that a run that goes on finds the same as one that never stopped.
     """
-    before = None
-    if checkpoint.latest(folder) is not None:
-        before = checkpoint.restore_best(folder, checkpoint.restore(folder, run.config.nets))
+    newest = checkpoint.latest(folder)
+    before = None if newest is None else checkpoint.restore_best(folder, newest, state)
     best = before or Best(state, np.full(len(run.seeds), np.inf, np.float32))
     if not measured:
         return best

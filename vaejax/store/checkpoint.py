@@ -5,10 +5,9 @@
                        with --keep-best also the best state so far; only the newest is kept
     trace/*.f32        the loss terms of every step, see `trace_files`
 
-A state is written aside and renamed. The trace grows before the
-state does, and what it holds beyond the newest state is written over: a killed process leaves the
-checkpoint before it. The newest state is enough for a lane that diverged, too: it is the last good
-one (see `train.epoch`).
+A state is written aside and renamed. The trace grows before the state does, and what it holds
+beyond the newest state is written over: a killed process leaves the checkpoint before it. The
+newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
 """
 
 import importlib
@@ -250,16 +249,9 @@ def save(
         aside = folder.resolve() / f".{step}"
         aside.mkdir()
         _orbax().save(aside / "state", args=ocp.args.StandardSave(state))
-        of_files = _file_checksums(aside / "state")
-        checksums = {
-            "config": _config_checksum(folder),
-            "trace": trace_checksums,
-            "state": of_files,
-        }
         if best is not None:
             _orbax().save(aside / "best", args=ocp.args.StandardSave(best))
-            checksums["best"] = _file_checksums(aside / "best")
-        records.write_json(aside / CHECKSUMS, checksums)
+        records.write_json(aside / CHECKSUMS, _checksums(folder, aside, trace_checksums))
         _remove([folder / str(step)])
         patiently(partial(aside.rename, folder / str(step)))
         _remove(path for path in _named(folder) if int(path.name) < step or _is_empty(path))
@@ -315,19 +307,20 @@ def restore(folder: Path, nets: Nets | None = None, best: bool = False) -> Train
     found = _restored(folder, nets)
     if not best:
         return found
-    kept = restore_best(folder, found)
+    kept = restore_best(folder, found.step, found.state)
     if kept is None:
         raise LabError(f"{folder} holds no best state: it was trained without --keep-best.")
     return found._replace(state=kept.state)
 
 
-def restore_best(folder: Path, newest: Trained) -> Best | None:
-    """The best state in the checkpoint that `newest` was restored from, if one was kept there."""
-    path = folder.resolve() / str(newest.step) / "best"
+def restore_best(folder: Path, step: int, state: train.State) -> Best | None:
+    """The best state in the checkpoint of a step, if one was kept there. It has the shapes of
+    `state`, any state of the run on the host. Only `restore` looks for damage."""
+    path = folder.resolve() / str(step) / "best"
     if not path.is_dir():
         return None
-    lanes = np.empty(len(newest.run.seeds), np.float32)
-    best: Any = _orbax().restore(path, args=ocp.args.StandardRestore(Best(newest.state, lanes)))
+    lanes = np.empty(len(state.step), np.float32)
+    best: Any = _orbax().restore(path, args=ocp.args.StandardRestore(Best(state, lanes)))
     return best
 
 
@@ -383,13 +376,17 @@ def _check_contents(folder: Path, step: int, trace: train.Trace) -> None:
     if saved is None:
         return
     of_trace = trace_files.checksums(folder, trace, step)
-    of_files = _file_checksums(folder / str(step) / "state")
-    found = {"config": _config_checksum(folder), "trace": of_trace, "state": of_files}
-    if "best" in saved:
-        found["best"] = _file_checksums(folder / str(step) / "best")
-    for part, checksum in found.items():
-        if saved.get(part) != checksum:
+    found = _checksums(folder, folder / str(step), of_trace)
+    for part in sorted(found.keys() | saved.keys()):
+        if saved.get(part) != found.get(part):
             raise ValueError(f"the checksum of the {part} is not the one that was saved")
+
+
+def _checksums(folder: Path, checkpoint: Path, of_trace: dict[str, int]) -> dict[str, Any]:
+    """Of all that a checkpoint consists of: config.json, the trace, and the files of each state."""
+    kept = [name for name in ("state", "best") if (checkpoint / name).is_dir()]
+    states = {name: _file_checksums(checkpoint / name) for name in kept}
+    return {"config": _config_checksum(folder), "trace": of_trace, **states}
 
 
 def _config_checksum(folder: Path) -> int:
