@@ -88,6 +88,14 @@ def run_steps(flags: Flags, config: Config, images: int) -> float:
     return float(flags.run_epochs(steps) * steps)
 
 
+def work(run: Run, plan: Plan) -> float:
+    """How much the training of a run is, to compare runs: parameters times images, over all steps
+    and lanes."""
+    leaves = jax.tree.leaves(jax.eval_shape(partial(train.init, run.config), np.uint32(0)).params)
+    each = sum(leaf.size for leaf in leaves) * run.config.batch_size
+    return float(each * len(run.seeds) * plan.epochs * plan.steps_per_epoch)
+
+
 def train_run(
     run: Run,
     folder: Path,
@@ -118,6 +126,7 @@ def train_run(
         total=plan.epochs,
         completed=first,
         steps_per_epoch=plan.steps_per_epoch,
+        work=work(run, plan) / plan.epochs,
         terms="",
     )
 
