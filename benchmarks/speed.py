@@ -29,7 +29,9 @@ Cost: about 15 minutes on 2 cores; with --quick less than 2 minutes.
 import importlib
 import json
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -236,18 +238,22 @@ def target(path: Path | None) -> Path | None:
     return whole
 
 
-def compile_anew() -> None:
+@contextmanager
+def compiling_anew() -> Iterator[None]:
     """Take no program from a cache of earlier runs: start-up is what it is the first time."""
     jax.config.update("jax_enable_compilation_cache", False)
-    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # read as PyTorch is imported
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # else programs in it are used again
+        yield
 
 
 def benchmark(flags: SpeedFlags) -> None:
     """Measure, print, write."""
     path = target(flags.json)
-    compile_anew()
-    plan = (QUICK if flags.quick else Plan(rounds=flags.rounds))._replace(torch=torch_device())
-    tables.show(measure(plan, flags.parts, path))
+    plan = QUICK if flags.quick else Plan(rounds=flags.rounds)
+    with compiling_anew():
+        found = measure(plan._replace(torch=torch_device()), flags.parts, path)
+    tables.show(found)
 
 
 def main() -> None:

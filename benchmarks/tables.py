@@ -24,8 +24,9 @@ from benchmarks.timing import Spread, Timed, growth, ratios, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "results" / "speed.json"
-PLACE = re.compile(r"(<!-- speed(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- speed (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where tables stand in a document: `<!-- speed study -->`, or `<!-- speed all -->`."""
+UNMEASURED = "Not measured yet.\n"
 Found = dict[str, Any]
 
 
@@ -103,15 +104,17 @@ def step_table(part: Found) -> Table:
     return Table(f"{title}: {part['steps']} steps a turn", headers, rows)
 
 
-def lanes_table(parts: Sequence[Found]) -> Table:
-    """What a step of the most models at once costs beside a step of one."""
+def lanes_table(parts: Sequence[Found], goal: float) -> Table:
+    """What a step of the most models at once costs beside a step of one, and whether that is at
+    most `goal`."""
     rows, most = [], 0
     for part in parts:
-        own = [timed for timed in part["loops"] if timed["name"] == "lab"]
-        one, many = own[0]["seconds"], own[-1]["seconds"]
-        most = own[-1]["models"]
-        rows.append([f"{part['net']}, {part['dataset']}", cell(ratios(many, one))])
-    return Table(f"A step of {most} models side by side", ("", "relative to a step of one"), rows)
+        one, *_, many = [timed for timed in part["loops"] if timed["name"] == "lab"]
+        most, found = many["models"], ratios(many["seconds"], one["seconds"])
+        met = "yes" if found.median <= goal else "no"
+        rows.append([f"{part['net']}, {part['dataset']}", cell(found), met])
+    headers = ("", "relative to a step of one", f"at most {goal:g}")
+    return Table(f"A step of {most} models side by side", headers, rows)
 
 
 def evaluation_table(parts: Sequence[Found]) -> Table:
@@ -186,8 +189,8 @@ def training_table(parts: Sequence[Found]) -> Table:
 def tables(found: Found) -> Iterator[Table]:
     """All tables of a measurement, of the parts that there are."""
     yield from map(step_table, found.get("steps", []))
-    if found.get("many_lanes"):
-        yield lanes_table(found["steps"])
+    if "goal" in found:
+        yield lanes_table(found["steps"], found["goal"])
     if "evaluation" in found:
         yield evaluation_table(found["evaluation"])
     if "growth" in found:
@@ -228,17 +231,18 @@ def everything(found: Found) -> str:
 
 def short(found: Found) -> str:
     """The study alone, for README: who, the time and the ratio."""
-    table = study_table(found["study"])
+    table, about = study_table(found["study"]), found["about"]
     rows = [row[:3] for row in table.rows]
-    return markdown(Table(table.title, table.headers[:3], rows))
+    where = f"{table.title}. {about['processor']}, cores: {about['cores']}.\n\n"
+    return where + markdown(Table(table.title, table.headers[:3], rows))
 
 
-def documents(found: Found) -> dict[Path, str]:
-    """The documents with these tables, as they should be."""
+def documents(found: Found | None) -> dict[Path, str]:
+    """The documents with these tables, as they should be; None: nothing was measured yet."""
     kinds = {"study": short, "all": everything}
 
     def filled(match: re.Match[str]) -> str:
-        return match[1] + kinds[match[2]](found) + match[3]
+        return match[1] + (kinds[match[2]](found) if found else UNMEASURED) + match[3]
 
     paths = (ROOT / "README.md", ROOT / "docs" / "devices.md")
     return {path: PLACE.sub(filled, path.read_text()) for path in paths}

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -110,13 +110,6 @@ def machine() -> dict[str, Any]:
     about: dict[str, Any] = vj.lab.provenance.provenance()
     versions = dict(about["versions"])
     if find_spec("torch") is not None:
-        versions["torch"] = torch_version()
+        versions["torch"] = version("torch")
     cores = len(allowed) if allowed else psutil.cpu_count()
     return {**about, "versions": versions, "processor": processor(), "cores": cores}
-
-
-def torch_version() -> str:
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return "of unknown version"
