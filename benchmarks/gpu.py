@@ -50,8 +50,8 @@ LATENT_SIZES, SEEDS = (2, 4, 10), (0, 1, 2)
 class GpuFlags:
     """What to measure, and how often."""
 
-    rounds: int = 5
-    """Rounds, in each of which every loop takes a turn."""
+    rounds: int | None = None
+    """Rounds, in each of which every loop takes a turn. None: 5, or 2 with --quick."""
     random_images: bool = False
     """Random bytes instead of MNIST and CIFAR-10."""
     quick: bool = False
@@ -116,8 +116,9 @@ def torch_device() -> str | None:
 def benchmark(flags: GpuFlags) -> None:
     """Measure, print, write."""
     path = speed.target(flags.json)
-    chosen = QUICK if flags.quick else PLAN._replace(rounds=flags.rounds)
-    plan = chosen._replace(torch=torch_device(), random=flags.random_images)
+    plan = QUICK if flags.quick else PLAN
+    plan = plan._replace(rounds=flags.rounds or plan.rounds, random=flags.random_images)
+    plan = plan._replace(torch=torch_device())
     trained = (DIGITS,) if flags.quick else (LARGE, COLOUR._replace(width=400, batch=128))
     check_images([net.dataset for net in (*plan.nets, *trained)], plan.random)
     with speed.compiling_anew():

@@ -31,16 +31,15 @@ def initial_weights(task: Task, models: int) -> Any:
     return jax.device_get(state.params)
 
 
-def products(task: Task) -> Iterator[None]:
+def products(task: Task, initial: Any) -> Iterator[None]:
     """The eleven matrix products of each step as one program: the outputs of four layers, the
     gradients of their weights, and those of the inputs of all but the first. Each gradient moves
     its weights a little, so that XLA can leave nothing out. There are no activations, losses,
     random numbers or optimizers, and the batch is always the same one."""
     jnp, config = jax.numpy, task.config
     x = jnp.asarray(task.images[: config.batch_size], jnp.float32) / 255
-    params = jax.tree.map(jnp.asarray, initial_weights(task, 1))
     weights = [
-        params[net]["params"][f"Dense_{layer}"]["kernel"][0]
+        jnp.asarray(initial[net]["params"][f"Dense_{layer}"]["kernel"][0])
         for net in ("encoder", "decoder")
         for layer in (0, 1)
     ]

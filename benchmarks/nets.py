@@ -25,10 +25,10 @@ class Net(NamedTuple):
     """Training steps in a turn."""
 
 
-DIGITS = Net("digits", 32, 4, 32, 1320)
+DIGITS = Net("digits", 32, 4, 32, 660)
 SMALL = Net("mnist", 32, 4, 64, 400)
-LARGE = Net("mnist", 400, 20, 128, 40)
-COLOUR = Net("cifar10", 512, 64, 128, 16)
+LARGE = Net("mnist", 400, 20, 128, 30)
+COLOUR = Net("cifar10", 512, 64, 128, 10)
 NETS = (DIGITS, SMALL, LARGE, COLOUR)
 
 

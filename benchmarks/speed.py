@@ -12,7 +12,7 @@ Parts (--parts):
 - growth: the lab's time against the number of images, models and latent units. The exponent p of
   time ~ size^p is fitted over the upper half of the sizes.
 - study: 32 models of a phase diagram, from nothing to trained, by the lab in one program and by
-  PyTorch one after another, compiled, and under vmap. Compiling counts.
+  PyTorch one after another, compiled, and under vmap. Compiling counts, importing does not.
 
 In a round all loops of a table take turns, so that a busy machine slows all of them alike. The
 turn before the first round compiles. Cells are the median over rounds, and the range. Ratios are
@@ -23,7 +23,8 @@ Command: python -m benchmarks.speed [--json FILE]    (needs pip install -e '.[be
 
 With `taskset -c 0` before the command all loops have one core.
 
-Cost: about 15 minutes on 2 cores; with --quick less than 2 minutes.
+Cost: a quarter of an hour on 2 cores, estimated from parts; the output says how long it took.
+With --quick 2 minutes of computing.
 """
 
 import importlib
@@ -35,6 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 import lazy_loader
@@ -58,8 +60,8 @@ class SpeedFlags:
 
     parts: tuple[Part, ...] = PARTS
     """Which tables."""
-    rounds: int = 5
-    """Rounds, in each of which every loop takes a turn."""
+    rounds: int | None = None
+    """Rounds, in each of which every loop takes a turn. None: 5, or 2 with --quick."""
     quick: bool = False
     """A look: two nets, two rounds, few sizes, no torch.compile."""
     json: Path | None = None
@@ -67,6 +69,8 @@ class SpeedFlags:
 
     def __post_init__(self) -> None:
         vj.lab.at_least("--rounds", 1, self.rounds)
+        if not self.parts:
+            raise vj.LabError(f"--parts: name at least one of {', '.join(PARTS)}.")
 
 
 class Plan(NamedTuple):
@@ -135,12 +139,13 @@ def step_loops(plan: Plan, task: Task) -> list[Loop]:
             loops.append(Loop("PyTorch, vmap", models, many(task, first(models), plan.torch)))
     flax = peer("flax_loop").per_step(task, weights)
     loops.append(Loop("Flax, jitted step", 1, flax))
-    loops.append(Loop("matrix products alone", 1, lab_loops.products(task)))
+    loops.append(Loop("matrix products alone", 1, lab_loops.products(task, weights)))
     return loops
 
 
 def take_named_turns(title: str, loops: list[Loop], rounds: int, show: Show) -> list[Timed]:
-    """`take_turns`, shown with a title."""
+    """`take_turns`, shown with a title. What was compiled for other loops is forgotten first."""
+    jax.clear_caches()
     return take_turns(loops, rounds, lambda now: show(f"{title}: {now}"))
 
 
@@ -209,12 +214,13 @@ MEASURE: dict[str, Callable[[Plan, Show], Any]] = {
 
 def measure(plan: Plan, parts: tuple[Part, ...], path: Path | None = None) -> dict[str, Any]:
     """All that was measured, as JSON holds it. The file has it after each part."""
-    found: dict[str, Any] = {"about": machine()}
+    start, found = perf_counter(), {"about": machine()}
     if plan.torch:
         found["about"] |= peer("torch_loops").about(plan.torch)
     with Console(stderr=True).status("") as status:
         for part in parts:
             found[part] = MEASURE[part](plan, status.update)
+            found["about"]["seconds"] = perf_counter() - start
             write(found, path)
     return found
 
@@ -250,7 +256,8 @@ def compiling_anew() -> Iterator[None]:
 def benchmark(flags: SpeedFlags) -> None:
     """Measure, print, write."""
     path = target(flags.json)
-    plan = QUICK if flags.quick else Plan(rounds=flags.rounds)
+    plan = QUICK if flags.quick else Plan()
+    plan = plan._replace(rounds=flags.rounds or plan.rounds)
     with compiling_anew():
         found = measure(plan._replace(torch=torch_device()), flags.parts, path)
     tables.show(found)

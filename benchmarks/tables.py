@@ -80,7 +80,8 @@ def head(found: Found) -> str:
     if about.get("torch_device") == "cpu":
         threads += f", {about['torch_threads']} threads"
     cores = f"{about['cores']} core" + "s" * (about["cores"] > 1)
-    return f"{device}{about['processor']}, {cores}; {versions}{threads}; commit {about['commit']}."
+    where = f"{device}{about['processor']}, {cores}; {versions}{threads}; commit {about['commit']}"
+    return f"{where}; measured in {about['seconds'] / 60:.1f} minutes."
 
 
 def step_table(part: Found) -> Table:

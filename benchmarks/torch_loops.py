@@ -1,7 +1,6 @@
 """The same models in PyTorch: eager, compiled, many under vmap, and their evaluation.
 
-Images are floats in one tensor on the device, and Adam is the fused one, which is faster here than
-PyTorch's default."""
+Images are floats in one tensor on the device, and Adam is the fused one."""
 
 import math
 from collections.abc import Iterator

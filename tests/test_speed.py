@@ -36,7 +36,14 @@ def fake_measurement() -> dict[str, Any]:
     bare = fake("matrix products alone", 1, 0.5, 0.5, 1.0, result=None)
     sizes = [1, 10, 100, 1000]
     growth = {"title": "things", "sizes": sizes, "loops": [fake(str(n), 1, n / 10) for n in sizes]}
-    about = {"processor": "Abacus", "cores": 2, "device": "cpu", "commit": "abc", "versions": {}}
+    about = {
+        "processor": "Abacus",
+        "cores": 2,
+        "device": "cpu",
+        "commit": "abc",
+        "versions": {},
+        "seconds": 90,
+    }
     step = {"net": "4-2-1-2-4", "dataset": "digits", "batch": 2, "steps": 10, "flops": 10**9}
     whole = {"net": "4-2-1-2-4", "models": 8, "epochs": 2, "steps": 20, "images": 30}
     evaluated = {"title": "ELBO", "net": "4-2-1-2-4", "images": 10}
