@@ -16,12 +16,14 @@ TINY = 1e-9
 
 
 def lanes(task: Task, models: int) -> Iterator[float]:
-    """Some number of models in one program, a turn of steps at a time; gives their mean loss."""
+    """Some number of models as lanes of `sweep.fit`, a turn of steps at a time; gives their mean
+    loss."""
     config = task.config
     knobs = vj.stack([vj.knobs(config, learning_rate=RATE)] * models)
-    state = vj.train.init_lanes(config, np.arange(models, dtype=np.uint32))
-    for _, trace in vj.train.fit(config, knobs, state, task.images, sys.maxsize, task.epochs):
-        yield float(np.asarray(trace.objective).mean())
+    placed = vj.sweep.replicate(vj.sweep.mesh(), task.images)
+    state = vj.sweep.init(config, range(models))
+    for _, trace in vj.sweep.fit(config, knobs, state, placed, sys.maxsize, task.epochs):
+        yield float(trace.objective.mean())
 
 
 def initial_weights(task: Task, models: int) -> Any:

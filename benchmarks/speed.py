@@ -2,17 +2,17 @@
 
 Parts (--parts):
 
-- steps: training steps of four Bernoulli VAEs with Adam at 1e-3. 1, 8 and 32 models of the lab in
-  one program; PyTorch eager and with `torch.compile`, one model, from a tensor in memory; PyTorch
-  with 8 and 32 models under `torch.func.vmap`; a jitted Flax step, called from Python; and the bare
-  matrix products of a step as one XLA program. All loops begin with the same weights.
+- steps: training steps of four Bernoulli VAEs with Adam at 1e-3. 1, 8 and 32 models of the lab;
+  PyTorch eager and with `torch.compile`, one model, from a tensor in memory; PyTorch with 8 and 32
+  models under `torch.func.vmap`; a jitted Flax step, called from Python; and the bare matrix
+  products of a step as one XLA program. All loops begin with the same weights.
 - evaluation: the ELBO of the 10,000 test images of MNIST, and the NLL of a part of them with 100
   importance samples, by the lab and by PyTorch. The lab measures more besides: squared errors and
   codes.
 - growth: the lab's time against the number of images, models and latent units. The exponent p of
   time ~ size^p is fitted over the upper half of the sizes.
-- study: 32 models of a phase diagram, from nothing to trained, by the lab in one program and by
-  PyTorch one after another, compiled, and under vmap. Compiling counts, importing does not.
+- study: 32 models of a phase diagram, from nothing to trained, by the lab, and by PyTorch one
+  after another, compiled, and under vmap. Compiling counts, importing does not.
 
 In a round all loops of a table take turns, so that a busy machine slows all of them alike. The
 turn before the first round compiles. Cells are the median over rounds, and the range. Ratios are
@@ -193,7 +193,7 @@ def whole_study(plan: Plan, show: Show) -> dict[str, Any]:
     images = load("mnist", "train", plan.random)
     one = study_of(images, *plan.study)
     models = len(one.seeds)
-    loops = [Loop("lab, one program", models, by_the_lab(one))]
+    loops = [Loop("lab", models, by_the_lab(one))]
     if plan.torch:
         theirs = peer("torch_study")
         loops.append(Loop("PyTorch, vmap", models, theirs.vmapped(one, plan.torch)))
