@@ -56,7 +56,7 @@ def lane_bytes(config: Config, images: int) -> int:
     """An upper estimate of the device memory that one lane takes while it trains on `images`
     images: parameters, their two moments, gradients, and the states before and after an epoch; the
     activations of a batch; the order of the images."""
-    params = jax.eval_shape(lambda: train.init(config, jnp.uint32(0)).params)
+    params = _shapes(config).params
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     return 4 * (9 * weights + 5 * images) + _activation_bytes(config, params)
 
@@ -125,7 +125,12 @@ def init(config: Config, seeds: Sequence[int]) -> train.State:
 
 def structure(config: Config) -> Any:
     """The tree of a state, without its arrays."""
-    return jax.tree.structure(jax.eval_shape(partial(train.init, config), jnp.uint32(0)))
+    return jax.tree.structure(_shapes(config))
+
+
+def _shapes(config: Config) -> Any:
+    """The state of one model, with shapes for arrays."""
+    return jax.eval_shape(partial(train.init, config), jax.ShapeDtypeStruct((), np.uint32))
 
 
 def replicate(mesh: Mesh, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[Array, "n pixels"]:
