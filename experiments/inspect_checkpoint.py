@@ -46,7 +46,7 @@ class InspectFlags:
     nll_samples: int = 100
     """Importance samples per test image."""
     nll_images: int | None = 1000
-    """The NLL is measured on so many test images, evenly spaced. None: on all, as the studies do."""
+    """The NLL is measured on so many test images, evenly spaced. None: on all, as in studies."""
     out: Path | None = None
     """Where to draw. None: the folder itself."""
 
