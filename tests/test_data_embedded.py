@@ -8,7 +8,7 @@ import pytest
 import sklearn.datasets
 
 from tests.tfds_fixtures import run_python
-from vaejax.data import load
+from vaejax.data import embedded, load
 from vaejax.data.embedded import PATCH
 
 
@@ -34,9 +34,8 @@ def test_no_test_patch_shares_a_pixel_with_a_training_patch(
         np.stack([row % 256, column % 256, row // 256 + 2 * (column // 256) + 10 * photo], axis=-1)
         for photo in range(2)
     ]
-    photographs = sklearn.datasets.load_sample_images()
-    photographs.images = [place.astype(np.uint8) for place in places]
-    monkeypatch.setattr(sklearn.datasets, "load_sample_images", lambda: photographs)
+    photographs = dict(zip(("china", "flower"), places, strict=True))
+    monkeypatch.setattr(embedded, "photograph", lambda name: photographs[name].astype(np.uint8))
 
     pixels = {}
     for split, n in (("train", 5500), ("test", 1000)):
@@ -71,7 +70,7 @@ def test_embedded_sets_need_no_tfds_and_no_files(
 import sys
 from vaejax.data import load
 print(*(load(name, "test").images.mean() for name in ("digits", "patches")))
-assert not {"tensorflow_datasets", "jax"} & set(sys.modules)
+assert not {"tensorflow_datasets", "jax", "sklearn"} & set(sys.modules)
 """
     want = [load(name, "test").images.mean() for name in ("digits", "patches")]
     assert [float(mean) for mean in run_python(code).split()] == pytest.approx(want)

@@ -51,7 +51,7 @@ ONLY_HERE = {
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
-    "sklearn": {"data"},
+    "sklearn": set(),
     "scipy": {"theory", "measure"},
     "tyro": {"lab", "pages"},
     "rich": {"lab", "pages"},

@@ -24,6 +24,17 @@ def test_a_checkpoint_tells_its_metrics_and_draws_itself(finished, tmp_path, cap
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
 
 
+def test_the_nll_of_some_images_comes_with_its_standard_error(finished, tmp_path, capsys) -> None:
+    flags = [finished("latent_size") / "z2", "--nll-samples", 5, "--out", tmp_path]
+    tiny.command("inspect_checkpoint", *flags, "--nll-images", 100)
+    figures, nll = capsys.readouterr().out.split("Posterior collapse")
+    assert "neg_elbo_nats" in figures  # the quick figures come first
+    shown = {name: float(value) for name, value in re.findall(r"│ (nll_\w+) +│ ([-\d.e+]+)", nll)}
+    of_all = tiny.rows_of(finished("latent_size"))[0]["nll_nats"]
+    assert shown["nll_images"] == 100
+    assert 0 < abs(shown["nll_nats"] - of_all) < 4 * shown["nll_standard_error"] < 1
+
+
 def test_the_evidence_stands_below_the_verdict_on_collapse(finished, tmp_path, capsys) -> None:
     for lane in (0, 1):
         row = tiny.rows_of(finished("latent_size"))[lane]

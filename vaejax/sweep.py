@@ -65,14 +65,13 @@ def lane_bytes(config: Config, images: int) -> int:
     """An upper estimate of the device memory that one lane takes while it trains on `images`
     images: parameters, their two moments, gradients, and the states before and after an epoch; the
     activations of a batch; the order of the images."""
-    params = _shapes(config)
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return 4 * (9 * weights + 5 * images) + _activation_bytes(config, params)
+    activations = _activation_bytes(config, _shapes(config).params)
+    return 4 * (9 * parameters(config) + 5 * images) + activations
 
 
-def _shapes(config: Config) -> Any:
-    """The parameters of a lane, without their values."""
-    return jax.eval_shape(lambda: train.init(config, jnp.uint32(0)).params)
+def parameters(config: Config) -> int:
+    """How many numbers a lane trains."""
+    return sum(leaf.size for leaf in jax.tree.leaves(_shapes(config).params))
 
 
 def _activation_bytes(config: Config, params: Any) -> int:
@@ -134,9 +133,8 @@ def lanes_in_cache(config: Config) -> int:
     one by one: XLA convolves slowly on a CPU where every lane has kernels of its own."""
     if config.nets is not None:
         return 1
-    params = _shapes(config)
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return max(1, CORE_CACHE // (16 * weights + _activation_bytes(config, params)))
+    activations = _activation_bytes(config, _shapes(config).params)
+    return max(1, CORE_CACHE // (16 * parameters(config) + activations))
 
 
 def cores() -> int:
@@ -157,7 +155,12 @@ def init(config: Config, seeds: Sequence[int]) -> train.State:
 
 def structure(config: Config) -> Any:
     """The tree of a state, without its arrays."""
-    return jax.tree.structure(jax.eval_shape(partial(train.init, config), jnp.uint32(0)))
+    return jax.tree.structure(_shapes(config))
+
+
+def _shapes(config: Config) -> Any:
+    """The state of one model, with shapes for arrays."""
+    return jax.eval_shape(partial(train.init, config), jax.ShapeDtypeStruct((), np.uint32))
 
 
 def replicate(mesh: Mesh, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[Array, "n pixels"]:
@@ -219,6 +222,7 @@ def fit(
     stays = on_cores or len(chunks) == 1
     if stays:
         states = [_place(mesh, state) for state in states]
+    del state  # it may be large
 
     @cache
     def compiled(passes: int) -> Callable[..., Any]:
@@ -281,11 +285,16 @@ def _mesh_of(images: Array) -> Mesh:
 
 
 def _take(tree: Any, lanes: np.ndarray) -> Any:
-    return jax.tree.map(lambda leaf: leaf[lanes], tree)
+    """Some lanes, in rising order: not copied if none stands twice."""
+    first, last = int(lanes[0]), int(lanes[-1])
+    rows = slice(first, last + 1) if last - first == len(lanes) - 1 else lanes
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def _joined(parts: list[Any], lanes: int) -> Any:
     """The lanes of all chunks, without the copies that fill up the last one."""
+    if len(parts) == 1:
+        return jax.tree.map(lambda leaf: leaf[:lanes], parts[0])
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:lanes], *parts)
 
 

@@ -1,7 +1,7 @@
 """`load(name, split)`: images and labels as NumPy arrays, from TFDS, from inside the wheel, or your
 own.
 
-What imports TFDS, scikit-learn or PIL is reached as `data.reader`, `data.prepare`, `data.embedded`,
+What imports TFDS or PIL is reached as `data.reader`, `data.prepare`, `data.embedded`,
 `data.pixels` and `data.own`, which load on first use: to open a set of TFDS that is in the cache
 needs none of them.
 """

@@ -9,11 +9,18 @@ for the one of china and 1 for the flower. Each photograph, 427x640, is divided 
 strips, some for training and some for test. A patch lies inside one strip, and its corner on a grid
 of 8 pixels. So patches of one split overlap, but no test patch shares a pixel with a training
 patch. There are 5,500 for training and 1,000 for test.
+
+The files of scikit-learn are read without importing it, which would take half a second and 50 MB.
 """
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
-import sklearn.datasets
 from jaxtyping import Int32, UInt8
+from PIL import Image
+
+from vaejax.errors import LabError
 
 PATCH = 32
 """Height and width of a patch."""
@@ -39,15 +46,15 @@ def base_splits(name: str) -> dict[str, Split]:
 
 
 def _digits() -> dict[str, Split]:
-    flat, target = sklearn.datasets.load_digits(return_X_y=True)
-    images = np.rint(flat * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
-    labels = target.astype(np.int32)
+    table = np.loadtxt(of_sklearn("data", "digits.csv.gz"), delimiter=",")
+    images = np.rint(table[:, :-1] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
+    labels = table[:, -1].astype(np.int32)
     test = np.arange(len(labels)) % 5 == 4
     return {"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}
 
 
 def _patches() -> dict[str, Split]:
-    photographs = sklearn.datasets.load_sample_images().images
+    photographs = [photograph("china"), photograph("flower")]
     found = {}
     for split in STRIPS:
         corners = patch_corners(split, photographs[0].shape[0])
@@ -64,6 +71,29 @@ def _patches() -> dict[str, Split]:
         order = np.arange(len(images)) * HOP % len(images)
         found[split] = (images[order], labels[order])
     return found
+
+
+def photograph(name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """One of the two photographs of `load_sample_images`."""
+    with Image.open(of_sklearn("images", f"{name}.jpg")) as image:
+        return np.asarray(image)
+
+
+def of_sklearn(folder: str, name: str) -> Path:
+    """A file of `sklearn.datasets`.
+
+    Raises:
+        LabError: this scikit-learn keeps it elsewhere.
+    """
+    package = importlib.util.find_spec("sklearn")
+    for place in (package and package.submodule_search_locations) or ():
+        path = Path(place, "datasets", folder, name)
+        if path.is_file():
+            return path
+    raise LabError(
+        f"The installed scikit-learn has no file datasets/{folder}/{name}: install another version "
+        "of it (1.9 has the file), or use another data set."
+    )
 
 
 def patch_corners(split: str, height: int) -> list[tuple[int, int]]:

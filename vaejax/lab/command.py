@@ -1,6 +1,7 @@
 """How a command begins and ends: flags from the command line, one clear message for an error."""
 
 import codecs
+import gc
 import io
 import os
 import sys
@@ -64,6 +65,7 @@ def failing_clearly() -> Iterator[None]:
     # Figures are drawn to files; what a notebook leaves in this variable may be no backend at all.
     os.environ.pop("MPLBACKEND", None)
     plain_characters()
+    gc.disable()  # imports leave no garbage; `surroundings.prepare` enables it
     status: Any = None
     try:
         yield
@@ -79,6 +81,8 @@ def failing_clearly() -> Iterator[None]:
         status = 130
     except SystemExit as end:  # as after --help
         status = end.code or 0
+    finally:
+        gc.enable()
     if not _flushed(sys.stdout) and not status:
         status = UNREAD
     _flushed(sys.stderr)

@@ -1,5 +1,7 @@
 """The keys of measurements and figures: fixed, so that every study draws the same noise."""
 
+from functools import partial
+
 import jax
 from jaxtyping import Array, Key
 
@@ -14,9 +16,10 @@ def evaluation_key() -> Key[Array, ""]:
     return jax.random.key(EVALUATION_SEED, impl=PRNG)
 
 
-def evaluation_keys(count: int) -> Key[Array, "count"]:
+@partial(jax.jit, static_argnums=0)
+def evaluation_keys(count: int) -> tuple[Key[Array, ""], ...]:
     """Keys for several measurements. The first ones do not depend on how many follow."""
-    return jax.random.split(evaluation_key(), count)
+    return tuple(jax.random.split(evaluation_key(), count))
 
 
 def figure_key() -> Key[Array, ""]:

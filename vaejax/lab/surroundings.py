@@ -5,6 +5,7 @@ the same under all of them. (`lab.command` does the same for the terminal, `show
 matplotlib.)
 """
 
+import gc
 import os
 from typing import Any
 
@@ -54,11 +55,15 @@ def keep_compiled_programs() -> None:
     faster. A `JAX_COMPILATION_CACHE_DIR` that the user has set is left as it is."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.root() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        # Even the smallest program: to read it takes a few ms, to compile it about 20.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def prepare() -> None:
     """All of the above, before a command uses jax."""
+    if not gc.get_freeze_count():
+        gc.freeze()  # what is imported stays: no collection need go through its 200,000 objects
+    gc.enable()
     pin_numerics()
     keep_compiled_programs()
     find_devices()

@@ -91,8 +91,7 @@ def run_steps(flags: Flags, config: Config, images: int) -> float:
 def work(run: Run, plan: Plan) -> float:
     """How much the training of a run is, to compare runs: parameters times images, over all steps
     and lanes."""
-    leaves = jax.tree.leaves(jax.eval_shape(partial(train.init, run.config), np.uint32(0)).params)
-    each = sum(leaf.size for leaf in leaves) * run.config.batch_size
+    each = sweep.parameters(run.config) * run.config.batch_size
     return float(each * len(run.seeds) * plan.epochs * plan.steps_per_epoch)
 
 

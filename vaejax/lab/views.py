@@ -1,5 +1,7 @@
 """Pictures that trained models make: of flat images, of codes from the prior, of posteriors."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from vaejax.lab.keys import figure_key
 from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import reconstructions
 from vaejax.run import Run
-from vaejax.show.latent import Cloud
+from vaejax.show.cloud import Cloud
 from vaejax.store.checkpoint import Trained, one_lane
 
 Pictures = Float[np.ndarray, "n height width channels"]
@@ -67,22 +69,21 @@ def posterior_means(
     trained: Trained, lane: int, images: UInt8[np.ndarray, "n pixels"]
 ) -> Float[np.ndarray, "n latent"]:
     """The posterior means of flat images in one lane."""
-    config, params = trained.run.config, lane_of(trained.state.params, lane)
-    x = model.to_pixels(config, jnp.asarray(images), figure_key())
-    return np.asarray(model.encode(config, params, x).mean)
+    found = _posterior(trained.run.config, lane_of(trained.state.params, lane), images)
+    return np.asarray(found.mean)
 
 
 def decoded(trained: Trained, lane: int, codes: Float[np.ndarray, "n latent"]) -> Pictures:
     """What one lane decodes from codes."""
     config, params = trained.run.config, lane_of(trained.state.params, lane)
-    return _pictures(config, model.images_of(config, params, jnp.asarray(codes)))
+    return _pictures(config, _decoded(config, params, codes))
 
 
 def samples(trained: Trained, lane: int, count: int) -> Pictures:
     """What one lane makes of codes drawn from the prior."""
     config = trained.run.config
     params = lane_of(trained.state.params, lane)
-    return _pictures(config, model.sample(config, params, figure_key(), count))
+    return _pictures(config, _samples(config, params, count))
 
 
 def strip(trained: Trained, lane: int, images: UInt8[np.ndarray, "2 pixels"]) -> Pictures:
@@ -112,6 +113,22 @@ def _drawn_codes(
     x = model.to_pixels(config, jnp.asarray(images), keys[0])
     posterior = model.encode(config, params, x)
     return posterior, jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
+
+
+# What only figures show is compiled whole: one operation after the other, each would be a program.
+
+
+@partial(jax.jit, static_argnums=0)
+def _posterior(config: Config, params: model.Params, images: jax.Array) -> model.Posterior:
+    return model.encode(config, params, model.to_pixels(config, images, figure_key()))
+
+
+_decoded = jax.jit(model.images_of, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _samples(config: Config, params: model.Params, count: int) -> jax.Array:
+    return model.sample(config, params, figure_key(), count)
 
 
 def _pictures(config: Config, flat: jax.Array) -> Pictures:

@@ -30,9 +30,11 @@ class FeatureMoments(NamedTuple):
     covariance: Float[np.ndarray, "features features"]
 
 
-def feature_moments(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> FeatureMoments:
-    """Feature moments of images with pixels in [0, 1]."""
-    features = project(space, pixels).astype(np.float64)
+def feature_moments(
+    space: PCA, images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"]
+) -> FeatureMoments:
+    """Feature moments of images. They are bytes, or have pixels in [0, 1]."""
+    features = project(space, images).astype(np.float64)
     return FeatureMoments(
         features.mean(0), np.atleast_2d(np.cov(features, rowvar=False, bias=True))
     )
@@ -53,9 +55,7 @@ def reference(
 ) -> Reference:
     """The moments of the test images in the first `FEATURES` components of `space`."""
     space = PCA(space.mean, space.components[:FEATURES], space.eigenvalues[:FEATURES])
-    of_train, of_test = (
-        feature_moments(space, images.astype(np.float32) / 255) for images in (train, test)
-    )
+    of_train, of_test = (feature_moments(space, images) for images in (train, test))
     return Reference(space, of_test, frechet_distance(of_train, of_test))
 
 

@@ -1,7 +1,7 @@
 """Codes in two dimensions: of many images, or many draws for a few images."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vaejax.show.cloud import Cloud
 from vaejax.show.style import COLOURS, own_style, rows_of_axes
 
 
@@ -43,15 +44,6 @@ def codes(
         ticks = range(classes) if classes <= 20 else None
         figure.colorbar(scale, ax=row[-1], label="label", ticks=ticks)
     return figure
-
-
-class Cloud(NamedTuple):
-    """What the posterior of a few images looks like in two latent units."""
-
-    codes: Float[np.ndarray, "images draws 2"]
-    """Drawn from the posterior of each image."""
-    means: Float[np.ndarray, "images 2"]
-    """The mean of each posterior."""
 
 
 LEGEND: dict[str, dict[str, Any]] = {

@@ -14,6 +14,10 @@ MOST_PIXELS = 16_384
 EXACT_SUM = 1024
 """How many products of two bytes, less 128 each, float32 sums exactly: at most 1024 * 128^2 =
 2^24."""
+BLOCK = 3840
+"""How many images are projected at once: as floats, a whole split takes four times its bytes. It is
+a multiple of the 384 rows that OpenBLAS takes at a time: on one core sums have the same bits as in
+one product of all rows."""
 
 
 class Moments(NamedTuple):
@@ -51,8 +55,11 @@ def moments(images: UInt8[np.ndarray, "n pixels"]) -> Moments:
         products += part.T @ part
     total = images.sum(0, dtype=np.float64)
     shifted = total - 128 * count
-    covariance = (count * products - np.outer(shifted, shifted)) / (255 * count) ** 2
-    return Moments(total / count / 255, covariance)
+    products *= count
+    for row, sums in zip(products, shifted, strict=True):  # in place: it is large
+        row -= sums * shifted
+    products /= (255 * count) ** 2
+    return Moments(total / count / 255, products)
 
 
 def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
@@ -107,9 +114,24 @@ def _start(size: int) -> Float[np.ndarray, "size"]:
     return np.random.default_rng(0).normal(size=size)
 
 
-def project(space: PCA, pixels: Float[np.ndarray, "n pixels"]) -> Float[np.ndarray, "n components"]:
-    """Coordinates of images (pixels in [0, 1]) along the components."""
-    return (pixels - space.mean) @ space.components.T
+def project(
+    space: PCA, images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"]
+) -> Float[np.ndarray, "n components"]:
+    """Coordinates of images along the components. The images are bytes, or have pixels in
+    [0, 1]."""
+    blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+    return np.concatenate([(unit(block) - space.mean) @ space.components.T for block in blocks])
+
+
+def unit(
+    images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"],
+) -> Float[np.ndarray, "n pixels"]:
+    """Images with pixels in [0, 1], of bytes or as they are."""
+    if images.dtype != np.uint8:
+        return images
+    floats = images.astype(np.float32)
+    floats /= 255
+    return floats
 
 
 def compress(
@@ -123,6 +145,7 @@ def compress(
 def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
     """Mean squared error per pixel, for pixels in [0, 1], of images restored from their first
     `components` coordinates."""
-    pixels = images.astype(np.float32) / 255
-    error = compress(space, pixels, components) - pixels
-    return float(np.square(error).mean(dtype=np.float64))
+    pixels = unit(images)
+    error = compress(space, pixels, components)
+    error -= pixels
+    return float(np.square(error, out=error).mean(dtype=np.float64))

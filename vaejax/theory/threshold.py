@@ -91,7 +91,10 @@ def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "kept k
         np.fill_diagonal(covariance, variance)
     kept = variance > 0
     spread = np.sqrt(variance[kept])
-    return covariance[np.ix_(kept, kept)] / spread / spread[:, None]
+    standardized = covariance[np.ix_(kept, kept)]
+    standardized /= spread
+    standardized /= spread[:, None]
+    return standardized
 
 
 def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
