@@ -46,6 +46,8 @@ class Watch(NamedTuple):
 
 
 UNWATCHED = Watch()
+STEP_IMAGES = 30
+"""About as many images as the optimizer takes time for, at each step."""
 BLOCK = 1000
 """About how many steps a run that trains until it has converged takes before it checks again; a
 block is a whole number of epochs."""
@@ -91,7 +93,7 @@ def run_steps(flags: Flags, config: Config, images: int) -> float:
 def work(run: Run, plan: Plan) -> float:
     """How much the training of a run is, to compare runs: parameters times images, over all steps
     and lanes."""
-    each = sweep.parameters(run.config) * run.config.batch_size
+    each = sweep.parameters(run.config) * (run.config.batch_size + STEP_IMAGES)
     return float(each * len(run.seeds) * plan.epochs * plan.steps_per_epoch)
 
 
