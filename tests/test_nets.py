@@ -54,10 +54,11 @@ def joined(traces: list[train.Trace]) -> train.Trace:
 
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
-    fresh = train.init_lanes(CONFIG, np.asarray(SEEDS, np.uint32))
-    results = list(train.fit(CONFIG, LANES, fresh, IMAGES, EPOCHS))
-    states = [sweep.to_host(state) for state, _ in results]
-    return Fitted(states, joined([trace for _, trace in results]))
+    states, traces = [], []
+    for lanes, trace in sweep_fit(sweep.init(CONFIG, SEEDS), EPOCHS):
+        states.append(sweep.collect(lanes))
+        traces.append(trace)
+    return Fitted(states, joined(traces))
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +89,16 @@ def test_they_learn_what_a_constant_image_cannot_tell(
     assert (evaluation.mse.mean(1) < constant / 2).all()
 
 
-def test_a_sweep_over_a_mesh_is_their_fit_bit_for_bit(fitted: Fitted) -> None:
-    results = list(sweep_fit(sweep.init(CONFIG, SEEDS), EPOCHS))
-    assert_same(sweep.collect(results[-1][0]), fitted.states[-1])
-    assert_same(joined([trace for _, trace in results]), fitted.trace)
+def test_a_sweep_is_fit_of_each_lane_alone_bit_for_bit(fitted: Fitted) -> None:
+    for lane, seed in enumerate(SEEDS):
+        fresh = train.init_lanes(CONFIG, np.asarray([seed], np.uint32))
+        alone = jax.tree.map(lambda values, lane=lane: values[lane : lane + 1], LANES)
+        results = list(train.fit(CONFIG, alone, fresh, IMAGES, EPOCHS))
+        got = jax.tree.map(
+            lambda leaf, lane=lane: leaf[lane : lane + 1], (fitted.states[-1], fitted.trace)
+        )
+        assert_same(got[0], sweep.to_host(results[-1][0]))
+        assert_same(got[1], joined([trace for _, trace in results]))
 
 
 def test_they_are_evaluated_by_what_they_encode_and_decode(
