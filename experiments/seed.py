@@ -14,7 +14,8 @@ everything on one page.
 
 Command: python -m experiments.seed
 
-Cost: COST
+Cost: 24 minutes on 2 cores, of which `few_images` takes 7, `collapse` 5, and each of `autoencoder`,
+`recon_scale` and `blur` 3 to 4. With --quick 2 minutes.
 """
 
 from __future__ import annotations
