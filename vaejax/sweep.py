@@ -186,16 +186,18 @@ def fit(
     ]
     knobs = train.without_idle_clipping(knobs)
     weights = [_put(mesh, LANES, _take(knobs, rows)) for rows in chunks]
-    states = [_take(state, rows) for rows in chunks]
     only_one = len(chunks) == 1
+    states = [_take(state, rows) for rows in chunks]
     if only_one:
         states = [_place(mesh, states[0])]
+    del state  # it may be large
     for done in range(0, epochs, passes):
         now, traces = min(passes, epochs - done), []
         for turn, weight in enumerate(weights):
             # A chunk that takes turns with others leaves the devices after each of its turns.
             before = states[turn] if only_one else _place(mesh, states[turn])
             after, trace = train.epoch_lanes(config, weight, before, images, now, mesh)
+            del before
             states[turn] = after if only_one else to_host(after)
             traces.append(to_host(trace))
         yield Lanes(tuple(states), lanes), _joined(traces, lanes)
@@ -221,11 +223,16 @@ def _mesh_of(images: Array) -> Mesh:
 
 
 def _take(tree: Any, lanes: np.ndarray) -> Any:
-    return jax.tree.map(lambda leaf: leaf[lanes], tree)
+    """Some lanes, in rising order: not copied if none stands twice."""
+    first, last = int(lanes[0]), int(lanes[-1])
+    rows = slice(first, last + 1) if last - first == len(lanes) - 1 else lanes
+    return jax.tree.map(lambda leaf: leaf[rows], tree)
 
 
 def _joined(parts: list[Any], lanes: int) -> Any:
     """The lanes of all chunks, without the copies that fill up the last one."""
+    if len(parts) == 1:
+        return jax.tree.map(lambda leaf: leaf[:lanes], parts[0])
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:lanes], *parts)
 
 
