@@ -75,9 +75,7 @@ def likelihood(
     some = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
     keys = vj.lab.evaluation_keys(2)
     evaluation = vj.lab.on_lanes(vj.measure.evaluate, trained, some, keys[0])
-    estimate = vj.lab.on_lanes(
-        vj.measure.importance_nll, trained, some, keys[1], flags.nll_samples
-    )
+    estimate = vj.lab.on_lanes(vj.measure.importance_nll, trained, some, keys[1], flags.nll_samples)
     gap = np.asarray(evaluation.neg_elbo - estimate.nll, float)[0]
     left_out = 1 - count / len(images)
     return {

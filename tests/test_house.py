@@ -74,11 +74,13 @@ PAGES = {
     for path in sorted((ROOT / "experiments").glob("*.py"))
     if path.name != "__init__.py"
 }
-BENCHMARKS = {
+IN_BENCHMARKS = {
     module_of(path): path
     for path in sorted((ROOT / "benchmarks").glob("*.py"))
     if path.name != "__init__.py"
 }
+BENCHMARKS = {name: path for name, path in IN_BENCHMARKS.items() if "__main__" in path.read_text()}
+"""The commands; the other files are parts of them."""
 STUDIES = [name for name, path in PAGES.items() if "\nSTUDY = " in path.read_text()]
 PACKAGES = sorted(map(module_of, ROOT.glob("vaejax/**/__init__.pyi")))
 
@@ -163,16 +165,14 @@ def test_what_is_used_in_some_rooms_only_is_used_there(package: str) -> None:
     assert users == ONLY_HERE[package]
 
 
-@pytest.mark.parametrize("module", [*LAB, *PAGES, *BENCHMARKS])
+@pytest.mark.parametrize("module", [*LAB, *PAGES, *IN_BENCHMARKS])
 def test_imports_stand_at_the_top_of_a_file(module: str) -> None:
-    tree = tree_of((LAB | PAGES | BENCHMARKS)[module])
+    tree = tree_of((LAB | PAGES | IN_BENCHMARKS)[module])
     at_the_top = ast.Module(
         [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []
     )
     elsewhere = imports(tree) - imports(at_the_top)
-    # torch is not required, and jax is only for annotations of the config.
-    late = {"benchmarks.throughput": {"torch", "torch.nn", "torch.utils"}}
-    late |= {"vaejax.config": {"jax.Array"}}
+    late = {"vaejax.config": {"jax.Array"}}  # only for annotations
     assert elsewhere == late.get(module, set())
 
 
@@ -210,8 +210,8 @@ def test_a_page_imports_the_lab_as_one_name_and_no_jax(module: str) -> None:
     assert [name for name in found if name.split(".")[0] == "vaejax"] == ["vaejax"]
     assert "import vaejax as vj" in map(ast.unparse, tree.body)
     tops = {name.split(".")[0] for name in found}
-    compared = {"torch"} if module == "benchmarks.throughput" else set()
-    assert tops & (HEAVY | {"experiments", "tests"}) == compared
+    others = {"experiments"} if module == "experiments.seed" else set()  # it runs the others
+    assert tops & (HEAVY | {"experiments", "tests"}) == others
     assert "TYPE_CHECKING" not in ast.unparse(tree)
     assert [text for part in annotations(tree) for text in quoted(part)] == []
 
@@ -235,10 +235,10 @@ def test_a_call_that_may_unpickle_is_found() -> None:
     assert {call: may_unpickle(ast.parse(call)) for call in calls} == calls
 
 
-@pytest.mark.parametrize("module", [*LAB, *PAGES, *BENCHMARKS])
+@pytest.mark.parametrize("module", [*LAB, *PAGES, *IN_BENCHMARKS])
 def test_no_array_is_read_that_could_run_code(module: str) -> None:
     """What else runs a string or a file as code is refused by ruff: see pyproject.toml."""
-    assert not may_unpickle(tree_of((LAB | PAGES | BENCHMARKS)[module]))
+    assert not may_unpickle(tree_of((LAB | PAGES | IN_BENCHMARKS)[module]))
 
 
 @pytest.mark.parametrize("module", PAGES)

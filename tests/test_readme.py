@@ -173,11 +173,11 @@ def test_commands_are_found_in_blocks_and_in_the_text(tmp_path: Path) -> None:
     page.write_text(
         "Run `python -m\nexperiments.blur --seeds 0`, or `python -m pytest`:\n\n```sh\n"
         "srun a \\\n    python -m experiments.advise \\\n  --units 3 && ls\n"
-        'x "cd y && python -m benchmarks.lanes --steps 2"\npython my_study.py --out z\n```\n'
+        'x "cd y && python -m benchmarks.speed --rounds 2"\npython my_study.py --out z\n```\n'
     )
     assert commands(page) == [
         ("experiments.advise", ["--units", "3"]),
-        ("benchmarks.lanes", ["--steps", "2"]),
+        ("benchmarks.speed", ["--rounds", "2"]),
         ("experiments.hidden_pixels", ["--out", "z"]),
         ("experiments.blur", ["--seeds", "0"]),
     ]

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from tests.conv_nets import CONV
 from vaejax import sweep, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
@@ -188,30 +187,6 @@ def test_every_lane_is_its_own_single_run():
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
         of_lane, of_single = lane(traces[-1].objective, index), lane(trace[-1].objective, 0)
         np.testing.assert_allclose(of_lane, of_single, rtol=1e-5)
-
-
-@pytest.mark.parametrize("most", range(1, 7))
-def test_lanes_in_groups_are_lanes_side_by_side(most: int):
-    """Of whatever size, and with a group that is filled up."""
-    widths, keys = [], jax.random.split(jax.random.key(3), 5)
-
-    def noisy(key, value):
-        widths.append(1)
-        return {"sum": value.sum(), "noise": value + jax.random.normal(key, value.shape)}
-
-    values = jnp.arange(10.0).reshape(5, 2)
-    got = jax.jit(partial(train.in_groups, noisy, most))(keys, values)
-    want = jax.vmap(noisy)(keys, values)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), got, want)
-    assert len(widths) == 2  # traced once for all groups, and once for `want`
-
-
-def test_a_net_of_ones_own_and_one_that_fills_the_cache_train_one_by_one():
-    large = replace(CONFIG, image_shape=(28, 28, 1), encoder_widths=(400,), decoder_widths=(400,))
-    small, wide = (jax.eval_shape(partial(fresh, [0, 1], config)) for config in (CONFIG, large))
-    assert train.lanes_in_cache(CONFIG, small) > 8
-    assert train.lanes_in_cache(large, wide) == 1
-    assert train.lanes_in_cache(replace(CONFIG, nets=CONV), small) == 1
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():

@@ -109,4 +109,4 @@ def effective_sigma(config: Config, knobs: Knobs) -> Float[np.ndarray | np.gener
     determined = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
     if not determined or config.model == "ae":
         return np.full_like(effective_beta(config, knobs), np.nan)
-    return effective_beta(config, knobs) ** 0.5
+    return np.sqrt(effective_beta(config, knobs))

@@ -3,12 +3,18 @@
 A mesh has two axes. Devices along "lanes" train different models and never communicate. Devices
 along "batch" share each batch and sum its gradients. Lanes that do not fit into memory together
 are trained in chunks of one size, which take turns, so that one compiled program serves them all.
+
+On a CPU a chunk is as many lanes as the cache of one core holds, and each core trains a chunk of
+its own. Many lanes in one program would wait for memory at each step, and the steps of a small net
+are too short to be shared by several cores.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +30,9 @@ from vaejax import hosts, train
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
+CORE_CACHE = 2**20
+"""Bytes of cache that a core of a CPU has to itself, about. It does not depend on the machine: the
+number of lanes in a program changes how XLA rounds."""
 MEMORY_SHARE = 0.7
 """The share of a device's memory that lanes may take."""
 CONTAINER_LIMITS = (
@@ -56,9 +65,13 @@ def lane_bytes(config: Config, images: int) -> int:
     """An upper estimate of the device memory that one lane takes while it trains on `images`
     images: parameters, their two moments, gradients, and the states before and after an epoch; the
     activations of a batch; the order of the images."""
-    params = _shapes(config).params
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return 4 * (9 * weights + 5 * images) + _activation_bytes(config, params)
+    activations = _activation_bytes(config, _shapes(config).params)
+    return 4 * (9 * parameters(config) + 5 * images) + activations
+
+
+def parameters(config: Config) -> int:
+    """How many numbers a lane trains."""
+    return sum(leaf.size for leaf in jax.tree.leaves(_shapes(config).params))
 
 
 def _activation_bytes(config: Config, params: Any) -> int:
@@ -114,6 +127,23 @@ def chunk_size(config: Config, lanes: int, images: int, across: int = 1) -> int:
     return math.ceil(lanes / chunks)
 
 
+def lanes_in_cache(config: Config) -> int:
+    """How many lanes keep all that a step reads and writes in the cache of a core, at least one:
+    parameters, two moments and gradients, and the activations of a batch. Nets of your own train
+    one by one: XLA convolves slowly on a CPU where every lane has kernels of its own."""
+    if config.nets is not None:
+        return 1
+    activations = _activation_bytes(config, _shapes(config).params)
+    return max(1, CORE_CACHE // (16 * parameters(config) + activations))
+
+
+def cores() -> int:
+    """The cores of the CPU that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def init(config: Config, seeds: Sequence[int]) -> train.State:
     """`train.init_lanes`, brought to the host."""
     parts = [
@@ -142,7 +172,8 @@ class Lanes(NamedTuple):
     """The state of all lanes wherever it is; `collect` brings it to the host."""
 
     chunks: tuple[train.State, ...]
-    """The state of each chunk, on the devices if it is the only one, else on the host."""
+    """The state of each chunk. On accelerators it is on the devices if it is the only one, else on
+    the host."""
     number: int
 
 
@@ -160,15 +191,16 @@ def fit(
     passes: int = 1,
     chunk: int | None = None,
 ) -> Iterator[tuple[Lanes, train.Trace]]:
-    """`train.fit` on the mesh of the images, `chunk` lanes at once (None: as many as fit in
-    memory).
+    """`train.fit` on the mesh of the images, at most `chunk` lanes at once (None: as many as fit
+    in memory).
 
     State and knobs are on the host, as `init` and `config.grid` give them; the images are on the
     devices, as `replicate` puts them. Yields the lanes for `collect`, and the trace since the last
     yield, on the host.
 
-        Raises: LabError: the images are on no mesh, there are fewer than one batch, a batch cannot
-        be shared by its devices, or memory is too small for one lane.
+    Raises:
+        LabError: the images are on no mesh, there are fewer than one batch, a batch cannot be
+            shared by its devices, or memory is too small for one lane.
     """
     mesh = _mesh_of(images)
     train.steps_per_epoch(config, len(images))
@@ -178,29 +210,59 @@ def fit(
             "--batch-size or --batch-devices."
         )
     lanes, across = len(knobs.learning_rate), mesh.shape["lanes"]
-    chunk = chunk or hosts.once(partial(chunk_size, config, lanes, len(images), across))
-    # Every chunk fills the mesh; the last one is filled up with copies of the last lane.
-    size = math.ceil(min(chunk, lanes) / across) * across
-    chunks = [
-        np.minimum(np.arange(start, start + size), lanes - 1) for start in range(0, lanes, size)
-    ]
+    most = chunk or hosts.once(partial(chunk_size, config, lanes, len(images), across))
+    on_cores = mesh.size == 1 and jax.default_backend() == "cpu"
+    chunks, at_once = (
+        _by_core(config, lanes, most) if on_cores else (_divided(lanes, most, across), 1)
+    )
     knobs = train.without_idle_clipping(knobs)
     weights = [_put(mesh, LANES, _take(knobs, rows)) for rows in chunks]
-    only_one = len(chunks) == 1
     states = [_take(state, rows) for rows in chunks]
-    if only_one:
-        states = [_place(mesh, states[0])]
+    # On an accelerator, a chunk that takes turns with others leaves the devices after its turn.
+    stays = on_cores or len(chunks) == 1
+    if stays:
+        states = [_place(mesh, state) for state in states]
     del state  # it may be large
-    for done in range(0, epochs, passes):
-        now, traces = min(passes, epochs - done), []
-        for turn, weight in enumerate(weights):
-            # A chunk that takes turns with others leaves the devices after each of its turns.
-            before = states[turn] if only_one else _place(mesh, states[turn])
-            after, trace = train.epoch_lanes(config, weight, before, images, now, mesh)
-            del before
-            states[turn] = after if only_one else to_host(after)
-            traces.append(to_host(trace))
-        yield Lanes(tuple(states), lanes), _joined(traces, lanes)
+
+    @cache
+    def compiled(passes: int) -> Callable[..., Any]:
+        first = states[0] if stays else _place(mesh, states[0])
+        program = train.epoch_lanes.lower(config, weights[0], first, images, passes, mesh)
+        # Cores that always have a chunk each need no help from each other. It changes no bit.
+        busy = at_once > 1 and len(chunks) % at_once == 0
+        return program.compile({"xla_cpu_multi_thread_eigen": False} if busy else None)
+
+    def trained(passes: int, turn: int) -> train.Trace:
+        before = states[turn] if stays else _place(mesh, states[turn])
+        after, trace = compiled(passes)(weights[turn], before, images)
+        states[turn] = after if stays else to_host(after)
+        return to_host(trace)
+
+    with ThreadPoolExecutor(at_once) as workers:
+        for done in range(0, epochs, passes):
+            now = min(passes, epochs - done)
+            compiled(now)  # before several threads ask for it
+            spread = map if at_once == 1 else workers.map
+            traces = list(spread(partial(trained, now), range(len(chunks))))
+            yield Lanes(tuple(states), lanes), _joined(traces, lanes)
+
+
+def _divided(lanes: int, most: int, across: int = 1) -> list[np.ndarray]:
+    """Lanes in as few chunks as possible, of one size: at most `most`, and then as many more as
+    fill `across` groups of devices. The last chunk is filled up with copies of the last lane."""
+    size = math.ceil(lanes / math.ceil(lanes / most) / across) * across
+    return [
+        np.minimum(np.arange(start, start + size), lanes - 1) for start in range(0, lanes, size)
+    ]
+
+
+def _by_core(config: Config, lanes: int, most: int) -> tuple[list[np.ndarray], int]:
+    """Chunks for the cores of a CPU, as many for each if there are lanes enough; and how many
+    chunks train at once, so that no more than `most` lanes do."""
+    number = math.ceil(max(lanes / most, lanes / lanes_in_cache(config)) / cores()) * cores()
+    chunks = _divided(lanes, math.ceil(lanes / number))
+    fitting = len(chunks) if most >= lanes else max(1, most // len(chunks[0]))
+    return chunks, min(cores(), fitting)
 
 
 def to_host(tree: Any) -> Any:

@@ -6,10 +6,9 @@ order of the images and the noise; an epoch's order is then a function of (key, 
 noise one of (key, step), so that a run resumed from any epoch is the run that never stopped.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +27,6 @@ OPTIMIZER = optax.scale_by_adam()
 
 PRNG = "threefry2x32"
 """JAX's random generator. It is named, so that a seed means the same whatever JAX's default is."""
-
-
-CPU_CACHE = 2**23
-"""Bytes of cache for the lanes that train side by side: about what a CPU has for two cores."""
-
-T = TypeVar("T")
 
 
 class State(NamedTuple):
@@ -220,11 +213,7 @@ def epoch_lanes(
     mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
     """`passes` epochs of every lane, over one copy of the images: on one device, or with the lanes
-    divided along the axis "lanes" of a mesh (see `vaejax.sweep`).
-
-    On an accelerator all lanes of a device train side by side. On a CPU as many do as its cache
-    holds, and then the next ones: more would wait for memory at each step.
-    """
+    divided along the axis "lanes" of a mesh (see `vaejax.sweep`)."""
 
     def one(knobs: Knobs, state: State) -> tuple[State, Trace]:
         state, trace = jax.lax.scan(
@@ -233,40 +222,12 @@ def epoch_lanes(
         return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
 
     if mesh is None or mesh.size == 1:
-        on_cpu = jax.default_backend() == "cpu"
-        most = lanes_in_cache(config, state) if on_cpu else len(state.step)
-        return in_groups(one, most, knobs, state)
+        if len(state.step) == 1:  # an axis of one lane would cost time
+            alone = one(*jax.tree.map(lambda leaf: leaf[0], (knobs, state)))
+            return jax.tree.map(lambda leaf: leaf[None], alone)
+        return jax.vmap(one)(knobs, state)
     trained = jax.vmap(one, spmd_axis_name="lanes")(knobs, state)
     return jax.lax.with_sharding_constraint(trained, NamedSharding(mesh, P("lanes")))
-
-
-def lanes_in_cache(config: Config, state: State) -> int:
-    """How many lanes keep all that a step reads and writes in the cache of a CPU, at least one:
-    parameters, two moments and gradients, and the activations of a batch. Nets of your own train
-    one by one: XLA convolves slowly on a CPU where every lane has kernels of its own."""
-    if config.nets is not None:
-        return 1
-    weights = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state.params))
-    units = 6 * config.pixels + 2 * (sum(config.encoder_widths) + sum(config.decoder_widths))
-    return max(1, CPU_CACHE // (4 * (4 * weights + config.batch_size * units)))
-
-
-def in_groups(function: Callable[..., T], most: int, *lanes: Any) -> T:
-    """A function of one lane, applied to all of them: at most `most` lanes side by side, in groups
-    of one size that take turns. The last group is filled up with copies of the last lane."""
-    count = len(jax.tree.leaves(lanes)[0])
-    groups = math.ceil(count / most)
-    size = math.ceil(count / groups)
-    if groups == 1 and count > 1:
-        return jax.vmap(function)(*lanes)
-    if size == 1:  # without a batch axis, which costs time
-        return jax.lax.map(lambda lane: function(*lane), lanes)
-    if groups * size > count:
-        rows = np.minimum(np.arange(groups * size), count - 1)
-        lanes = jax.tree.map(lambda leaf: leaf[rows], lanes)
-    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, size, *leaf.shape[1:]), lanes)
-    done = jax.lax.map(lambda group: jax.vmap(function)(*group), grouped)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], done)
 
 
 def fit(
@@ -280,7 +241,8 @@ def fit(
     """Train every lane for `epochs` more epochs.
 
     Lanes are models of one Config that differ in knobs (arrays [lanes]) and seed (in `state`, from
-    `init_lanes`). They train in one compiled program, each on its own order of the same images.
+    `init_lanes`). They train side by side in one compiled program, each on its own order of the
+    same images. `sweep.fit` is faster for many lanes: it takes all cores or devices.
 
     Yields the state, and the trace of the steps since the last yield, after every `passes` epochs
     (fewer at the end). With few images an epoch is only a step or two: many epochs per yield then

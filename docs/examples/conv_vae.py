@@ -96,9 +96,6 @@ class ConvVaeFlags(vj.lab.Flags):
     steps: int = 1500
     batch_size: int = 32
     learning_rate: float = 3e-3
-    chunk: int | None = 1
-    """Models trained at once. One by one is fast on a CPU, where XLA convolves with the kernels of
-    several models at once slowly. None: as many as fit in the memory of the devices."""
     likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.lab.Fixed[vj.config.Output] = "linear"
     decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"

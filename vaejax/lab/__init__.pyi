@@ -25,6 +25,7 @@ from . import study as study
 from . import surroundings as surroundings
 from . import training as training
 from . import training_log as training_log
+from . import twins as twins
 from . import verdicts as verdicts
 from . import views as views
 from .command import failing_clearly as failing_clearly

@@ -34,8 +34,13 @@ def parse(flags: type[F], description: str | None, default: F | None = None) -> 
 def parse_study(flags: type[S], description: str | None, quick: Mapping[str, Any]) -> S:
     """The flags of a study. With `--quick` they have other defaults, those of `QUICK` and `quick`;
     `--help` shows the defaults that hold."""
-    default = replace(flags(), **QUICK, **quick) if "--quick" in sys.argv[1:] else None
+    default = quick_flags(flags, quick) if "--quick" in sys.argv[1:] else None
     return parse(flags, description, default)
+
+
+def quick_flags(flags: type[S], quick: Mapping[str, Any]) -> S:
+    """The flags that `--quick` stands for in a study that itself changes `quick`."""
+    return replace(flags(), **QUICK, **quick)
 
 
 def plain_characters() -> None:

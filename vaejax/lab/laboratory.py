@@ -58,6 +58,8 @@ class Lab(Generic[F]):
     """Tells your own images, all of them, from others; None of a data set that has a name."""
     held_out: np.ndarray | None = None
     """With `--keep-best` the images that choose the best state. They are not among `train`."""
+    siblings: Sequence[Path] = ()
+    """The folders of studies whose trained runs this one takes over where its own are the same."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 

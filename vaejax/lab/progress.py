@@ -1,11 +1,13 @@
 """How far the training of a study is: bars on a terminal, and elsewhere a line now and then."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -40,9 +42,47 @@ def rate(task: Task) -> str:
     return f"{speed * task.fields['steps_per_epoch']:.0f} steps/s" if speed else ""
 
 
+@dataclass
+class Whole:
+    """How far several studies are together, by the work of their training (`training.work`)."""
+
+    total: float
+    """The work of all studies."""
+    over: float = 0.0
+    """The work of the studies that are over."""
+    title: str = ""
+    """Which study runs."""
+    found: float = 0.0
+    """Work that had been done before this process began."""
+    began: float = field(default_factory=time.monotonic)
+
+    def text(self, tasks: Sequence[Task]) -> str:
+        """The study, the share of the work that is done, and the time that is left if the rest goes
+        as fast. `tasks` are the runs of the study that runs."""
+        done = self.over + sum(task.completed * task.fields["work"] for task in tasks)
+        new, seconds = done - self.found, time.monotonic() - self.began
+        left = f", about {_minutes(seconds * (self.total - done) / new)} left" if new else ""
+        return f"{self.title}, {done / self.total:.0%} of all training done{left}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+class Bars(Progress):
+    """A bar for each run, below a line on the whole if there is more than one study."""
+
+    whole: Whole | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.whole is not None:
+            yield Text(self.whole.text(self.tasks))
+        yield from super().get_renderables()
+
+
 @contextmanager
-def following(console: Console) -> Iterator[Progress]:
-    """A task for each run is added to the Progress. On a terminal it is a bar; elsewhere a line is
+def following(console: Console, whole: Whole | None = None) -> Iterator[Bars]:
+    """A task for each run is added to the Bars. On a terminal it is a bar; elsewhere a line is
     printed every `EVERY` seconds, and nothing else."""
     columns = (
         TextColumn("{task.description:>12}"),
@@ -53,26 +93,29 @@ def following(console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[terms]}"),
     )
+    bars = Bars(*columns, console=console, disable=not console.is_terminal)
+    bars.whole = whole
     if console.is_terminal:
-        with Progress(*columns, console=console) as progress:
-            yield progress
+        with bars:
+            yield bars
         return
-    with Progress(*columns, console=console, disable=True) as progress:
+    with bars:
         over = threading.Event()
-        reporter = threading.Thread(target=_report, args=(console, progress, over), daemon=True)
+        reporter = threading.Thread(target=_report, args=(console, bars, over), daemon=True)
         reporter.start()
         try:
-            yield progress
+            yield bars
         finally:
             over.set()
             reporter.join(timeout=1)
 
 
-def _report(console: Console, progress: Progress, over: threading.Event) -> None:
+def _report(console: Console, bars: Bars, over: threading.Event) -> None:
     """Print the state of the newest run, until training is over."""
     while not over.wait(EVERY):
-        if progress.tasks:
-            console.print(line(progress.tasks[-1]), soft_wrap=True)
+        if bars.tasks:
+            whole = f"{bars.whole.text(bars.tasks)}; " if bars.whole is not None else ""
+            console.print(whole + line(bars.tasks[-1]), soft_wrap=True)
 
 
 def line(task: Task) -> str:

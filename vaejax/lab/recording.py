@@ -1,6 +1,7 @@
 """Trains every run of a study that is not recorded yet, measures it and records its rows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from rich.progress import Progress
 
 from vaejax import hosts, sweep
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import about, best, signals, starts, training, training_log
+from vaejax.lab import about, best, signals, starts, training, training_log, twins
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
@@ -55,6 +56,7 @@ def record(
     settings: Sequence[str] = (),
     converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None = None,
     initial_state: InitialState | None = None,
+    shown: Progress | None = None,
 ) -> Recorded:
     """Train, measure and record every run of `lab.runs` that is not recorded yet with these epochs
     and settings. A run that is trained already is only measured again.
@@ -65,6 +67,7 @@ def record(
         converged: `converged(lab, run, error)` tells which lanes have converged, see
             `training.Converged`; the epochs of a run are then the most that it may take.
         initial_state: None: every run starts from fresh weights.
+        shown: where to show the training, if several studies do it in one place.
 
     Raises:
         LabError: the folder holds results and there is no `--resume`, or they are of other flags.
@@ -72,11 +75,7 @@ def record(
     """
     flags = lab.flags
     initial_state = _choose_start(lab, initial_state)
-    mesh = sweep.mesh(flags.batch_devices)
-    plans = {
-        name: training.plan(flags, run.config, len(lab.images(run.split)), converged is not None)
-        for name, run in lab.runs.items()
-    }
+    plans = plans_of(lab, converged is not None)
     hosts.once(partial(_refuse, lab, plans))
     chosen = {name: getattr(flags, name) for name in settings}
 
@@ -91,15 +90,15 @@ def record(
     finished = {name: set(lanes) for name, lanes in hosts.once(lanes_recorded).items()}
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
-        split: sweep.replicate(mesh, lab.images(split))
+        split: sweep.replicate(sweep.mesh(flags.batch_devices), lab.images(split))
         for split in dict.fromkeys(run.split for run in unfinished)
     }
     console = Terminal(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
     measured = False
-    with following(console) as progress:
+    with following(console) if shown is None else nullcontext(shown) as progress:
         for run in unfinished:
-            hosts.once(partial(_announce, lab, run, console))
+            hosts.once(partial(_announce, lab, run, plans[run.name], console))
             fit = partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk)
             begin = partial(_begin, lab, run, initial_state)
             state, step = _train(lab, run, begin, fit, plans[run.name], progress, converged)
@@ -113,6 +112,14 @@ def record(
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
     return Recorded(rows, diverged, measured)
+
+
+def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
+    """How long each run of a study trains, by its name."""
+    return {
+        name: training.plan(lab.flags, run.config, len(lab.images(run.split)), until_converged)
+        for name, run in lab.runs.items()
+    }
 
 
 def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
@@ -160,9 +167,9 @@ def _belongs(row: Row, study: str, run: Run) -> bool:
     )
 
 
-def _announce(lab: Lab[Any], run: Run, console: Console) -> None:
+def _announce(lab: Lab[Any], run: Run, plan: training.Plan, console: Console) -> None:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
-    a latent size that limits it."""
+    a latent size that limits it; take over what a sibling has trained."""
     checkpoint.create(lab.folder / run.name, run, lab.images_digest, lab.data_checksum)
     console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
@@ -173,6 +180,7 @@ def _announce(lab: Lab[Any], run: Run, console: Console) -> None:
         *([f"note: {note}"] if note else []),
     ):
         console.print(line, soft_wrap=True)
+    twins.take_over(lab, run, plan, console)
 
 
 def predict(lab: Lab[Any], run: Run) -> Predicted:

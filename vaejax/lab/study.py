@@ -70,10 +70,16 @@ def run_study(study: Study) -> None:
             raise LabError("\n".join(problems))
 
 
-def conduct(study: Study, lab: Any, started: float) -> list[str]:
-    """Train, record, judge, show and draw. Returns what went wrong, if anything."""
+def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[str]:
+    """Train, record, judge, show and draw. Returns what went wrong, if anything.
+
+    Args:
+        started: when the study began, by `time.monotonic`.
+        among: for one of several studies, the `vaejax.lab.progress.Bars` of all. It then shows
+            nothing but its verdicts.
+    """
     found = rooms.recording.record(
-        lab, study.measure, study.settings, study.converged, study.initial_state
+        lab, study.measure, study.settings, study.converged, study.initial_state, among
     )
     problems = []
     if found.diverged:
@@ -88,8 +94,12 @@ def conduct(study: Study, lab: Any, started: float) -> list[str]:
         ran = [rooms.about.invocation(command, started)] if found.new else []
         verdicts = judge(study, lab, found)
         rooms.about.write(lab.folder, study, ran)
-        show_findings(study, lab, found.rows, verdicts)
-        problems += draw(study, lab, found.rows, rooms.about.caption(command, found.rows))
+        if among is None:
+            show_findings(study, lab, found.rows, verdicts)
+        else:
+            rooms.report.show_verdicts(rooms.report.console(), verdicts, lab.flags.quick)
+        caption = rooms.about.caption(command, found.rows)
+        problems += draw(study, lab, found.rows, caption, silent=among is not None)
     return problems
 
 
@@ -98,6 +108,11 @@ def open_lab(study: Study) -> Any:
     joined, images loaded."""
     flags = parse_study(study.flags, study.about, study.quick)
     rooms.laboratory.join(flags)
+    return planned(study, flags)
+
+
+def planned(study: Study, flags: Flags) -> Any:
+    """The `Lab` of a study with these flags, with its images loaded and its runs planned."""
     lab = rooms.laboratory.load(flags, study.name)
     lab.runs |= {run.name: run for run in study.runs(lab)}
     return lab
@@ -134,15 +149,15 @@ def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str
     rooms.report.show_paths(out, *(lab.folder / file for file in files))
 
 
-def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
-    """Draw and save the figures with a caption, show where they are, and what to do next. Returns
-    what went wrong, if anything."""
+def draw(study: Study, lab: Any, rows: list[Row], caption: str, silent: bool = False) -> list[str]:
+    """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
+    do next. Returns what went wrong, if anything."""
     out, captions, paths = rooms.report.console(), {}, []
     try:
         for name, figure in study.figures(lab, rows).items():
             captions[name] = f"{figure.get_suptitle()}. {caption}"
             new = show.save(figure, lab.folder, name, lab.flags.format, caption)
-            rooms.report.show_paths(out, *new)
+            rooms.report.show_paths(out, *([] if silent else new))
             paths += new
     except BrokenPipeError:  # no one reads where the figures are
         raise
@@ -151,5 +166,6 @@ def draw(study: Study, lab: Any, rows: list[Row], caption: str) -> list[str]:
             traceback.print_exc()  # a mistake in the page, which its author wants to see
         return [f"The figures were not drawn: {error}\nThe results are; --resume draws again."]
     rooms.about.write(lab.folder, study, captions=captions, files=paths)
-    rooms.report.show_next_steps(lab.folder, paths)
+    if not silent:
+        rooms.report.show_next_steps(lab.folder, paths)
     return []

@@ -173,6 +173,18 @@ def _with_defaults(description: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def is_twin(folder: Path, run: Run, images_digest: str) -> bool:
+    """Whether the run in a folder trained as `run` does, on the same images: all is the same but
+    for its name, and for labels, which say nothing about the training.
+
+    Raises:
+        LabError: there is no run, or its config.json is damaged.
+    """
+    there = _with_defaults(_read_json(folder))
+    asked = json.loads(json.dumps(run.to_json())) | {"images_digest": images_digest}
+    return all(there.get(name) == asked[name] for name in asked.keys() - {"name", "labels"})
+
+
 def nets_of(folder: Path) -> str | None:
     """The name of the nets that the run in a folder was trained with, if they are not the MLPs of
     `vaejax.model`.

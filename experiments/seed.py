@@ -1,0 +1,155 @@
+"""The whole write-up in one command: the studies of the claims C1 to C13, on MNIST and on CIFAR-10.
+
+C1, C2, C3 and C5 are about MNIST (`autoencoder`, `latent_size`), C6 to C13 about CIFAR-10
+(`recon_scale`, `collapse`, `blur`, `few_images`). C4 is a formula, which the tests check. Each
+study is what its own command runs, with its defaults, and its results are in OUT/mnist/STUDY or
+OUT/cifar10/STUDY. A run that two studies have in common is trained once: the VAEs of `latent_size`
+are among those of `autoencoder`.
+
+A study in which something goes wrong does not stop the others. An interrupted command goes on with
+--resume: what was trained and measured is kept.
+
+In the end a table shows the answer to each claim and what each study cost, and OUT/report.html has
+everything on one page.
+
+Command: python -m experiments.seed
+
+Cost: COST
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+import vaejax as vj
+from experiments import autoencoder, blur, collapse, few_images, latent_size, recon_scale
+from experiments import report as report_page
+
+STUDIES = (
+    autoencoder.STUDY,
+    latent_size.STUDY,
+    recon_scale.STUDY,
+    collapse.STUDY,
+    blur.STUDY,
+    few_images.STUDY,
+)
+"""A study comes after those whose runs it takes over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedFlags:
+    """How much of it, and where."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """A model per seed; with --quick two seeds."""
+    quick: bool = False
+    """A look within two minutes: few steps, few images. Its verdicts do not count."""
+    out: Path | None = None
+    """Results go to OUT/DATASET/STUDY. None: OUT is checkpoints/seed, or checkpoints/seed-quick."""
+    resume: bool = False
+    """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
+
+    def __post_init__(self) -> None:
+        vj.lab.each_once("--seeds", self.seeds)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of all data sets."""
+        if self.out:
+            return vj.files.own_path(self.out)
+        return Path("checkpoints") / ("seed-quick" if self.quick else "seed")
+
+
+class Planned(NamedTuple):
+    """A study that has its images and its runs."""
+
+    study: Any
+    lab: Any
+    work: float
+    """How much its training is, see `vaejax.lab.training.work`."""
+
+
+class Ended(NamedTuple):
+    """What became of a study."""
+
+    planned: Planned
+    seconds: float
+    problems: list[str]
+
+
+def plan(flags: SeedFlags) -> list[Planned]:
+    """All studies, with their images and their runs.
+
+    Raises:
+        LabError: results would be overwritten; or see `vaejax.data.load`.
+    """
+    found: list[Planned] = []
+    for study in STUDIES:
+        own = vj.lab.command.quick_flags(study.flags, study.quick) if flags.quick else study.flags()
+        own = replace(
+            own, quick=flags.quick, resume=flags.resume, out=flags.folder / own.source.name,
+            seeds=own.seeds if flags.quick else flags.seeds,
+        )  # fmt: skip
+        lab = vj.lab.study.planned(study, own)
+        lab.siblings = [other.lab.folder for other in found]
+        plans = vj.lab.recording.plans_of(lab, study.converged is not None)
+        work = sum(vj.lab.training.work(run, plans[name]) for name, run in lab.runs.items())
+        found.append(Planned(study, lab, work))
+    return found
+
+
+def conduct(studies: list[Planned]) -> list[Ended]:
+    """Run one study after the other, and show how far they are together."""
+    whole = vj.lab.progress.Whole(sum(planned.work for planned in studies))
+    ended = []
+    with vj.lab.progress.following(
+        vj.lab.report.Terminal(stderr=True, highlight=False), whole
+    ) as bars:
+        for number, planned in enumerate(studies, 1):
+            study, lab, started = planned.study, planned.lab, time.monotonic()
+            whole.title = f"study {number} of {len(studies)}, {study.name} on {lab.dataset}"
+            bars.console.print(f"[bold]{whole.title}[/bold]")
+            with vj.lab.lock.held(lab.folder):
+                problems = vj.lab.study.conduct(study, lab, started, bars)
+            ended.append(Ended(planned, time.monotonic() - started, problems))
+            for task in bars.tasks:
+                bars.remove_task(task.id)
+            whole.over += planned.work
+    return ended
+
+
+def table(flags: SeedFlags, ended: list[Ended]) -> Table:
+    """Claims and what they cost, a line for each study."""
+    shown = Table("study", "images", "claims", "minutes", title="Claims of the write-up")
+    for planned, seconds, _ in ended:
+        found = vj.lab.findings.read_study(planned.lab.folder, flags.folder)
+        answers = [f"{claim} {answer['verdict']}" for claim, answer in found.verdicts.items()]
+        minutes = f"{seconds / 60:.1f}"
+        shown.add_row(planned.study.name, planned.lab.dataset, "\n".join(answers), minutes)
+    return shown
+
+
+def seed(flags: SeedFlags) -> None:
+    """Run every study; then show the answers, and write the report."""
+    vj.lab.surroundings.prepare()
+    with vj.lab.lock.held(flags.folder):
+        ended = conduct(plan(flags))
+        vj.lab.report.console().print(table(flags, ended))
+        report_page.report(report_page.ReportFlags(folder=flags.folder))
+    problems = [problem for one in ended for problem in one.problems]
+    if problems:
+        raise vj.LabError("\n".join(problems))
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        seed(vj.lab.parse(SeedFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()

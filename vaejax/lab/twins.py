@@ -1,0 +1,26 @@
+"""Runs that two studies share: one study trains them, and the other takes over what it trained."""
+
+from typing import Any
+
+from rich.console import Console
+
+from vaejax.lab.laboratory import Lab
+from vaejax.lab.training import Plan
+from vaejax.run import Run
+from vaejax.store import checkpoint
+
+
+def take_over(lab: Lab[Any], run: Run, plan: Plan, console: Console) -> None:
+    """Copy the newest checkpoint of a run in `lab.siblings` that is the same but for its name and
+    its labels, and trained for as long. A run that has a checkpoint of its own keeps it."""
+    if checkpoint.latest(lab.folder / run.name) is not None:
+        return
+    for folder in (path.parent for place in lab.siblings for path in place.glob("*/config.json")):
+        steps = plan.epochs * plan.steps_per_epoch
+        trained = checkpoint.latest(folder) == steps
+        if trained and checkpoint.is_twin(folder, run, lab.images_digest):
+            twin = checkpoint.restore(folder, run.config.nets)
+            checkpoint.save(lab.folder / run.name, twin.state, twin.trace, steps)
+            same = f"{run.name} is {folder.name} of {folder.parent.name}, which is trained already"
+            console.print(same, soft_wrap=True)
+            return
