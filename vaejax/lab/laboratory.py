@@ -255,7 +255,9 @@ class Lab(Generic[F]):
 
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it."""
-        return checkpoint.restore(self.folder / name, self.runs[name].config.nets)
+        found = checkpoint.restore(self.folder / name, self.runs[name].config.nets)
+        surroundings.give_back_memory()  # orbax has used more than the state takes
+        return found
 
     def distances(self, trained: Trained, key: Any) -> list[float]:
         """The Frechet distance between prior samples and the test images for each lane, in squared

@@ -104,10 +104,11 @@ def record(
             state, step = _train(lab, run, begin, fit, plans[run.name], progress, converged)
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
             facts: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
+            diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
+            del state  # it is measured as it is on disk
             if new:
                 measured = True
                 hosts.once(partial(_measure, lab, run, measure, facts, new))
-            diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
     first = hosts.is_first()
     rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
     return Recorded(rows, diverged, measured)

@@ -14,6 +14,7 @@ from vaejax import hosts, sweep, train
 from vaejax.config import Config
 from vaejax.errors import StoppedError
 from vaejax.lab.flags import Flags
+from vaejax.lab import surroundings
 from vaejax.lab.progress import terms
 from vaejax.run import Run
 from vaejax.store import checkpoint
@@ -120,6 +121,7 @@ def train_run(
         partial(_newest, run, folder, initial, converged is not None, watch)
     )
     state: train.State = jax.tree.unflatten(sweep.structure(run.config), leaves)
+    del leaves  # the state is large, and is not needed once there is a newer one
     step, errors = int(first_step), [before]
     first = last = step // plan.steps_per_epoch
     task = progress.add_task(
@@ -193,6 +195,7 @@ def _save(
     watch.saving(state, step)
     new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
     checkpoint.save(folder, state, new, step, watch.best(state, due))
+    surroundings.give_back_memory()  # orbax has used more than the state takes
 
 
 def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:

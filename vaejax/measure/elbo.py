@@ -53,7 +53,7 @@ def evaluate(
     params: model.Params,
     images: UInt8[Array | np.ndarray, "n pixels"],
     key: Key[Array, ""],
-    batch_size: int = 1000,
+    batch_size: int = 500,
 ) -> Evaluation:
     """ELBO and its terms, reconstruction and codes of every image."""
 
@@ -117,7 +117,7 @@ def reconstructions(
     params: model.Params,
     images: UInt8[Array | np.ndarray, "n pixels"],
     key: Key[Array, ""],
-    batch_size: int = 1000,
+    batch_size: int = 500,
 ) -> Float[Array, "n pixels"]:
     """The mean images decoded from the posterior means, pixels in [0, 1]; `key` draws the pixels if
     the config binarizes."""

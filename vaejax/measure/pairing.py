@@ -56,7 +56,7 @@ def pairs(
     params: model.Params,
     images: UInt8[Array | np.ndarray, "n pixels"],
     key: Key[Array, ""],
-    batch_size: int = 1000,
+    batch_size: int = 500,
 ) -> Pairs:
     """What changes from each image to another one, at the input, in the code and at the output.
 

@@ -156,7 +156,9 @@ def sharpness(
     Pictures with a side of fewer than `SMALLEST` pixels, and vectors, have no spectrum: all but the
     error is then None, and `no_spectrum` says why.
     """
-    error = {"decoded_mean_mse": float(np.square(outputs - inputs).mean(dtype=np.float64))}
+    difference = outputs - inputs
+    squares = np.square(difference, out=difference)
+    error = {"decoded_mean_mse": float(squares.mean(dtype=np.float64))}
     height, width = inputs.shape[1:3]
     if min(height, width) < SMALLEST:
         why = f"{height}x{width} pixels, and a spectrum needs {SMALLEST}x{SMALLEST}"
