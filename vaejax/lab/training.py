@@ -13,8 +13,8 @@ from rich.progress import Progress
 from vaejax import hosts, sweep, train
 from vaejax.config import Config
 from vaejax.errors import StoppedError
-from vaejax.lab.flags import Flags
 from vaejax.lab import surroundings
+from vaejax.lab.flags import Flags
 from vaejax.lab.progress import terms
 from vaejax.run import Run
 from vaejax.store import checkpoint

@@ -1,0 +1,173 @@
+"""Start-up and memory: how soon a command trains or shows its first figures, and what it takes.
+
+Commands run as processes of their own. In a round each runs twice: without compiled programs, and
+with those of the run before.
+
+- digits: experiments.latent_size on digits, one epoch of three models of each of three sizes.
+- mnist: the same on MNIST, of ten latent units.
+- cifar10: experiments.recon_scale on CIFAR-10, one epoch, one seed of each scale and size.
+- inspect: experiments.inspect_checkpoint of an MNIST model of ten latent units.
+
+The columns, with a median over rounds, and the range:
+
+- programs: compiled, or taken from the cache.
+- first: seconds until the loss terms of the first epoch are on disk; of inspect, until the line of
+  the negative ELBO is printed.
+- all: seconds until the process has ended.
+- peak: the largest resident set of the process, in MiB. It includes what is mapped from files, such
+  as cached images and libraries.
+
+Images are decoded beforehand, and the run that trains the model of inspect reads all packages once.
+
+Command: python -m benchmarks.startup [--json FILE]    (not on Windows)
+
+Cost: not measured yet.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+import vaejax as vj
+from benchmarks.speed import target, write
+from benchmarks.tables import cell
+from benchmarks.timing import machine, spread
+
+Name = Literal["digits", "mnist", "cifar10", "inspect"]
+STUDIES = {
+    "digits": ["latent_size", "--dataset", "digits"],
+    "mnist": ["latent_size", "--latent-sizes", "10"],
+    "cifar10": ["recon_scale", "--seeds", "0"],
+}
+FIGURE = "neg_elbo_nats"
+"""In the first table of inspect_checkpoint."""
+MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10
+"""In the unit in which the system tells the resident set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartupFlags:
+    """What to measure, and how often."""
+
+    commands: tuple[Name, ...] = get_args(Name)
+    """Which commands."""
+    rounds: int = 3
+    """Rounds, in each of which every command runs twice."""
+    json: Path | None = None
+    """Write all that was measured to this file."""
+
+    def __post_init__(self) -> None:
+        vj.lab.at_least("--rounds", 1, self.rounds)
+        vj.lab.each_once("--commands", self.commands)
+
+
+class Ran(NamedTuple):
+    """A process that has ended."""
+
+    first: float
+    """Seconds until its first epoch, or its first figures."""
+    all: float
+    peak: float
+    """MiB."""
+
+
+def run(page: Sequence[str], folder: Path) -> Ran:
+    """Run a page with a cache in this folder, and its results in `out`.
+
+    Raises:
+        LabError: it failed.
+    """
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", f"experiments.{page[0]}", *page[1:], "--out", str(out)]
+    environment = os.environ | {"VAEJAX_CACHE_DIR": str(folder / "cache")}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # the lab has its own in that folder
+    began, shown, lines = time.time(), None, []
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if FIGURE in line and shown is None:
+                shown = time.time()
+        _, status, used = os.wait4(process.pid, 0)
+        ended, process.returncode = time.time(), os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise vj.LabError(f"{' '.join(command)} failed:\n{''.join(lines[-20:])}")
+    if page[0] != "inspect_checkpoint":  # the trace of the only epoch of each run
+        shown = min(path.stat().st_mtime for path in out.glob("*/*/trace/objective.f32"))
+    return Ran((shown or ended) - began, ended - began, used.ru_maxrss / MEBIBYTE)
+
+
+def pages(commands: Sequence[Name], folder: Path) -> dict[str, list[str]]:
+    """The command line of each command. Trains the model that inspect looks into, and has all
+    images decoded."""
+    found = {name: [*STUDIES[name], "--epochs", "1"] for name in commands if name in STUDIES}
+    if "inspect" in commands:
+        run([*STUDIES["mnist"], "--epochs", "1"], folder)
+        shutil.move(folder / "out", folder / "trained")
+        found["inspect"] = ["inspect_checkpoint", str(folder / "trained" / "latent_size" / "z10")]
+    for name in {"mnist", "cifar10"} & found.keys():
+        os.environ["VAEJAX_CACHE_DIR"] = str(folder / "cache")
+        for split in ("train", "test"):
+            vj.data.load(name, split)
+    return {name: found[name] for name in commands}
+
+
+def measure(flags: StartupFlags, folder: Path) -> list[dict[str, Any]]:
+    """A row for each command with compiling, and one without, with all that was measured."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    with Console(stderr=True).status("") as status:
+        status.update("images are decoded")
+        found = pages(flags.commands, folder)
+        for turn in range(flags.rounds):
+            for name, page in found.items():
+                shutil.rmtree(folder / "cache" / "compiled", ignore_errors=True)
+                for programs in ("compiled", "from the cache"):
+                    status.update(f"{name}, {programs}, round {turn + 1} of {flags.rounds}")
+                    row = rows.setdefault((name, programs), {"command": name, "programs": programs})
+                    for column, value in run(page, folder)._asdict().items():
+                        row.setdefault(column, []).append(value)
+    return list(rows.values())
+
+
+def tabulate(rows: Sequence[dict[str, Any]]) -> Table:
+    """A line for each row, see the columns above."""
+    table = Table("", "programs", "first, s", "all, s", "peak, MiB")
+    for row in rows:
+        cells = (cell(spread(row[column])) for column in Ran._fields)
+        table.add_row(row["command"], row["programs"], *cells)
+    return table
+
+
+def benchmark(flags: StartupFlags) -> None:
+    """Measure, print, write."""
+    if os.name == "nt":
+        raise vj.LabError("Windows does not tell the peak memory of a process: use another system.")
+    path, began = target(flags.json), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(flags, Path(folder))
+    seconds = time.monotonic() - began
+    Console().print(tabulate(rows))
+    print(f"{seconds:.0f} s in all. Times change with the machine and with what else it does.")
+    write({"about": machine() | {"seconds": seconds}, "startup": rows}, path)
+
+
+def main() -> None:
+    with vj.lab.failing_clearly():
+        benchmark(vj.lab.parse(StartupFlags, __doc__))
+
+
+if __name__ == "__main__":
+    main()
