@@ -71,8 +71,8 @@ def save_memory() -> None:
     jax.monitoring.register_event_duration_secs_listener(_after_compilation)
 
 
-def _after_compilation(event: str, seconds: float, **_: Any) -> None:
-    if event == COMPILED and seconds > LONG:
+def _after_compilation(event: str, duration_secs: float, **_: Any) -> None:
+    if event == COMPILED and duration_secs > LONG:
         give_back_memory()
 
 
