@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "results" / "speed.json"
 PLACE = re.compile(r"(<!-- speed (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where tables stand in a document: `<!-- speed study -->`, or `<!-- speed all -->`."""
-UNMEASURED = "Not measured yet.\n"
 Found = dict[str, Any]
 
 
@@ -238,12 +237,12 @@ def short(found: Found) -> str:
     return where + markdown(Table(table.title, table.headers[:3], rows))
 
 
-def documents(found: Found | None) -> dict[Path, str]:
-    """The documents with these tables, as they should be; None: nothing was measured yet."""
+def documents(found: Found) -> dict[Path, str]:
+    """The documents with these tables, as they should be."""
     kinds = {"study": short, "all": everything}
 
     def filled(match: re.Match[str]) -> str:
-        return match[1] + (kinds[match[2]](found) if found else UNMEASURED) + match[3]
+        return match[1] + kinds[match[2]](found) + match[3]
 
     paths = (ROOT / "README.md", ROOT / "docs" / "devices.md")
     return {path: PLACE.sub(filled, path.read_text()) for path in paths}

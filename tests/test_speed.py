@@ -122,8 +122,7 @@ def test_every_line_of_a_markdown_table_has_as_many_cells() -> None:
 
 
 def test_readme_and_docs_show_what_was_measured() -> None:
-    found = tables.read(tables.MEASURED) if tables.MEASURED.exists() else None
-    for path, text in tables.documents(found).items():
+    for path, text in tables.documents(tables.read(tables.MEASURED)).items():
         assert tables.PLACE.search(text)
         assert path.read_text() == text, f"{path.name}: run python -m benchmarks.tables"
     shown = tables.documents(fake_measurement())
