@@ -94,19 +94,19 @@ def objective(
     return weighted + annealed_kl_weight(knobs, step) * charged
 
 
-def effective_beta(config: Config, knobs: Knobs) -> Float[np.ndarray | np.generic, "*lanes"]:
+def effective_beta(config: Config, knobs: Knobs) -> Float[np.ndarray, "*lanes"]:
     """The beta of the beta-VAE (Higgins et al. 2017) that this objective amounts to: the weight of
     the KL beside the reconstruction term of the reported ELBO; 0 for an AE. For a fixed variance
     `effective_sigma` expresses the same balance in another way."""
     weight = np.asarray(knobs.kl_weight) * (config.model == "vae")
-    return weight * config.elbo_scale / np.asarray(knobs.recon_scale)
+    return np.asarray(weight * config.elbo_scale / np.asarray(knobs.recon_scale))
 
 
-def effective_sigma(config: Config, knobs: Knobs) -> Float[np.ndarray | np.generic, "*lanes"]:
+def effective_sigma(config: Config, knobs: Knobs) -> Float[np.ndarray, "*lanes"]:
     """The decoder standard deviation at which this objective is a true ELBO, in units of the pixel
     range: `sigma^2 = kl_weight * D / (2 * recon_scale)` (Rybkin et al. 2021). NaN where the weights
     do not determine it: for a Bernoulli likelihood, for an AE, and for a learned variance."""
     determined = config.likelihood == "gaussian" and config.decoder_variance == "fixed"
     if not determined or config.model == "ae":
         return np.full_like(effective_beta(config, knobs), np.nan)
-    return np.sqrt(effective_beta(config, knobs))
+    return np.asarray(np.sqrt(effective_beta(config, knobs)))
