@@ -116,13 +116,12 @@ def linear_half_powers(
     one_of_each = {lane["recon_scale"]: lane for lane in run.lanes}
     if not has_closed_form(run):
         return dict.fromkeys(one_of_each)
-    outputs = {
-        scale: lab.best_linear(run.config, one_of_each[scale], images) for scale in one_of_each
-    }
-    return {
-        scale: lab.sharpness(output, images)["half_power_cycles"]
-        for scale, output in outputs.items()
-    }
+
+    def half_power(lane: dict[str, int | float]) -> float | None:
+        outputs = lab.best_linear(run.config, lane, images)
+        return lab.sharpness(outputs, images)["half_power_cycles"]
+
+    return {scale: half_power(lane) for scale, lane in one_of_each.items()}
 
 
 def has_closed_form(run: vj.Run) -> bool:

@@ -12,12 +12,14 @@ from vaejax.lab import signals
 
 @pytest.fixture
 def _stops(monkeypatch: pytest.MonkeyPatch):
-    """A SIGTERM and a SIGUSR1 that is not noted raises an error instead of ending the process."""
+    """A SIGTERM and a SIGUSR1 that is not noted raises an error instead of ending the process, and a
+    SIGINT raises KeyboardInterrupt, also where the tests were started with SIGINT ignored."""
 
     def stop(number: int, _: object) -> None:
         raise InterruptedError(signal.Signals(number).name)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -55,9 +55,9 @@ def window(height: int, width: int) -> Float[np.ndarray, "height width"]:
     return np.outer(*sides) / 1.5  # the mean square of each side is 3/2
 
 
-def coefficient_power(images: Images) -> Float[np.ndarray, "height width"]:
-    """Mean power of each 2-D Fourier coefficient of the windowed images, in the order of
-    `np.fft.fft2`, in squared pixel units.
+def coefficient_power(images: Images, mean_image: Any = 0.0) -> Float[np.ndarray, "height width"]:
+    """Mean power of each 2-D Fourier coefficient of the windowed images, less their mean image, in
+    the order of `np.fft.fft2`, in squared pixel units.
 
     By Parseval its mean over all coefficients is the mean square of the windowed pixels.
     """
@@ -66,13 +66,13 @@ def coefficient_power(images: Images) -> Float[np.ndarray, "height width"]:
     total = np.zeros((height, width))
     step = max(1, CHUNK_VALUES // (height * width * channels))
     for first in range(0, n, step):
-        waves = np.fft.fft2(images[first : first + step] * taper, axes=(1, 2))
+        waves = np.fft.fft2((images[first : first + step] - mean_image) * taper, axes=(1, 2))
         total += np.square(np.abs(waves)).sum((0, 3), dtype=np.float64)
     return total / (n * channels * height * width)
 
 
-def radial_power(images: Images) -> Spectrum:
-    """The spectrum of images from which the mean image was subtracted; pixels were in [0, 1].
+def radial_power(images: Images, mean_image: Any = 0.0) -> Spectrum:
+    """The spectrum of images less their mean image; pixels are in [0, 1].
 
     Raises:
         LabError: images of fewer than 4x4 pixels.
@@ -88,7 +88,7 @@ def radial_power(images: Images) -> Spectrum:
     rings = np.floor(cycles + 0.5).astype(int).ravel()
     inside = slice(1, shorter // 2 + 1)
     counts = np.bincount(rings)[inside]
-    power = np.bincount(rings, weights=coefficient_power(images).ravel())[inside]
+    power = np.bincount(rings, weights=coefficient_power(images, mean_image).ravel())[inside]
     return Spectrum(np.arange(1.0, shorter // 2 + 1), counts, power / counts)
 
 
@@ -156,17 +156,20 @@ def sharpness(
     Pictures with a side of fewer than `SMALLEST` pixels, and vectors, have no spectrum: all but the
     error is then None, and `no_spectrum` says why.
     """
-    difference = outputs - inputs
-    squares = np.square(difference, out=difference)
-    error = {"decoded_mean_mse": float(squares.mean(dtype=np.float64))}
+    error = {"decoded_mean_mse": _mean_squared_error(outputs, inputs)}
     height, width = inputs.shape[1:3]
     if min(height, width) < SMALLEST:
         why = f"{height}x{width} pixels, and a spectrum needs {SMALLEST}x{SMALLEST}"
         return error | dict.fromkeys(OF_SPECTRUM) | {"no_spectrum": why}
-    of_outputs, of_inputs = (radial_power(x - mean_image) for x in (outputs, inputs))
+    of_outputs, of_inputs = (radial_power(x, mean_image) for x in (outputs, inputs))
     return error | {
         "high_frequency_share": high_frequency_share(of_outputs, of_inputs),
         "half_power_cycles": half_power_frequency(of_outputs, of_inputs),
         "cycles_per_image": of_inputs.frequency,
         "power_ratio": power_ratio(of_outputs, of_inputs),
     }
+
+
+def _mean_squared_error(outputs: Images, inputs: Images) -> float:
+    difference = outputs - inputs
+    return float(np.square(difference, out=difference).mean(dtype=np.float64))
