@@ -12,7 +12,7 @@ from vaejax.lab import signals
 
 @pytest.fixture
 def _stops(monkeypatch: pytest.MonkeyPatch):
-    """A SIGTERM and a SIGUSR1 that is not noted raises an error instead of ending the process, and a
+    """A SIGTERM and a SIGUSR1 that is not noted raises an error instead of ending the process. A
     SIGINT raises KeyboardInterrupt, also where the tests were started with SIGINT ignored."""
 
     def stop(number: int, _: object) -> None:
