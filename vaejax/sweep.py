@@ -65,8 +65,7 @@ def lane_bytes(config: Config, images: int) -> int:
     """An upper estimate of the device memory that one lane takes while it trains on `images`
     images: parameters, their two moments, gradients, and the states before and after an epoch; the
     activations of a batch; the order of the images."""
-    activations = _activation_bytes(config, _shapes(config).params)
-    return 4 * (9 * parameters(config) + 5 * images) + activations
+    return 4 * (9 * parameters(config) + 5 * images) + _activation_bytes(config)
 
 
 def parameters(config: Config) -> int:
@@ -74,7 +73,7 @@ def parameters(config: Config) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(_shapes(config).params))
 
 
-def _activation_bytes(config: Config, params: Any) -> int:
+def _activation_bytes(config: Config) -> int:
     """What the batch takes in the gradient of a step: for nets of your own, as XLA reports."""
     if config.nets is None:
         hidden = sum(config.encoder_widths) + sum(config.decoder_widths)
@@ -88,7 +87,8 @@ def _activation_bytes(config: Config, params: Any) -> int:
     def gradient(params: Any, *inputs: Any) -> Any:
         return jax.grad(train.loss_fn, has_aux=True)(params, config, *inputs)
 
-    memory = jax.jit(gradient).lower(params, knobs, images, key, step).compile().memory_analysis()
+    inputs = (_shapes(config).params, knobs, images, key, step)
+    memory = jax.jit(gradient).lower(*inputs).compile().memory_analysis()
     return int(memory.temp_size_in_bytes + memory.argument_size_in_bytes) if memory else 0
 
 
@@ -133,8 +133,7 @@ def lanes_in_cache(config: Config) -> int:
     one by one: XLA convolves slowly on a CPU where every lane has kernels of its own."""
     if config.nets is not None:
         return 1
-    activations = _activation_bytes(config, _shapes(config).params)
-    return max(1, CORE_CACHE // (16 * parameters(config) + activations))
+    return max(1, CORE_CACHE // (16 * parameters(config) + _activation_bytes(config)))
 
 
 def cores() -> int:
@@ -158,8 +157,9 @@ def structure(config: Config) -> Any:
     return jax.tree.structure(_shapes(config))
 
 
+@cache
 def _shapes(config: Config) -> Any:
-    """The state of one model, with shapes for arrays."""
+    """The state of one model, with shapes for arrays. Tracing it takes time at start-up."""
     return jax.eval_shape(partial(train.init, config), jax.ShapeDtypeStruct((), np.uint32))
 
 
@@ -232,18 +232,17 @@ def fit(
         busy = at_once > 1 and len(chunks) % at_once == 0
         return program.compile({"xla_cpu_multi_thread_eigen": False} if busy else None)
 
-    def trained(passes: int, turn: int) -> train.Trace:
+    def trained(program: Callable[..., Any], turn: int) -> train.Trace:
         before = states[turn] if stays else _place(mesh, states[turn])
-        after, trace = compiled(passes)(weights[turn], before, images)
+        after, trace = program(weights[turn], before, images)
         states[turn] = after if stays else to_host(after)
         return to_host(trace)
 
     with ThreadPoolExecutor(at_once) as workers:
         for done in range(0, epochs, passes):
-            now = min(passes, epochs - done)
-            compiled(now)  # before several threads ask for it
+            program = compiled(min(passes, epochs - done))  # once, not in each thread
             spread = map if at_once == 1 else workers.map
-            traces = list(spread(partial(trained, now), range(len(chunks))))
+            traces = list(spread(partial(trained, program), range(len(chunks))))
             yield Lanes(tuple(states), lanes), _joined(traces, lanes)
 
 
@@ -259,7 +258,7 @@ def _divided(lanes: int, most: int, across: int = 1) -> list[np.ndarray]:
 def _by_core(config: Config, lanes: int, most: int) -> tuple[list[np.ndarray], int]:
     """Chunks for the cores of a CPU, as many for each if there are lanes enough; and how many
     chunks train at once, so that no more than `most` lanes do."""
-    number = math.ceil(max(lanes / most, lanes / lanes_in_cache(config)) / cores()) * cores()
+    number = math.ceil(lanes / min(most, lanes_in_cache(config)) / cores()) * cores()
     chunks = _divided(lanes, math.ceil(lanes / number))
     fitting = len(chunks) if most >= lanes else max(1, most // len(chunks[0]))
     return chunks, min(cores(), fitting)
