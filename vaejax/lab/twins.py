@@ -15,8 +15,8 @@ def take_over(lab: Lab[Any], run: Run, plan: Plan, console: Console) -> None:
     its labels, and trained for as long. A run that has a checkpoint of its own keeps it."""
     if checkpoint.latest(lab.folder / run.name) is not None:
         return
+    steps = plan.epochs * plan.steps_per_epoch
     for folder in (path.parent for place in lab.siblings for path in place.glob("*/config.json")):
-        steps = plan.epochs * plan.steps_per_epoch
         trained = checkpoint.latest(folder) == steps
         if trained and checkpoint.is_twin(folder, run, lab.images_digest):
             twin = checkpoint.restore(folder, run.config.nets)

@@ -120,24 +120,14 @@ def create(
     if latest(folder) is None:
         records.write_json(folder / "config.json", asked)
         return
-    there = _read_json(folder)
-    older = {"format": FORMAT, "images_digest": images_digest, "start": None, **SOURCE_DEFAULTS}
-    try:
-        there = older | _with_defaults(there)
-    except (TypeError, KeyError) as error:
-        raise _damaged(folder, error) from error
+    there = _described(folder, images_digest)
     if there["images_digest"] not in (None, images_digest) and images_digest is not None:
         raise LabError(
             f"{folder} was trained on other images that are called {run.dataset} as well, or on "
             "other parts of them: restore that data set and its flags, or use another --out."
         )
     there["images_digest"] = images_digest
-    for description in (there, asked):
-        description.pop("labels", None)  # they say nothing about the training
-        # Images may have moved, and others may have come beside those that are used.
-        description.pop("path", None)
-        description.pop("data_checksum", None)
-    differing = sorted(_differences(there, asked))
+    differing = sorted(_differences(_of_training(there), _of_training(asked)))
     if differing:
         raise LabError(
             f"{folder} holds another run: {'; '.join(differing)}. Use the flags that it was "
@@ -180,9 +170,26 @@ def is_twin(folder: Path, run: Run, images_digest: str) -> bool:
     Raises:
         LabError: there is no run, or its config.json is damaged.
     """
-    there = _with_defaults(_read_json(folder))
-    asked = json.loads(json.dumps(run.to_json())) | {"images_digest": images_digest}
-    return all(there.get(name) == asked[name] for name in asked.keys() - {"name", "labels"})
+    there = _described(folder, images_digest=None)
+    asked = run.to_json() | {"format": FORMAT, "images_digest": images_digest}
+    return not _differences(_of_training(there | {"name": run.name}), _of_training(asked))
+
+
+def _described(folder: Path, images_digest: str | None) -> dict[str, Any]:
+    """The description in a folder, with what an older version did not have; `images_digest` is that
+    of a description without one."""
+    older = {"format": FORMAT, "images_digest": images_digest, "start": None, **SOURCE_DEFAULTS}
+    try:
+        return older | _with_defaults(_read_json(folder))
+    except (TypeError, KeyError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _of_training(description: dict[str, Any]) -> dict[str, Any]:
+    """A description without labels, which say nothing about the training, and without where images
+    are and what is beside them: images may have moved, and others may have come."""
+    left_out = ("labels", "path", "data_checksum")
+    return {name: value for name, value in description.items() if name not in left_out}
 
 
 def nets_of(folder: Path) -> str | None:
