@@ -75,6 +75,7 @@ def record(
     """
     flags = lab.flags
     initial_state = _choose_start(lab, initial_state)
+    mesh = sweep.mesh(flags.batch_devices)
     plans = plans_of(lab, converged is not None)
     hosts.once(partial(_refuse, lab, plans))
     chosen = {name: getattr(flags, name) for name in settings}
@@ -90,7 +91,7 @@ def record(
     finished = {name: set(lanes) for name, lanes in hosts.once(lanes_recorded).items()}
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
-        split: sweep.replicate(sweep.mesh(flags.batch_devices), lab.images(split))
+        split: sweep.replicate(mesh, lab.images(split))
         for split in dict.fromkeys(run.split for run in unfinished)
     }
     console = Terminal(stderr=True, quiet=not hosts.is_first(), highlight=False)
@@ -109,9 +110,8 @@ def record(
             if new:
                 measured = True
                 hosts.once(partial(_measure, lab, run, measure, facts, new))
-    first = hosts.is_first()
-    rows = [row for run in lab.runs.values() for row in recorded(run)] if first else []
-    return Recorded(rows, diverged, measured)
+    runs = lab.runs.values() if hosts.is_first() else ()
+    return Recorded([row for run in runs for row in recorded(run)], diverged, measured)
 
 
 def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
