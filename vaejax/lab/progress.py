@@ -52,16 +52,14 @@ class Whole:
     """The work of the studies that are over."""
     title: str = ""
     """Which study runs."""
-    found: float = 0.0
-    """Work that had been done before this process began."""
     began: float = field(default_factory=time.monotonic)
 
     def text(self, tasks: Sequence[Task]) -> str:
         """The study, the share of the work that is done, and the time that is left if the rest goes
         as fast. `tasks` are the runs of the study that runs."""
         done = self.over + sum(task.completed * task.fields["work"] for task in tasks)
-        new, seconds = done - self.found, time.monotonic() - self.began
-        left = f", about {_minutes(seconds * (self.total - done) / new)} left" if new else ""
+        seconds = time.monotonic() - self.began
+        left = f", about {_minutes(seconds * (self.total - done) / done)} left" if done else ""
         return f"{self.title}, {done / self.total:.0%} of all training done{left}"
 
 
@@ -95,11 +93,10 @@ def following(console: Console, whole: Whole | None = None) -> Iterator[Bars]:
     )
     bars = Bars(*columns, console=console, disable=not console.is_terminal)
     bars.whole = whole
-    if console.is_terminal:
-        with bars:
-            yield bars
-        return
     with bars:
+        if console.is_terminal:
+            yield bars
+            return
         over = threading.Event()
         reporter = threading.Thread(target=_report, args=(console, bars, over), daemon=True)
         reporter.start()
