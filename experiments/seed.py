@@ -46,8 +46,8 @@ STUDIES = (
 class SeedFlags:
     """How much of it, and where."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """A model per seed; with --quick two seeds."""
+    seeds: tuple[int, ...] | None = None
+    """A model per seed. None: 0 1 2, or 0 1 with --quick."""
     quick: bool = False
     """A look within two minutes: few steps, few images. Its verdicts do not count."""
     out: Path | None = None
@@ -56,7 +56,8 @@ class SeedFlags:
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
 
     def __post_init__(self) -> None:
-        vj.lab.each_once("--seeds", self.seeds)
+        if self.seeds is not None:
+            vj.lab.each_once("--seeds", self.seeds)
 
     @property
     def folder(self) -> Path:
@@ -94,7 +95,7 @@ def plan(flags: SeedFlags) -> list[Planned]:
         own = vj.lab.command.quick_flags(study.flags, study.quick) if flags.quick else study.flags()
         own = replace(
             own, quick=flags.quick, resume=flags.resume, out=flags.folder / own.source.name,
-            seeds=own.seeds if flags.quick else flags.seeds,
+            seeds=flags.seeds or own.seeds,
         )  # fmt: skip
         lab = vj.lab.study.planned(study, own)
         lab.siblings = [other.lab.folder for other in found]

@@ -112,3 +112,13 @@ def test_a_study_that_fails_does_not_stop_the_next(
     message = tiny.fail(capsys, "seed", *arguments)
     assert "The figures were not drawn: no paper" in message
     assert (tmp_path / "report.html").exists()
+
+
+def test_quick_has_two_seeds_unless_others_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
+    for asked, seeds in ((None, (0, 1)), ((5, 6, 7), (5, 6, 7))):
+        planned = seed.plan(seed.SeedFlags(quick=True, seeds=asked, out=tmp_path))
+        found = {run.seeds for one in planned for run in one.lab.runs.values()}
+        assert found == {seeds}
