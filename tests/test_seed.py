@@ -2,13 +2,14 @@
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vaejax as vj
-from experiments import seed
+from experiments import latent_size, seed
 from tests import tiny
 
 PAIR = ("autoencoder", "latent_size")
@@ -114,11 +115,17 @@ def test_a_study_that_fails_does_not_stop_the_next(
     assert (tmp_path / "report.html").exists()
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnDigits(latent_size.LatentSizeFlags):
+    """A study as it is, on images that are at hand."""
+
+    dataset: str = "digits"
+
+
+@pytest.mark.parametrize(("asked", "seeds"), [(None, (0, 1)), ((5, 6, 7), (5, 6, 7))])
 def test_quick_has_two_seeds_unless_others_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, seeds: Any
 ) -> None:
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    for asked, seeds in ((None, (0, 1)), ((5, 6, 7), (5, 6, 7))):
-        planned = seed.plan(seed.SeedFlags(quick=True, seeds=asked, out=tmp_path))
-        found = {run.seeds for one in planned for run in one.lab.runs.values()}
-        assert found == {seeds}
+    monkeypatch.setattr(seed, "STUDIES", (latent_size.STUDY._replace(flags=OnDigits),))
+    (planned,) = seed.plan(seed.SeedFlags(quick=True, seeds=asked, out=tmp_path))
+    assert [run.seeds for run in planned.lab.runs.values()] == [seeds] * 3
