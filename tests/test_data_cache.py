@@ -127,6 +127,14 @@ def test_an_entry_is_built_and_replaced_where_no_open_file_can_be(
     assert entries() == [entry]
 
 
+def test_images_are_the_same_after_they_were_let_go() -> None:
+    images = load("mnist", "train").images
+    before = images.copy()
+    cache.release(images.reshape(len(images), -1)[1:])
+    cache.release(before)  # which is not mapped
+    np.testing.assert_array_equal(images, before)
+
+
 def test_arrays_outlive_their_entry() -> None:
     loaded = load("mnist")
     before = loaded.images.tobytes()

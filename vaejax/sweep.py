@@ -298,7 +298,9 @@ def _joined(parts: list[Any], lanes: int) -> Any:
 
 
 def _place(mesh: Mesh, state: train.State) -> train.State:
-    placed = _put(mesh, LANES, state)
+    """A copy of a host's state on the devices. Of an array that it shares, jax would keep the
+    memory well after the last use."""
+    placed = _put(mesh, LANES, jax.tree.map(np.array, state))
     return placed._replace(key=jax.random.wrap_key_data(placed.key, impl=train.PRNG))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import logging
+import mmap
 import os
 import shutil
 import tempfile
@@ -95,6 +96,16 @@ def find(source: Mapping[str, str], fingerprint: str) -> tuple[Images, Labels] |
         return _open(_entry(source), source, fingerprint)
     except _UnusableError:
         return None
+
+
+def release(images: np.ndarray) -> None:
+    """Let go of the memory of mapped images. It is mapped again wherever they are used next. Images
+    that are not mapped stay as they are."""
+    base: object = images
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _entry(source: Mapping[str, str]) -> Path:

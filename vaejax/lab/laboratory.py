@@ -13,7 +13,7 @@ import numpy as np
 
 from vaejax import hosts
 from vaejax.config import Config, Scale
-from vaejax.data import dataset, names, splits
+from vaejax.data import cache, dataset, names, splits
 from vaejax.errors import LabError
 from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags, Size
@@ -89,7 +89,9 @@ class Lab(Generic[F]):
     @cached_property
     def mean_image(self) -> np.ndarray:
         """The mean of the training images: [height, width, channels], pixels in [0, 1]."""
-        return (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
+        mean = (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
+        cache.release(self.train)
+        return mean
 
     @cached_property
     def reference(self) -> samples.Reference:
@@ -255,6 +257,7 @@ class Lab(Generic[F]):
 
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it."""
+        cache.release(self.train)  # trained models are measured on the test images
         found = checkpoint.restore(self.folder / name, self.runs[name].config.nets)
         surroundings.give_back_memory()  # orbax has used more than the state takes
         return found
@@ -407,4 +410,5 @@ def collapse_rows(trained: Trained, images: np.ndarray) -> list[Row]:
         if not diverged:
             found = collapse.judge_collapse(row)
             row |= {"collapse": found.verdict, "dead_units": found.dead_units}
+    surroundings.give_back_memory()
     return rows

@@ -4,28 +4,30 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from vaejax import hosts, sweep
+from vaejax import hosts, sweep, train
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import about, best, signals, starts, training, training_log, twins
+from vaejax.lab import about, best, signals, starts, surroundings, training, training_log, twins
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
 from vaejax.lab.report import Terminal
+from vaejax.measure import samples
+from vaejax.measure.batched import over_lanes
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.store.records import RESULTS, Row
 from vaejax.theory import threshold
-from vaejax.train import State
 
 Measure = Callable[[Any, checkpoint.Trained], Sequence[Row]]
 """`measure(lab, trained)`: a row for each lane."""
-InitialState = Callable[[Any, Run], State | None]
+InitialState = Callable[[Any, Run], train.State | None]
 """`initial_state(lab, run)`: the state, on the host, that a run starts from; None for fresh
 weights."""
 
@@ -79,16 +81,14 @@ def record(
     plans = plans_of(lab, converged is not None)
     hosts.once(partial(_refuse, lab, plans))
     chosen = {name: getattr(flags, name) for name in settings}
+    facts = {name: {"epochs": plan.epochs, **chosen} for name, plan in plans.items()}
 
-    def recorded(run: Run) -> list[Row]:
-        wanted = {"run": run.name, "epochs": plans[run.name].epochs, **chosen}
-        rows = records.read(lab.folder / RESULTS)
-        return [row for row in rows if wanted.items() <= row.items() and "lane" in row]
+    def recorded() -> dict[str, list[Row]]:
+        return {name: _recorded(lab.folder, {"run": name, **facts[name]}) for name in lab.runs}
 
-    def lanes_recorded() -> dict[str, list[int]]:
-        return {name: [row["lane"] for row in recorded(run)] for name, run in lab.runs.items()}
-
-    finished = {name: set(lanes) for name, lanes in hosts.once(lanes_recorded).items()}
+    finished = hosts.once(
+        lambda: {name: [row["lane"] for row in rows] for name, rows in recorded().items()}
+    )
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
         split: sweep.replicate(mesh, lab.images(split))
@@ -98,20 +98,38 @@ def record(
     diverged: list[str] = []
     measured = False
     with following(console) if shown is None else nullcontext(shown) as progress:
-        for run in unfinished:
+        for run, before in zip(unfinished, [None, *unfinished], strict=False):
+            _make_room(run, before)
             hosts.once(partial(_announce, lab, run, plans[run.name], console))
             fit = partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk)
             begin = partial(_begin, lab, run, initial_state)
             state, step = _train(lab, run, begin, fit, plans[run.name], progress, converged)
-            new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - finished[run.name])
-            facts: Row = {"epochs": plans[run.name].epochs, "steps": step, **chosen}
+            new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - set(finished[run.name]))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
             del state  # it is measured as it is on disk
             if new:
                 measured = True
-                hosts.once(partial(_measure, lab, run, measure, facts, new))
-    runs = lab.runs.values() if hosts.is_first() else ()
-    return Recorded([row for run in runs for row in recorded(run)], diverged, measured)
+                of_run = facts[run.name] | {"steps": step}
+                hosts.once(partial(_measure, lab, run, measure, of_run, new))
+    rows = recorded().values() if hosts.is_first() else ()
+    return Recorded([row for of_run in rows for row in of_run], diverged, measured)
+
+
+def _recorded(folder: Path, wanted: Row) -> list[Row]:
+    """The rows of lanes in the results of a study that say what is wanted."""
+    rows = records.read(folder / RESULTS)
+    return [row for row in rows if wanted.items() <= row.items() and "lane" in row]
+
+
+def _make_room(run: Run, before: Run | None) -> None:
+    """Give back the memory that the run before has used: with the compiled programs of its Config,
+    some 80 MB, if this run has another Config."""
+    if before is None or before.config != run.config:
+        compiled: list[Any] = [train.init_lanes, train.epoch_lanes, samples.draw]
+        for function in compiled:
+            function.clear_cache()
+        over_lanes.cache_clear()
+    surroundings.give_back_memory(cycles=True)
 
 
 def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
@@ -225,7 +243,7 @@ def _train(
     plan: training.Plan,
     progress: Progress,
     converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None,
-) -> tuple[State, int]:
+) -> tuple[train.State, int]:
     """Train and log a run; the first signal stops it after its epoch."""
     folder, asked = lab.folder / run.name, partial(converged, lab) if converged else None
     log = training_log.opened(lab.flags.log, folder, run, plan, lab.test)
@@ -252,7 +270,10 @@ def _measure(
     lanes: Sequence[int],
 ) -> None:
     """Measure a trained run, and record the rows of these lanes."""
-    rows = measure(lab, lab.trained(run.name))
+    trained = lab.trained(run.name)
+    # Two thirds of a state are moments of the optimizer, which no measurement needs.
+    trained = trained._replace(state=trained.state._replace(opt_state=None))
+    rows = measure(lab, trained)
     predicted = predict(lab, run)
     identity = identities(lab.folder.name, run)
     new = [

@@ -153,6 +153,7 @@ def draw(study: Study, lab: Any, rows: list[Row], caption: str, silent: bool = F
     """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
     do next. Returns what went wrong, if anything."""
     out, captions, paths = rooms.report.console(), {}, []
+    rooms.surroundings.give_back_memory()  # pictures at full size come now
     try:
         for name, figure in study.figures(lab, rows).items():
             captions[name] = f"{figure.get_suptitle()}. {caption}"

@@ -28,6 +28,11 @@ NUMERICS: dict[str, Any] = {
 """JAX settings that change numbers, or turn a NaN that says "there is none" into an error."""
 COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.05
 """What jax calls the end of a compilation, and the seconds of one that has used much memory."""
+MALLOC = {-8: 2, -3: 16 * 2**20, -1: 64 * 2**20}
+"""Options of glibc's `mallopt`, by number. M_ARENA_MAX: the pools that it allocates from; by itself
+it has up to eight for each core, and none gives memory to another. M_MMAP_THRESHOLD: the bytes from
+which an array is in no pool; M_TRIM_THRESHOLD: the free bytes that a pool keeps; by themselves both
+grow with the largest array that was freed."""
 
 
 def pin_numerics() -> None:
@@ -65,9 +70,12 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def save_memory() -> None:
-    """For the rest of the process: give memory back after each compilation, and leave what is
-    imported out of garbage collections, which are then four times as quick."""
+    """For the rest of the process: give memory back after each compilation, and keep little of what
+    is freed; leave what is imported out of garbage collections, which are then four times as
+    quick."""
     gc.freeze()
+    for option, value in MALLOC.items():
+        _glibc("mallopt", option, value)
     jax.monitoring.register_event_duration_secs_listener(_after_compilation)
 
 
@@ -76,12 +84,23 @@ def _after_compilation(event: str, duration_secs: float, **_: Any) -> None:
         give_back_memory()
 
 
-def give_back_memory() -> None:
+def give_back_memory(cycles: bool = False) -> None:
     """Return to the system the memory that was freed. By itself glibc keeps hundreds of MB of what
-    LLVM has used; other C libraries have no such function."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
+    LLVM has used.
+
+    Args:
+        cycles: free garbage first, which takes longer: orbax leaves large arrays in cycles.
+    """
+    if cycles:
+        gc.collect()
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(function: str, *numbers: int) -> None:
+    """Call a function that only this C library has."""
+    found = getattr(ctypes.CDLL(None), function, None) if os.name == "posix" else None
+    if found is not None:
+        found(*numbers)
 
 
 def prepare() -> None:

@@ -117,13 +117,9 @@ def train_run(
         StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
     """
 
-    first_step, before, *leaves = hosts.arrays_once(
-        partial(_newest, run, folder, initial, converged is not None, watch)
-    )
-    state: train.State = jax.tree.unflatten(sweep.structure(run.config), leaves)
-    del leaves  # the state is large, and is not needed once there is a newer one
-    step, errors = int(first_step), [before]
-    first = last = step // plan.steps_per_epoch
+    step, before, state = _begin(run, folder, initial, converged is not None, watch)
+    errors, first = [before], step // plan.steps_per_epoch
+    last = first
     task = progress.add_task(
         run.name,
         total=plan.epochs,
@@ -145,9 +141,9 @@ def train_run(
     if is_over() or state.diverged.all():
         return state, step
     unsaved: list[train.Trace] = []
-    for lanes, trace in fit(
-        run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes
-    ):
+    epochs = fit(run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes)
+    del state  # it is large, and the lanes have it
+    for lanes, trace in epochs:
         unsaved.append(trace)
         step += trace.objective.shape[1]
         errors.append(np.asarray(trace.error))
@@ -158,15 +154,27 @@ def train_run(
         due = over or epoch // plan.every > last // plan.every
         last = epoch
         if due or stop:
-            state = sweep.collect(lanes)
+            state = _collected(lanes)
             hosts.once(partial(_save, folder, state, unsaved, step, watch, due))
             unsaved.clear()
-            over = over or bool(state.diverged.all())
-        if over:
-            break
-        if stop:
-            raise StoppedError(stop, f"after epoch {epoch} of {plan.epochs} of {run.name}")
-    return state, step
+            if over or state.diverged.all():
+                return state, step
+            if stop:
+                raise StoppedError(stop, f"after epoch {epoch} of {plan.epochs} of {run.name}")
+            del state
+        del lanes  # as large as the newer one that comes
+    raise AssertionError("the last epoch ends the training")
+
+
+def _begin(
+    run: Run, folder: Path, initial: Callable[[], Trained], needs_errors: bool, watch: Watch
+) -> tuple[int, np.ndarray, train.State]:
+    """The steps taken before, their errors [lanes, steps] if they are needed, and the state, in all
+    processes."""
+    step, errors, *leaves = hosts.arrays_once(
+        partial(_newest, run, folder, initial, needs_errors, watch)
+    )
+    return int(step), errors, jax.tree.unflatten(sweep.structure(run.config), leaves)
 
 
 def _newest(
@@ -180,6 +188,11 @@ def _newest(
     # It is a copy: the files of the trace are mapped, and Windows cuts nothing off a mapped file.
     error = np.array(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
     return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
+
+
+def _collected(lanes: sweep.Lanes) -> train.State:
+    surroundings.give_back_memory()  # steps have used more than the state takes
+    return sweep.collect(lanes)
 
 
 def _save(

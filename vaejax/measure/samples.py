@@ -6,8 +6,7 @@ same numbers everywhere. Distances compare models on one data set; they are not 
 the training images from the test images.
 """
 
-import functools
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -68,20 +67,21 @@ def sample_distances(
 ) -> list[float]:
     """Frechet distance between the test images and `count` prior samples of each lane of stacked
     parameters, in squared pixel units. All lanes decode the same drawn codes."""
-    draw = _sampler(config, count)
     distances = []
     for lane in range(len(jax.tree.leaves(params)[0])):
         with jax.default_matmul_precision("highest"):
-            images = draw(lane_of(params, lane), key)
+            images = draw(config, lane_of(params, lane), key, count)
         drawn = feature_moments(target.space, np.asarray(images))
         distances.append(frechet_distance(drawn, target.test))
     return distances
 
 
-@functools.cache
-def _sampler(config: Config, count: int) -> Callable[..., Array]:
-    """`model.sample`, compiled once for a Config and a number of samples."""
-    return jax.jit(lambda params, key: model.sample(config, params, key, count))
+@partial(jax.jit, static_argnums=(0, 3))
+def draw(
+    config: Config, params: model.Params, key: Key[Array, ""], count: int
+) -> Float[Array, "count pixels"]:
+    """`model.sample`, compiled."""
+    return model.sample(config, params, key, count)
 
 
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:

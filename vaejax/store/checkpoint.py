@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import type_handlers
 
 from vaejax import sweep, train
 from vaejax.config import Config, Knobs, Nets, knobs
@@ -267,9 +268,9 @@ def save(
         _remove(folder.glob(".[0-9]*"))  # what a killed process left
         aside = folder.resolve() / f".{step}"
         aside.mkdir()
-        _orbax().save(aside / "state", args=ocp.args.StandardSave(state))
+        _orbax().save(aside / "state", args=ocp.args.PyTreeSave(state))
         if best is not None:
-            _orbax().save(aside / "best", args=ocp.args.StandardSave(best))
+            _orbax().save(aside / "best", args=ocp.args.PyTreeSave(best))
         records.write_json(aside / CHECKSUMS, _checksums(folder, aside, trace_checksums))
         _remove([folder / str(step)])
         patiently(partial(aside.rename, folder / str(step)))
@@ -335,11 +336,11 @@ def restore(folder: Path, nets: Nets | None = None, best: bool = False) -> Train
 def restore_best(folder: Path, step: int, state: train.State) -> Best | None:
     """The best state in the checkpoint of a step, if one was kept there. It has the shapes of
     `state`, any state of the run on the host. Only `restore` looks for damage."""
-    path = folder.resolve() / str(step) / "best"
+    path = folder / str(step) / "best"
     if not path.is_dir():
         return None
     lanes = np.empty(len(state.step), np.float32)
-    best: Any = _orbax().restore(path, args=ocp.args.StandardRestore(Best(state, lanes)))
+    best: Best = _read_state(path, Best(state, lanes))
     return best
 
 
@@ -360,9 +361,7 @@ def _restored(folder: Path, nets: Nets | None) -> Trained:
             )
         trace = trace_files.read(folder, run, step)
         _check_contents(folder, step, trace)
-        state = _orbax().restore(
-            folder.resolve() / str(step) / "state", args=ocp.args.StandardRestore(empty)
-        )
+        state = _read_state(folder / str(step) / "state", empty)
         _check_shapes(folder, step, state, shapes)
         return Trained(run, state, trace)
     except LabError:
@@ -416,7 +415,15 @@ def _config_checksum(folder: Path) -> int:
 def _file_checksums(folder: Path) -> dict[str, int]:
     """Of every file in a folder, at any depth."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in files}
+    return {path.relative_to(folder).as_posix(): _file_checksum(path) for path in files}
+
+
+def _file_checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def _saved_checksums(folder: Path, step: int) -> dict[str, Any] | None:
@@ -442,18 +449,30 @@ class _Older(NamedTuple):
 
 
 def _restore_older(folder: Path, step: int, empty: _Older) -> _Older:
-    path = folder.resolve() / str(step) / "default"
-    older: Any = _orbax().restore(path, args=ocp.args.StandardRestore(empty))
+    older: _Older = _read_state(folder / str(step) / "default", empty)
     return older
 
 
 def _orbax() -> ocp.Checkpointer:
     """The checkpointer of the process that calls: by itself orbax would have all processes write
-    and wait for each other."""
+    and wait for each other. By itself it would also take twice the memory of a state to save it:
+    for a copy, and for the compressed one, which weights make hardly smaller."""
     this = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    handlers = type_handlers.create_type_handler_registry(
+        (np.ndarray, type_handlers.NumpyHandler(deepcopy_host_arrays=False)),
+        (jax.Array, type_handlers.ArrayHandler()),  # of which it warns if it is missing
+    )
+    handler = ocp.PyTreeCheckpointHandler(
+        use_compression=False, multiprocessing_options=alone, type_handler_registry=handlers
+    )
     return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _read_state(folder: Path, like: Any) -> Any:
+    """The arrays in a folder of orbax, in the tree and of the types of `like`."""
+    types = ocp.checkpoint_utils.construct_restore_args(like)
+    return _orbax().restore(folder.resolve(), ocp.args.PyTreeRestore(like, restore_args=types))
 
 
 def _remove(folders: Iterable[Path]) -> None:
