@@ -130,6 +130,7 @@ def runs_of_size(lab: vj.lab.Lab, flags: CollapseFlags, size: int) -> list[vj.Ru
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config = trained.run.config
     in_range = config.pixel_width**2
+    rows = vj.lab.collapse_rows(trained, lab.test)
     known = {
         "pixel_range": config.pixel_range,
         "depth": len(config.decoder_widths),
@@ -139,7 +140,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     }
     return [
         row | known | vj.measure.ends_of_training(vj.measure.lane_of(trained.trace, lane))
-        for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
+        for lane, row in enumerate(rows)
     ]
 
 

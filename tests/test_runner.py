@@ -36,7 +36,7 @@ def test_other_importance_samples_are_measured_again_without_training(
     before = tiny.rows_of(finished("latent_size"))
     copy = tmp_path / "latent_size"
     shutil.copytree(finished("latent_size"), copy)
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     more = ["--resume", *ONE_SIZE, "--nll-samples", 6]
     tiny.run("latent_size", tmp_path, *more, figures=tiny.no_figures)
     rows = tiny.rows_of(copy)
@@ -68,7 +68,7 @@ def test_a_row_that_lacks_its_lane_is_measured_again(finished, tmp_path, monkeyp
     rows = tiny.rows_of(copy)
     damaged = [{name: value for name, value in rows[0].items() if name != "lane"}, *rows[1:]]
     (copy / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in damaged))
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     resumed_to_draw(tmp_path)
     assert tiny.rows_of(copy) == [*damaged, rows[0]]
 
@@ -114,7 +114,7 @@ def test_figures_are_drawn_in_the_formats_that_were_asked_for(finished, tmp_path
 
 def test_study_json_keeps_every_run_that_measured_anything(finished, tmp_path, monkeypatch) -> None:
     """And has none of those that only drew."""
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
     (first,) = tiny.about(tmp_path / "latent_size")["invocations"]
     assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == [first]
@@ -313,7 +313,7 @@ def test_a_damaged_study_json_is_found_before_the_training(tmp_path, capsys, mon
     folder = tmp_path / "latent_size"
     folder.mkdir()
     (folder / "study.json").write_text("{")
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
     assert "study.json is damaged" in tiny.fail(capsys, "latent_size", *flags)
     assert [path.name for path in folder.glob("[!.]*")] == ["study.json"]
@@ -325,3 +325,14 @@ def test_without_git_a_row_names_no_commit(monkeypatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert vj.lab.provenance._commit() is None
+
+
+def test_the_programs_of_a_config_go_once_a_run_has_another() -> None:
+    config = vj.Config(image_shape=(4, 4, 1))
+    one, same = (vj.Run(name, "digits", "train", config, *vj.grid(config, (0,))) for name in "ab")
+    other = replace(same, config=replace(config, latent_size=3))
+    program = vj.measure.over_lanes(vj.measure.evaluate, config)
+    vj.lab.recording._make_room(same, one)
+    assert vj.measure.over_lanes(vj.measure.evaluate, config) is program
+    vj.lab.recording._make_room(other, same)
+    assert vj.measure.over_lanes(vj.measure.evaluate, config) is not program

@@ -58,7 +58,7 @@ def test_a_run_of_two_studies_is_trained_once(
     shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "digits" / "latent_size")
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     run(tmp_path, "--resume")
     assert "z2 is vae-z2 of autoencoder, which is trained already" in capsys.readouterr().err
     rows = [tiny.rows_of(place / "latent_size") for place in (both, tmp_path / "digits")]
@@ -79,7 +79,7 @@ def test_all_answers_stand_in_one_table_and_on_one_page(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     run(both.parent, "--resume")
     out = capsys.readouterr().out
     page = (both.parent / "report.html").read_text()
@@ -108,7 +108,7 @@ def test_a_study_that_fails_does_not_stop_the_next(
     shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
     first, second = tiny_studies()
     monkeypatch.setattr(seed, "STUDIES", (first._replace(figures=refuse), second))
-    monkeypatch.setattr(vj.train, "epoch_lanes", None)
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
     arguments = ["--seeds", 0, 1, "--out", tmp_path, "--resume"]
     message = tiny.fail(capsys, "seed", *arguments)
     assert "The figures were not drawn: no paper" in message

@@ -124,7 +124,7 @@ def _recorded(folder: Path, wanted: Row) -> list[Row]:
 def _make_room(run: Run, before: Run | None) -> None:
     """Give back the memory that the run before has used: with the compiled programs of its Config,
     some 80 MB, if this run has another Config."""
-    if before is None or before.config != run.config:
+    if before is not None and before.config != run.config:
         compiled: list[Any] = [train.init_lanes, train.epoch_lanes, samples.draw]
         for function in compiled:
             function.clear_cache()
