@@ -1,4 +1,4 @@
-"""Speed of the lab on an accelerator, without a network and without PyTorch.
+"""Speed of the lab on an accelerator. It needs no network, and PyTorch only to compare with.
 
 - Training steps of four Bernoulli VAEs, as in benchmarks.speed: 1, 8, 32 and 64 models of the lab
   in one program, a jitted Flax step, and the bare matrix products. PyTorch takes part where it is

@@ -24,7 +24,7 @@ Command: python -m benchmarks.speed [--json FILE]    (needs pip install -e '.[be
 With `taskset -c 0` before the command all loops have one core.
 
 Cost: 10 minutes on 2 cores with --rounds 3. There 32 models of a phase diagram take PyTorch 4 times
-as long as the lab, and a model among 32 takes 0.36 to 0.95 of the time of one alone. With --quick 2
+as long as the lab, and a model among 32 takes 0.35 to 0.95 of the time of one alone. With --quick 2
 minutes of computing.
 """
 

@@ -1,7 +1,7 @@
 """Start-up and memory: how soon a command trains or shows its first figures, and what it takes.
 
-Commands run as processes of their own. In a round each runs twice: without compiled programs, and
-with those of the run before.
+Commands run as processes of their own. In a round each runs twice: first with an empty cache of
+compiled programs, then with the cache that the first one has filled.
 
 - digits: experiments.latent_size on digits, one epoch of three models of each of three sizes.
 - mnist: the same on MNIST, of ten latent units.
@@ -17,7 +17,8 @@ The columns, with a median over rounds, and the range:
 - peak: the largest resident set of the process, in MiB. It includes what is mapped from files, such
   as cached images and libraries.
 
-Images are decoded beforehand, and the run that trains the model of inspect reads all packages once.
+Images are decoded beforehand. Training the model for inspect reads all packages from disk, so that
+no timed command is the first to do so.
 
 Command: python -m benchmarks.startup [--json FILE]    (not on Windows)
 

@@ -79,7 +79,9 @@ class Planned(NamedTuple):
 class Ended(NamedTuple):
     """What became of a study."""
 
-    planned: Planned
+    study: str
+    dataset: str
+    folder: Path
     seconds: float
     problems: list[str]
 
@@ -106,33 +108,37 @@ def plan(flags: SeedFlags) -> list[Planned]:
 
 
 def conduct(studies: list[Planned]) -> list[Ended]:
-    """Run one study after the other, and show how far they are together."""
+    """Run one study after the other, and show how far they are together. The list is empty in the
+    end: each study leaves it, and its images and their moments go."""
     whole = vj.lab.progress.Whole(sum(planned.work for planned in studies))
-    ended = []
+    ended: list[Ended] = []
+    total = len(studies)
     with vj.lab.progress.following(
         vj.lab.report.Terminal(stderr=True, highlight=False), whole
     ) as bars:
-        for number, planned in enumerate(studies, 1):
-            study, lab, started = planned.study, planned.lab, time.monotonic()
-            whole.title = f"study {number} of {len(studies)}, {study.name} on {lab.dataset}"
+        while studies:
+            study, lab, work = studies.pop(0)
+            started, number = time.monotonic(), len(ended) + 1
+            whole.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
             bars.console.print(f"[bold]{whole.title}[/bold]")
             with vj.lab.lock.held(lab.folder):
                 problems = vj.lab.study.conduct(study, lab, started, bars)
-            ended.append(Ended(planned, time.monotonic() - started, problems))
+            seconds = time.monotonic() - started
+            ended.append(Ended(study.name, lab.dataset, lab.folder, seconds, problems))
             for task in bars.tasks:
                 bars.remove_task(task.id)
-            whole.over += planned.work
+            whole.over += work
     return ended
 
 
 def table(flags: SeedFlags, ended: list[Ended]) -> Table:
     """Claims and what they cost, a line for each study."""
     shown = Table("study", "images", "claims", "minutes", title="Claims of the write-up")
-    for planned, seconds, _ in ended:
-        found = vj.lab.findings.read_study(planned.lab.folder, flags.folder)
+    for study, dataset, folder, seconds, _ in ended:
+        found = vj.lab.findings.read_study(folder, flags.folder)
         answers = [f"{claim} {answer['verdict']}" for claim, answer in found.verdicts.items()]
         minutes = f"{seconds / 60:.1f}"
-        shown.add_row(planned.study.name, planned.lab.dataset, "\n".join(answers), minutes)
+        shown.add_row(study, dataset, "\n".join(answers), minutes)
     return shown
 
 
