@@ -130,7 +130,7 @@ def runs_of_size(lab: vj.lab.Lab, flags: CollapseFlags, size: int) -> list[vj.Ru
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config = trained.run.config
     in_range = config.pixel_width**2
-    rows = vj.lab.collapse_rows(trained, lab.test)
+    rows = vj.lab.collapse_rows(trained, lab.test)  # before the training images take memory
     known = {
         "pixel_range": config.pixel_range,
         "depth": len(config.decoder_widths),

@@ -221,7 +221,8 @@ def fit(
     # On an accelerator, a chunk that takes turns with others leaves the devices after its turn.
     stays = on_cores or len(chunks) == 1
     if stays:
-        states = [_place(mesh, state) for state in states]
+        # Copies: of a host's array that it shares, jax keeps the memory well after the last use.
+        states = [_place(mesh, jax.tree.map(np.array, state)) for state in states]
     del state  # it may be large
 
     @cache
@@ -298,9 +299,7 @@ def _joined(parts: list[Any], lanes: int) -> Any:
 
 
 def _place(mesh: Mesh, state: train.State) -> train.State:
-    """A copy of a host's state on the devices. Of an array that it shares, jax would keep the
-    memory well after the last use."""
-    placed = _put(mesh, LANES, jax.tree.map(np.array, state))
+    placed = _put(mesh, LANES, state)
     return placed._replace(key=jax.random.wrap_key_data(placed.key, impl=train.PRNG))
 
 

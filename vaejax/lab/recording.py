@@ -26,7 +26,7 @@ from vaejax.store.records import RESULTS, Row
 from vaejax.theory import threshold
 
 Measure = Callable[[Any, checkpoint.Trained], Sequence[Row]]
-"""`measure(lab, trained)`: a row for each lane."""
+"""`measure(lab, trained)`: a row for each lane. The state comes without that of the optimizer."""
 InitialState = Callable[[Any, Run], train.State | None]
 """`initial_state(lab, run)`: the state, on the host, that a run starts from; None for fresh
 weights."""
@@ -82,12 +82,12 @@ def record(
     hosts.once(partial(_refuse, lab, plans))
     chosen = {name: getattr(flags, name) for name in settings}
     facts = {name: {"epochs": plan.epochs, **chosen} for name, plan in plans.items()}
-
-    def recorded() -> dict[str, list[Row]]:
-        return {name: _recorded(lab.folder, {"run": name, **facts[name]}) for name in lab.runs}
-
+    wanted = {name: {"run": name, **of_run} for name, of_run in facts.items()}
     finished = hosts.once(
-        lambda: {name: [row["lane"] for row in rows] for name, rows in recorded().items()}
+        lambda: {
+            name: [row["lane"] for row in rows]
+            for name, rows in _recorded(lab.folder, wanted).items()
+        }
     )
     unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
     replicas = {
@@ -111,14 +111,17 @@ def record(
                 measured = True
                 of_run = facts[run.name] | {"steps": step}
                 hosts.once(partial(_measure, lab, run, measure, of_run, new))
-    rows = recorded().values() if hosts.is_first() else ()
+    rows = _recorded(lab.folder, wanted).values() if hosts.is_first() else ()
     return Recorded([row for of_run in rows for row in of_run], diverged, measured)
 
 
-def _recorded(folder: Path, wanted: Row) -> list[Row]:
-    """The rows of lanes in the results of a study that say what is wanted."""
-    rows = records.read(folder / RESULTS)
-    return [row for row in rows if wanted.items() <= row.items() and "lane" in row]
+def _recorded(folder: Path, wanted: Mapping[str, Row]) -> dict[str, list[Row]]:
+    """Of the results of a study the rows of lanes that say what is wanted, for each name."""
+    rows = [row for row in records.read(folder / RESULTS) if "lane" in row]
+    return {
+        name: [row for row in rows if of_run.items() <= row.items()]
+        for name, of_run in wanted.items()
+    }
 
 
 def _make_room(run: Run, before: Run | None) -> None:

@@ -34,7 +34,8 @@ class Study(NamedTuple):
     runs: Callable[[Any], list[Any]]
     """`runs(lab)`: the models to train, a `vaejax.Run` for each Config."""
     measure: Callable[[Any, Any], Sequence[Row]]
-    """`measure(lab, trained)`: a row for each lane of a trained run."""
+    """`measure(lab, trained)`: a row for each lane of a trained run, whose state comes without that
+    of the optimizer (`opt_state` is None)."""
     verdict: Callable[[list[Row]], Mapping[str, Any]]
     """`verdict(rows)`: a `vaejax.lab.Verdict` for each claim; None for one that these rows say
     nothing about."""
