@@ -7,7 +7,6 @@ codes prove nothing: the codes of two images differ even where both posteriors a
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -57,15 +56,20 @@ def collapse_figures(
     Raises:
         LabError: a single image.
     """
+    return over_lanes(_figures_of_one, config)(params, images, key)
+
+
+def _figures_of_one(
+    config: Config, params: model.Params, images: UInt8[Array, "n pixels"], key: Key[Array, ""]
+) -> dict[str, Array]:
+    """All figures of one model in one program: each operation outside of it would be a program of
+    its own, to compile and to keep."""
     evaluate_key, pairs_key = jax.random.split(key)
-    paired = over_lanes(pairs, config)(params, images, pairs_key)
-    evaluation = over_lanes(evaluate, config)(params, images, evaluate_key)
+    average = Pairs(*(change.mean() for change in pairs(config, params, images, pairs_key)))
+    evaluation = evaluate(config, params, images, evaluate_key)
     figures = summary(evaluation)
     posteriors = (evaluation.mean, evaluation.logvar, evaluation.code)
-    average = Pairs(*(change.mean(-1) for change in paired))
-    sigma = jnp.exp(jax.vmap(partial(model.log_sigma, config))(params))
-    if config.likelihood == "bernoulli":
-        sigma = jnp.full_like(sigma, jnp.nan)
+    known = config.likelihood == "gaussian"
     return {
         **figures,
         **information_figures(figures["kl_nats"], *posteriors),
@@ -76,7 +80,7 @@ def collapse_figures(
         "mean_distance": jnp.sqrt(average.mean_change),
         "active_directions": active_directions(evaluation.mean),
         "mean_variance_per_unit": jnp.var(evaluation.mean, axis=-2),
-        "decoder_sigma": sigma,
+        "decoder_sigma": jnp.exp(model.log_sigma(config, params)) if known else jnp.array(jnp.nan),
     }
 
 
