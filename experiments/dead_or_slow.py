@@ -132,7 +132,7 @@ def initial_state(lab: vj.lab.Lab, run: vj.Run) -> vj.train.State | None:
     net, part = run.labels["net"][0], run.labels["from"][0]
     if part == "start":
         return None
-    start = lab.trained(f"{net}-start")
+    start = vj.store.restore(lab.folder / f"{net}-start")
     scale = list(START_TIMES).index(part)
     per_scale = len(start.run.seeds) // len(START_TIMES)
     lanes = [per_scale * scale + index % per_scale for index in range(len(run.seeds))]

@@ -56,7 +56,7 @@ def test_the_images_are_the_first_ones_and_the_threshold_is_of_them(tmp_path) ->
 def test_a_raised_unit_goes_on_from_the_sleeping_and_a_lowered_from_the_waking(finished) -> None:
     lab = tiny.open_lab("dead_or_slow", finished("dead_or_slow").parent)
     for net in ("linear", "mlp1"):
-        start = lab.trained(f"{net}-start")
+        start = vj.store.restore(lab.folder / f"{net}-start")
         scales = [lane["recon_scale"] for lane in start.run.lanes]
         assert scales == sorted(scales)
         assert dead_or_slow.initial_state(lab, start.run) is None

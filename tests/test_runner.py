@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 import vaejax as vj
@@ -327,12 +328,13 @@ def test_without_git_a_row_names_no_commit(monkeypatch) -> None:
     assert vj.lab.provenance._commit() is None
 
 
-def test_the_programs_of_a_config_go_once_a_run_has_another() -> None:
+def test_compiled_programs_go_once_a_run_has_another_config() -> None:
     config = vj.Config(image_shape=(4, 4, 1))
     one, same = (vj.Run(name, "digits", "train", config, *vj.grid(config, (0,))) for name in "ab")
     other = replace(same, config=replace(config, latent_size=3))
-    program = vj.measure.over_lanes(vj.measure.evaluate, config)
+    program: Any = jax.jit(lambda x: x + 1)
+    program(1)
     vj.lab.recording._make_room(same, one)
-    assert vj.measure.over_lanes(vj.measure.evaluate, config) is program
+    assert program._cache_size() == 1
     vj.lab.recording._make_room(other, same)
-    assert vj.measure.over_lanes(vj.measure.evaluate, config) is not program
+    assert program._cache_size() == 0

@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -36,6 +37,8 @@ Batches = Iterable[tuple[Images, Labels]]
 _ARRAYS = ("images.npy", "labels.npy")
 _MAPPED = None if os.name == "nt" else "r"
 """Windows renames and deletes no file that is mapped; there arrays are read into memory."""
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+"""Of all arrays that are mapped in this process."""
 _ABANDONED = 24 * 3600
 """Seconds after which an unfinished entry is of a process that was killed: none takes so long."""
 
@@ -98,14 +101,11 @@ def find(source: Mapping[str, str], fingerprint: str) -> tuple[Images, Labels] |
         return None
 
 
-def release(images: np.ndarray) -> None:
-    """Let go of the memory of mapped images. It is mapped again wherever they are used next. Images
-    that are not mapped stay as they are."""
-    base: object = images
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+def release() -> None:
+    """Let go of the memory of all mapped arrays. It is mapped again wherever they are used next."""
+    for mapped in list(_maps):
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _entry(source: Mapping[str, str]) -> Path:
@@ -138,6 +138,8 @@ def _open_array(path: Path, notes: Mapping[str, Mapping[str, int]]) -> np.ndarra
     if zlib.crc32(np.memmap(path, mode="r").data) != note["crc32"]:
         raise ValueError(f"the checksum of {path.name} is wrong")
     array = np.load(path, mmap_mode=_MAPPED)
+    if isinstance(array.base, mmap.mmap):
+        _maps.add(array.base)
     array.flags.writeable = False
     return array
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
@@ -18,8 +19,6 @@ from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
 from vaejax.lab.report import Terminal
-from vaejax.measure import samples
-from vaejax.measure.batched import over_lanes
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.store.records import RESULTS, Row
@@ -125,13 +124,10 @@ def _recorded(folder: Path, wanted: Mapping[str, Row]) -> dict[str, list[Row]]:
 
 
 def _make_room(run: Run, before: Run | None) -> None:
-    """Give back the memory that the run before has used: with the compiled programs of its Config,
-    some 80 MB, if this run has another Config."""
-    if before is not None and before.config != run.config:
-        compiled: list[Any] = [train.init_lanes, train.epoch_lanes, samples.draw]
-        for function in compiled:
-            function.clear_cache()
-        over_lanes.cache_clear()
+    """Give back the memory that the run before has used, in this study or in the study before: with
+    what jax has compiled, some 100 MB, unless this run has the same Config."""
+    if before is None or before.config != run.config:
+        jax.clear_caches()
     surroundings.give_back_memory(cycles=True)
 
 
@@ -273,10 +269,7 @@ def _measure(
     lanes: Sequence[int],
 ) -> None:
     """Measure a trained run, and record the rows of these lanes."""
-    trained = lab.trained(run.name)
-    # Two thirds of a state are moments of the optimizer, which no measurement needs.
-    trained = trained._replace(state=trained.state._replace(opt_state=None))
-    rows = measure(lab, trained)
+    rows = measure(lab, lab.trained(run.name))
     predicted = predict(lab, run)
     identity = identities(lab.folder.name, run)
     new = [

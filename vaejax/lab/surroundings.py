@@ -85,14 +85,15 @@ def _after_compilation(event: str, duration_secs: float, **_: Any) -> None:
 
 
 def give_back_memory(cycles: bool = False) -> None:
-    """Return to the system the memory that was freed. By itself glibc keeps hundreds of MB of what
-    LLVM has used.
+    """Return to the system the memory that was freed, and that of mapped images. By itself glibc
+    keeps hundreds of MB of what LLVM has used.
 
     Args:
         cycles: free garbage first, which takes longer: orbax leaves large arrays in cycles.
     """
     if cycles:
         gc.collect()
+    cache.release()
     _glibc("malloc_trim", 0)
 
 

@@ -191,7 +191,7 @@ def _newest(
 
 
 def _collected(lanes: sweep.Lanes) -> train.State:
-    surroundings.give_back_memory()  # steps have used more than the state takes
+    surroundings.give_back_memory()  # steps have used more than the state takes, and images
     return sweep.collect(lanes)
 
 
