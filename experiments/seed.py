@@ -62,9 +62,8 @@ class SeedFlags:
     @property
     def folder(self) -> Path:
         """The folder of all data sets."""
-        if self.out:
-            return vj.files.own_path(self.out)
-        return Path("checkpoints") / ("seed-quick" if self.quick else "seed")
+        usual = Path("checkpoints") / ("seed-quick" if self.quick else "seed")
+        return vj.files.own_path(self.out or usual)
 
 
 class Planned(NamedTuple):

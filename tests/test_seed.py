@@ -28,8 +28,11 @@ def tiny_studies(**changes: Any) -> tuple[Any, ...]:
     return tuple(found)
 
 
+SEEDS = ("--seeds", 0, 1)
+
+
 def run(out: Path, *more: Any) -> None:
-    tiny.command("seed", "--seeds", 0, 1, "--out", out, *more)
+    tiny.command("seed", *SEEDS, "--out", out, *more)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +79,16 @@ def test_a_run_of_other_images_or_for_other_epochs_is_no_twin(both: Path) -> Non
 
 
 def test_all_answers_stand_in_one_table_and_on_one_page(
-    both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Here in the folder where results go without --out."""
+    shutil.copytree(both.parent, tmp_path / "checkpoints" / "seed")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
     monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
-    run(both.parent, "--resume")
+    tiny.command("seed", *SEEDS, "--resume")
     out = capsys.readouterr().out
-    page = (both.parent / "report.html").read_text()
+    page = (tmp_path / "checkpoints" / "seed" / "report.html").read_text()
     for claim in ("C1", "C2", "C3"):
         assert re.search(rf"\b{claim} (HELD|FAILED|UNDECIDED)", out)
         assert claim in page
@@ -92,7 +98,7 @@ def test_results_are_not_overwritten(
     both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    message = tiny.fail(capsys, "seed", "--seeds", 0, 1, "--out", both.parent)
+    message = tiny.fail(capsys, "seed", *SEEDS, "--out", both.parent)
     assert "holds results already" in message
 
 
@@ -109,8 +115,7 @@ def test_a_study_that_fails_does_not_stop_the_next(
     first, second = tiny_studies()
     monkeypatch.setattr(seed, "STUDIES", (first._replace(figures=refuse), second))
     monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
-    arguments = ["--seeds", 0, 1, "--out", tmp_path, "--resume"]
-    message = tiny.fail(capsys, "seed", *arguments)
+    message = tiny.fail(capsys, "seed", *SEEDS, "--out", tmp_path, "--resume")
     assert "The figures were not drawn: no paper" in message
     assert (tmp_path / "report.html").exists()
 
