@@ -129,8 +129,9 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
 
 STUDY = vj.lab.Study(
-    "blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS, MORE_COLUMNS
-)
+    "blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS, MORE_COLUMNS,
+    quick={"latent_sizes": (10,)},
+)  # fmt: skip
 
 if __name__ == "__main__":
     vj.lab.run_study(STUDY)

@@ -291,7 +291,7 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 STUDY = vj.lab.Study(
     "few_images", __doc__, FewImagesFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["latent_size", "images", "recon_scale"], converged=converged,
-    quick={"images": (25,), "recon_scale": (1.0, 6000.0)},
+    quick={"images": (25,), "latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -225,7 +225,8 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
 STUDY = vj.lab.Study(
     "recon_scale", __doc__, ReconScaleFlags, runs, measure, verdict, figures, COLUMNS,
-    MORE_COLUMNS, by=["latent_size", "recon_scale"], quick={"recon_scale": (1.0, 6000.0)},
+    MORE_COLUMNS, by=["latent_size", "recon_scale"],
+    quick={"latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from vaejax import model
 from vaejax.loss import kl_divergence
 from vaejax.measure.activity import active_directions, active_units, aggregated_posterior
 from vaejax.measure.information import marginal_kl, mutual_information
@@ -56,7 +57,7 @@ def posterior_figures(
     """
     order_key, code_key = jax.random.split(key)
     mean, logvar = jnp.asarray(mean), jnp.asarray(logvar)
-    code = mean + jnp.exp(logvar / 2) * jax.random.normal(code_key, mean.shape)
+    code = mean + jnp.exp(logvar / 2) * model.standard_normal(code_key, mean.shape)
     kl = kl_divergence(mean, logvar)
     kl_nats = kl.sum(-1).mean()
     partner = partners(order_key, len(mean))

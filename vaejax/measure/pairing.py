@@ -65,15 +65,15 @@ def pairs(
     """
     order_key, draw_key = jax.random.split(key)
 
-    def draw(image: Array, key: Array) -> tuple[Array, _Side]:
+    def draw(image: Array, key: Array) -> _Side:
         pixel_key, code_key = jax.random.split(key)
-        x = model.to_pixels(config, image, pixel_key)
-        posterior = model.encode(config, params, x)
-        return x, _Side(image, posterior.mean, model.draw_code(config, posterior, code_key))
+        posterior = model.encode(config, params, model.to_pixels(config, image, pixel_key))
+        return _Side(image, posterior.mean, model.draw_code(config, posterior, code_key))
 
-    def compare(rows: tuple[Array, _Side], key: Array) -> Pairs:
-        image, other = rows
-        x, own = draw(image, key)  # the same pixels and the same code as before
+    def compare(rows: tuple[_Side, _Side], key: Array) -> Pairs:
+        own, other = rows
+        pixel_key, _ = jax.random.split(key)
+        x = model.to_pixels(config, own.image, pixel_key)  # the same pixels as before
 
         def recon(code: Array) -> Array:
             logits = model.decode(config, params, code)
@@ -93,6 +93,6 @@ def pairs(
         )
 
     images = jnp.asarray(images)
-    sides = map_images(lambda *row: draw(*row)[1], images, draw_key, batch_size)
+    sides = map_images(draw, images, draw_key, batch_size)
     others = jax.tree.map(lambda rows: rows[partners(order_key, len(images))], sides)
-    return map_images(compare, (images, others), draw_key, batch_size)
+    return map_images(compare, (sides, others), draw_key, batch_size)
