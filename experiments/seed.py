@@ -124,9 +124,9 @@ def conduct(studies: list[Planned]) -> list[Ended]:
                 problems = vj.lab.study.conduct(study, lab, started, bars)
             seconds = time.monotonic() - started
             ended.append(Ended(study.name, lab.dataset, lab.folder, seconds, problems))
+            whole.ends(work, bars.tasks)
             for task in bars.tasks:
                 bars.remove_task(task.id)
-            whole.over += work
     return ended
 
 

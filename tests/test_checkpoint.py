@@ -114,6 +114,7 @@ def test_what_is_restored_is_what_was_saved(two: Advanced, folder: Path) -> None
     assert restored.step == 8
     assert restored.run.labels == {"depth": (1, 2)}
     assert_same(restored, two.whole)
+    assert_same(checkpoint.restore(str(folder)), two.whole)
 
 
 def test_two_epochs_restore_and_three_are_five_bit_for_bit(five: Advanced, folder: Path) -> None:

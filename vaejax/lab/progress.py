@@ -50,6 +50,8 @@ class Whole:
     """The work of all studies."""
     over: float = 0.0
     """The work of the studies that are over."""
+    trained: float = 0.0
+    """How much of that was trained now: not before --resume, nor by another study."""
     title: str = ""
     """Which study runs."""
     began: float = field(default_factory=time.monotonic)
@@ -58,9 +60,20 @@ class Whole:
         """The study, the share of the work that is done, and the time that is left if the rest goes
         as fast. `tasks` are the runs of the study that runs."""
         done = self.over + sum(task.completed * task.fields["work"] for task in tasks)
-        seconds = time.monotonic() - self.began
-        left = f", about {_minutes(seconds * (self.total - done) / done)} left" if done else ""
+        trained = self.trained + _trained(tasks)
+        seconds = (time.monotonic() - self.began) * (self.total - done) / trained if trained else 0
+        left = f", about {_minutes(seconds)} left" if trained else ""
         return f"{self.title}, {done / self.total:.0%} of all training done{left}"
+
+    def ends(self, work: float, tasks: Sequence[Task]) -> None:
+        """The study of so much work and of these runs is over."""
+        self.over += work
+        self.trained += _trained(tasks)
+
+
+def _trained(tasks: Sequence[Task]) -> float:
+    """The work that was trained since the tasks were added."""
+    return sum((task.completed - task.fields["first"]) * task.fields["work"] for task in tasks)
 
 
 def _minutes(seconds: float) -> str:

@@ -124,6 +124,7 @@ def train_run(
         run.name,
         total=plan.epochs,
         completed=first,
+        first=first,
         steps_per_epoch=plan.steps_per_epoch,
         work=work(run, plan) / plan.epochs,
         terms="",

@@ -313,7 +313,7 @@ def _is_empty(path: Path) -> bool:
         return True
 
 
-def restore(folder: Path, nets: Nets | None = None, best: bool = False) -> Trained:
+def restore(folder: Path | str, nets: Nets | None = None, best: bool = False) -> Trained:
     """The run in a folder, as its newest checkpoint left it; give `nets` if its Config has nets of
     its own.
 
@@ -324,6 +324,7 @@ def restore(folder: Path, nets: Nets | None = None, best: bool = False) -> Train
         LabError: there is no run or no checkpoint, it is damaged, it was trained with other nets,
             or no best state was kept.
     """
+    folder = Path(folder)
     found = _restored(folder, nets)
     if not best:
         return found
