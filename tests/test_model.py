@@ -192,6 +192,12 @@ def test_codes_are_a_function_of_the_key() -> None:
     assert (codes[0] != codes[2]).all()
 
 
+def test_noise_is_what_jax_draws() -> None:
+    np.testing.assert_array_equal(
+        model.standard_normal(KEY, (4, 3, 2)), jax.random.normal(KEY, (4, 3, 2))
+    )
+
+
 def test_an_ae_draws_its_mean() -> None:
     posterior = model.Posterior(jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 4.0]]))
     code = draw_code(replace(CONFIG, model="ae"), posterior, KEY)
