@@ -14,8 +14,8 @@ everything on one page.
 
 Command: python -m experiments.seed
 
-Cost: 24 minutes on 2 cores, of which `few_images` takes 7, `collapse` 5, and each of `autoencoder`,
-`recon_scale` and `blur` 3 to 4. With --quick 2 minutes.
+Cost: 22 minutes on 2 cores that multiply matrices at 200 GFLOP/s each, 50 at 75 GFLOP/s, of which
+`few_images` takes a quarter to a third. With --quick 2 minutes, or 1 once programs are compiled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SeedFlags:
     seeds: tuple[int, ...] | None = None
     """A model per seed. None: 0 1 2, or 0 1 with --quick."""
     quick: bool = False
-    """A look within two minutes: few steps, few images. Its verdicts do not count."""
+    """A look: few steps, few images, few latent sizes. Its verdicts do not count."""
     out: Path | None = None
     """Results go to OUT/DATASET/STUDY. None: OUT is checkpoints/seed, or checkpoints/seed-quick."""
     resume: bool = False
