@@ -45,7 +45,7 @@ def measure(
     return [
         over(f"images in an epoch ({small}, one model)", sizes.images,
              lambda count: epoch_of(images, count), lambda _: 1),
-        over(f"models in one run, {sizes.steps} steps ({small})", sizes.lanes,
+        over(f"models trained side by side, {sizes.steps} steps ({small})", sizes.lanes,
              lambda _: Task(config_of(SMALL), few, 1), lambda count: count),
         over(f"latent units z, {sizes.steps} steps ({large}, one model)", sizes.latent,
              lambda latent: latent_task(images, latent, sizes.steps), lambda _: 1),
