@@ -38,7 +38,7 @@ _ARRAYS = ("images.npy", "labels.npy")
 _MAPPED = None if os.name == "nt" else "r"
 """Windows renames and deletes no file that is mapped; there arrays are read into memory."""
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-"""Of all arrays that are mapped in this process."""
+"""The maps behind all mapped arrays of this process."""
 _ABANDONED = 24 * 3600
 """Seconds after which an unfinished entry is of a process that was killed: none takes so long."""
 

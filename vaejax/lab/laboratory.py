@@ -90,7 +90,7 @@ class Lab(Generic[F]):
     def mean_image(self) -> np.ndarray:
         """The mean of the training images: [height, width, channels], pixels in [0, 1]."""
         mean = (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
-        surroundings.give_back_memory()  # all training images are in it now
+        surroundings.give_back_memory()  # the mean has read all training images into it
         return mean
 
     @cached_property

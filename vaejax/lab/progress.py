@@ -61,9 +61,11 @@ class Whole:
         as fast. `tasks` are the runs of the study that runs."""
         done = self.over + sum(task.completed * task.fields["work"] for task in tasks)
         trained = self.trained + _trained(tasks)
-        seconds = (time.monotonic() - self.began) * (self.total - done) / trained if trained else 0
-        left = f", about {_minutes(seconds)} left" if trained else ""
-        return f"{self.title}, {done / self.total:.0%} of all training done{left}"
+        text = f"{self.title}, {done / self.total:.0%} of all training done"
+        if not trained:
+            return text
+        seconds = (time.monotonic() - self.began) * (self.total - done) / trained
+        return f"{text}, about {_minutes(seconds)} left"
 
     def ends(self, work: float, tasks: Sequence[Task]) -> None:
         """The study of so much work and of these runs is over."""

@@ -192,7 +192,7 @@ def _newest(
 
 
 def _collected(lanes: sweep.Lanes) -> train.State:
-    surroundings.give_back_memory()  # steps have used more than the state takes, and images
+    surroundings.give_back_memory()  # steps, and mapped images, have used more than the state takes
     return sweep.collect(lanes)
 
 

@@ -46,7 +46,6 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     On an accelerator all lanes are measured at once. On a CPU they take turns, which takes as long
     and a fraction of the memory.
     """
-
     on_cpu = jax.default_backend() == "cpu"
 
     def lifted(params: Any, images: Any, key: Any) -> Any:
@@ -55,8 +54,8 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
 
         return jax.lax.map(one, params) if on_cpu else jax.vmap(one)(params)
 
-    # The third level unrolls the loops that draw a few numbers for each image. They get no faster,
-    # and compiling takes twice as long.
+    # LLVM at level 3, the default, unrolls the loops that draw a few numbers for each image. They
+    # get no faster, and compiling takes up to twice as long.
     return jax.jit(lifted, compiler_options={"xla_backend_optimization_level": 2} if on_cpu else {})
 
 

@@ -94,5 +94,6 @@ def pairs(
 
     images = jnp.asarray(images)
     sides = map_images(draw, images, draw_key, batch_size)
-    others = jax.tree.map(lambda rows: rows[partners(order_key, len(images))], sides)
+    partner = partners(order_key, len(images))
+    others = jax.tree.map(lambda rows: rows[partner], sides)
     return map_images(compare, (sides, others), draw_key, batch_size)
