@@ -1,8 +1,9 @@
-"""Damages every kind of file that the lab writes and reads back, and checks that it notices.
+"""Damages checkpoints and caches, and checks that the lab notices.
 
-A small study trains twice, with other seeds. Then, --cases times, one file of the first study, of
-the cache of decoded images, or of the cache of compiled programs is damaged: it is cut at a random
-byte, one random bit is flipped, it is emptied, or the same file of the other study takes its place.
+A small study trains twice, with other seeds. Then, --cases times, one file of a run of the first,
+of the cache of decoded images, or of the cache of compiled programs is damaged: it is cut at a
+random byte, one random bit is flipped, it is emptied, or the same file of the other study takes its
+place.
 The commands' own functions read it, and it is put back.
 
 The columns, each a number of cases:
@@ -11,8 +12,7 @@ The columns, each a number of cases:
 - harmless: what was read is the very same as before. A cache may have been built again.
 - unnoticed: something else was read. Any such case is listed, and the exit status is 1.
 
-Files that no command reads back are left out: the pages of report and explore, figures other than
-PNG.
+Left out is what a user may edit: rows, verdicts, figures, labels and where the test images are.
 
 Command: python -m benchmarks.damage [--cases 600] [--seed 1]
 
@@ -96,29 +96,24 @@ def make_studies(folder: Path) -> tuple[Path, Path]:
 
 
 def study_targets(study: Path, other: Path) -> Iterator[Target]:
-    """The files of a study and of its runs."""
-
-    def finding() -> Any:
-        return vj.lab.findings.read_study(study, study)
+    """The files of the runs of a study."""
 
     def checkpoint(run: str) -> Any:
         found = vj.store.restore(study / run)
         arrays = jax.tree.leaves((found.state, found.trace))
-        return found.run.to_json(), [array.tobytes() for array in arrays]
+        description = vj.store.checkpoint.of_training(found.run)
+        return description, [array.tobytes() for array in arrays]
 
-    for path in sorted(study.rglob("*")):
+    for path in sorted(study.glob("*/**/*")):
         if path.is_file() and not path.name.startswith("."):
             inside = path.relative_to(study)
-            in_run = len(inside.parts) > 1
-            read = partial(checkpoint, inside.parts[0]) if in_run else finding
+            read = partial(checkpoint, inside.parts[0])
             yield Target(kind(inside), path, other / inside, read, study)
 
 
 def kind(path: Path) -> str:
-    """What the table calls a file of a study."""
-    if path.suffix == ".png":
-        return "figures"
-    if path.name in ("config.json", "results.jsonl", "study.json", "verdict.json"):
+    """What the table calls a file of a run."""
+    if path.name == "config.json":
         return path.name
     return "trace" if path.suffix == ".f32" else "checkpoint"
 

@@ -29,7 +29,7 @@ class PictureFlags:
 
 def test_images(run: vj.Run, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The first test images of the data set of a run: flat bytes, and pictures."""
-    images = vj.lab.images_of(run, run.test_split).images[:count]
+    images = vj.lab.images_of(run, "test").images[:count]
     flat = images.reshape(count, -1)
     return flat, vj.lab.unit_pixels(flat, run.config.image_shape)
 
@@ -81,7 +81,7 @@ def main() -> None:
             ("latent_sizes", latent_sizes, "mnist/latent_size"),
             ("phase_diagram", predicted_and_measured, "mnist/phase_diagram"),
         ):
-            ran = vj.lab.about.read(folder / study)["invocations"][0]["command"]
+            ran = vj.lab.findings.read_about(folder / study)["invocations"][0]["command"]
             rows = vj.store.records.read(folder / study / vj.lab.recording.RESULTS)
             rows = [row for row in rows if name != "phase_diagram" or is_gaussian(row)]
             caption = vj.lab.about.caption(ran, rows)

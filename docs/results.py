@@ -93,7 +93,7 @@ def collect(folder: Path) -> None:
         first = vj.store.records.read(path)[0]
         target = RESULTS / first["dataset"] / first["study"]
         target.mkdir(parents=True, exist_ok=True)
-        for name in (path.name, vj.lab.about.FILE):
+        for name in (path.name, vj.lab.findings.ABOUT):
             shutil.copy(path.with_name(name), target)
         for name in PICTURES.get(f"{first['dataset']}/{first['study']}", ()):
             copy = f"{first['dataset']}_{first['study']}_{name}.png"
@@ -106,8 +106,8 @@ def studies(folder: Path = RESULTS) -> list[Found]:
         Found(
             dataset,
             study,
-            vj.store.records.read(folder / dataset / study / vj.lab.recording.RESULTS),
-            vj.lab.about.read(folder / dataset / study).get("invocations", []),
+            vj.lab.findings.current_rows(folder / dataset / study),
+            vj.lab.findings.read_about(folder / dataset / study).get("invocations", []),
         )
         for dataset in DATASETS
         for study in STUDIES

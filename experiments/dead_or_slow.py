@@ -190,7 +190,8 @@ def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
     def state(row: vj.store.Row) -> str:
         rate = lines[row["net"]].at(row["times"])
         asleep = "asleep" if math.isnan(rate) else "slow" if rate > 0 else "dead"
-        return "awake" if row["active_units"] else asleep
+        unknown = row["active_units"] is None
+        return "unknown" if unknown else "awake" if row["active_units"] else asleep
 
     return [row | {"state": state(row)} for row in rows]
 
@@ -250,6 +251,19 @@ def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]
     return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
 
 
+def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) -> float:
+    """At how many scales the unit of a seed is active if it was lowered there, and not if it was
+    raised; NaN if a number is missing."""
+    pairs = [
+        [vj.lab.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
+        for time in vj.lab.distinct(vj.lab.matching(raised, seed=seed), "times")
+    ]
+    known = np.array([pair for pair in pairs if all(map(len, pair))], float).reshape(-1, 2)
+    if np.isnan(known).any():
+        return math.nan
+    return float(((known[:, 0] < 1) & (known[:, 1] >= 1)).sum())
+
+
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     verdicts = {}
     for net in DEPTHS:
@@ -257,7 +271,8 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         seeds = vj.lab.distinct(raised, "seed")
         without = ([row for row in raised if row["seed"] != seed] for seed in seeds)
         zeros = [line_through(rest).zero for rest in without]
-        active_below = [row["active_units"] for row in raised if row["times"] <= 1 - MARGIN]
+        below = [row for row in raised if row["times"] <= 1 - MARGIN]
+        active_below = vj.lab.values(below, "active_units")
         verdicts[f"B3, {net}"] = vj.lab.judge(
             f"A sleeping unit of the {NAMES[net]} grows above the predicted threshold, and dies "
             "below it",
@@ -269,16 +284,13 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
                 "units active below the threshold": vj.lab.below(active_below, 0.5),
             },
         )
-        awake = {(row["seed"], row["times"]) for row in lowered if row["active_units"]}
-        asleep = {(row["seed"], row["times"]) for row in raised if not row["active_units"]}
-        loops = [seed for seed, _ in awake & asleep]
         verdicts[f"B3, {net} has a loop"] = vj.lab.judge(
             f"The {NAMES[net]} shows hysteresis: at some scale a unit stays awake that would not "
             "wake",
             "for every seed there is a scale at which only the lowered unit is active",
             {
                 "scales at which only the lowered unit is active": (
-                    vj.lab.above([loops.count(seed) for seed in seeds], 0.5)
+                    vj.lab.above([loops(raised, lowered, seed) for seed in seeds], 0.5)
                 )
             },
         )

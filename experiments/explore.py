@@ -59,7 +59,7 @@ def explore(flags: ExploreFlags) -> None:
     folder = vj.files.own_path(flags.folder)
     chosen = vj.lab.exploration.choose(folder, flags.seed, flags.runs)
     parts = [
-        part._replace(run=vj.lab.laboratory.elsewhere(part.run, flags.dataset))
+        part._replace(run=vj.lab.laboratory.with_images_at(part.run, flags.dataset))
         for part in chosen.parts
     ]
     chosen = chosen._replace(parts=parts)

@@ -83,10 +83,9 @@ def write_weights(flags: ExportFlags, trained: vj.store.Trained, start: Path) ->
 
 def write_codes(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
     """Write the codes of each set of images; returns the files, whose paths begin with `start`."""
-    written, run = [], trained.run
-    checksum = vj.store.checkpoint.data_checksum_of(vj.files.own_path(flags.folder))
+    written = []
     for split in flags.codes:
-        found = vj.lab.images_of(run, run.split if split == "train" else run.test_split, checksum)
+        found = vj.lab.images_of(trained.run, split)
         found = vj.data.Dataset(*(part[: flags.images] for part in found))
         path = start.with_name(f"{start.name}-{split}.{flags.codes_format}")
         if flags.codes_format == "npz":

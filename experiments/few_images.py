@@ -118,7 +118,7 @@ def name_of(size: int, count: int) -> str:
 
 def converged(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     """Which lanes have converged, by the rule at the top of the page."""
-    images = lab.images(run.split)
+    images = lab.images(run.images.train)
     variance = (images.astype(np.float32) / 255).var(0).mean()
     apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
@@ -142,7 +142,7 @@ def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:
 
 
 def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    images = lab.images(trained.run.split)
+    images = lab.images(trained.run.images.train)
     inputs = lab.pictures(images)
     mean_image = inputs.mean(0)
     done = converged(lab, trained.run, np.ascontiguousarray(trained.trace.error))

@@ -142,7 +142,7 @@ def table(
     known |= {"effective_sigma": sigma, "effective_beta": beta}
     per_unit = ("kl_per_unit_nats", "mean_variance_per_unit")
     known |= {name: figure for name, figure in figures.items() if name not in per_unit}
-    shown = Table("", "value", title=f"{flags.folder}: {run.dataset}, whole test set")
+    shown = Table("", "value", title=f"{flags.folder}: {run.images.dataset}, {run.images.test}")
     for name, value in run.to_json()["config"].items():
         shown.add_row(name, str(value))
     shown.add_section()
@@ -175,9 +175,7 @@ def inspect(flags: InspectFlags) -> None:
     folder = vj.files.own_path(flags.folder)
     whole = vj.store.restore(folder, best=flags.best)
     trained = vj.lab.chosen_lane(whole, flags.lane)
-    run = vj.lab.laboratory.elsewhere(trained.run, flags.dataset)
-    checksum = vj.store.checkpoint.data_checksum_of(folder)
-    test = vj.lab.images_of(run, run.test_split, checksum)
+    test = vj.lab.images_of(vj.lab.laboratory.with_images_at(trained.run, flags.dataset), "test")
     images = test.images.reshape(len(test.images), -1)
     figures = metrics(trained, images)
     order = np.argsort(-figures["kl_per_unit_nats"], kind="stable")

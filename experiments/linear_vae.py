@@ -194,8 +194,8 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
             vj.lab.values(rows, name, recon_scale=scale)
             for name in ("gap_nats", "gain_nats", "units_off")
         )
-        allowed = max(MOST_GAP, MOST_SHARE * gain[0])  # the gain is the same for all seeds
-        comparisons[f"nats from the best at scale {scale:.4g}"] = vj.lab.below(gap, allowed)
+        allowed = np.maximum(MOST_GAP, MOST_SHARE * gain[0])  # the gain is the same for all seeds
+        comparisons[f"nats from the best at scale {scale:.4g}"] = vj.lab.below(gap, float(allowed))
         comparisons[f"units too many or too few at {scale:.4g}"] = vj.lab.below(off, 0.5)
     rule = (
         f"at every scale every seed is within {MOST_GAP} nats of the oracle, or {MOST_SHARE:.0%} "

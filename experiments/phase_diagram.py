@@ -211,10 +211,10 @@ def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
 
 
 def worst(rows: list[vj.store.Row], name: str, reach: float) -> list[float]:
-    """The largest value of a figure for each seed, at scales up to `reach`."""
+    """The largest value of a figure for each seed, at scales up to `reach`; NaN if one is."""
     near = [row for row in rows if row["times"] <= reach]
-    seeds = vj.lab.distinct(rows, "seed")
-    return [max(vj.lab.values(near, name, seed=seed), default=math.nan) for seed in seeds]
+    of_seeds = [vj.lab.values(near, name, seed=seed) for seed in vj.lab.distinct(rows, "seed")]
+    return [float(np.max(values)) if values else math.nan for values in of_seeds]
 
 
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:

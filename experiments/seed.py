@@ -81,7 +81,6 @@ class Ended(NamedTuple):
     study: str
     dataset: str
     folder: Path
-    seconds: float
     problems: list[str]
 
 
@@ -100,6 +99,7 @@ def plan(flags: SeedFlags) -> list[Planned]:
         )  # fmt: skip
         lab = vj.lab.study.planned(study, own)
         lab.siblings = [other.lab.folder for other in found]
+        vj.lab.study.prepare(study, lab)
         plans = vj.lab.recording.plans_of(lab, study.converged is not None)
         work = sum(vj.lab.training.work(run, plans[name]) for name, run in lab.runs.items())
         found.append(Planned(study, lab, work))
@@ -120,10 +120,10 @@ def conduct(studies: list[Planned]) -> list[Ended]:
             started, number = time.monotonic(), len(ended) + 1
             whole.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
             bars.console.print(f"[bold]{whole.title}[/bold]")
-            with vj.lab.lock.held(lab.folder):
-                problems = vj.lab.study.conduct(study, lab, started, bars)
-            seconds = time.monotonic() - started
-            ended.append(Ended(study.name, lab.dataset, lab.folder, seconds, problems))
+            problems: list[str] = []
+            with vj.lab.study.reporting(problems), vj.lab.lock.held(lab.folder):
+                problems += vj.lab.study.conduct(study, lab, started, bars)
+            ended.append(Ended(study.name, lab.dataset, lab.folder, problems))
             whole.ends(work, bars.tasks)
             for task in bars.tasks:
                 bars.remove_task(task.id)
@@ -131,13 +131,14 @@ def conduct(studies: list[Planned]) -> list[Ended]:
 
 
 def table(flags: SeedFlags, ended: list[Ended]) -> Table:
-    """Claims and what they cost, a line for each study."""
+    """Claims and what they cost, over all runs of the command, a line for each study."""
     shown = Table("study", "images", "claims", "minutes", title="Claims of the write-up")
-    for study, dataset, folder, seconds, _ in ended:
+    for study, dataset, folder, problems in ended:
         found = vj.lab.findings.read_study(folder, flags.folder)
         answers = [f"{claim} {answer['verdict']}" for claim, answer in found.verdicts.items()]
-        minutes = f"{seconds / 60:.1f}"
-        shown.add_row(study, dataset, "\n".join(answers), minutes)
+        answers += ["failed, see below"] if problems else []
+        seconds = sum(ran["seconds"] for ran in found.about.get("invocations", ()))
+        shown.add_row(study, dataset, "\n".join(answers), f"{seconds / 60:.1f}")
     return shown
 
 
@@ -146,9 +147,10 @@ def seed(flags: SeedFlags) -> None:
     vj.lab.surroundings.prepare()
     with vj.lab.lock.held(flags.folder):
         ended = conduct(plan(flags))
-        vj.lab.report.console().print(table(flags, ended))
-        report_page.report(report_page.ReportFlags(folder=flags.folder))
-    problems = [problem for one in ended for problem in one.problems]
+        problems = [f"{one.study}: {problem}" for one in ended for problem in one.problems]
+        with vj.lab.study.reporting(problems):
+            vj.lab.report.console().print(table(flags, ended))
+            report_page.report(report_page.ReportFlags(folder=flags.folder))
     if problems:
         raise vj.LabError("\n".join(problems))
 

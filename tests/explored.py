@@ -43,7 +43,7 @@ def make(
     seed."""
     config = vj.Config(image_shape=(8, 8, 1), latent_size=3, **choices)
     knobs, of_lanes = vj.grid(config, seeds, recon_scale=scales)
-    run = vj.Run(folder.name, "digits", "train", config, knobs, of_lanes)
+    run = vj.Run(folder.name, vj.Images("digits", "train"), config, knobs, of_lanes)
     return write(folder, run)
 
 

@@ -121,7 +121,12 @@ def test_the_held_out_images_are_the_last_tenth_and_not_trained_on() -> None:
     np.testing.assert_array_equal(np.concatenate([lab.train, lab.held_out]), plain.train)
     np.testing.assert_array_equal(lab.test, plain.test)
     assert (plain.split, lab.split) == ("train", f"train[:{len(lab.train)}]")
-    assert lab.images_digest != plain.images_digest
+    runs = [
+        study.with_images(study.flags.run("z2", study.split, study.config(), [1.0]))
+        for study in (plain, lab)
+    ]
+    assert [run.images.held_out_digest is None for run in runs] == [True, False]
+    assert runs[0].images.train_digest != runs[1].images.train_digest
     with pytest.raises(LabError, match="--keep-best holds out one of 10 training images, and"):
         laboratory.load(Flags(dataset="digits", keep_best=True, train_images=9), "study")
 

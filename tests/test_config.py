@@ -14,7 +14,7 @@ import pytest
 
 from vaejax.config import Activation, Config, Knobs, Nets, grid, knobs, stack
 from vaejax.errors import LabError
-from vaejax.run import Run
+from vaejax.run import Images, Run
 
 SHAPE = (4, 3, 1)
 CONFIG = Config(image_shape=SHAPE)
@@ -165,7 +165,7 @@ def test_a_value_of_a_grid_that_is_out_of_range_is_refused() -> None:
 def run(config: Config, seeds: tuple[int, ...], **labels: Any) -> Run:
     lane = knobs(config, learning_rate=0.1, recon_scale=1 / 3)
     lanes = stack([lane] * len(seeds))
-    return Run("study", "mnist", "train[:9]", config, lanes, seeds, labels)
+    return Run("study", Images("mnist", "train[:9]"), config, lanes, seeds, labels)
 
 
 def through_json(there: Run, nets: Nets | None = None) -> Run:
@@ -175,14 +175,14 @@ def through_json(there: Run, nets: Nets | None = None) -> Run:
 @pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**31)])
 def test_a_seed_out_of_range_is_named(seeds: tuple[int, ...]) -> None:
     with pytest.raises(LabError) as caught:
-        Run("study", "mnist", "train", CONFIG, stack([knobs(CONFIG)] * 2), seeds)
+        Run("study", Images("mnist", "train"), CONFIG, stack([knobs(CONFIG)] * 2), seeds)
     assert f"seeds={seeds}" in str(caught.value)
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_a_run_needs_a_value_of_each_knob_and_each_label_for_every_seed(lanes: int) -> None:
     with pytest.raises(LabError, match="2 seeds need as many of each knob"):
-        Run("study", "mnist", "train", CONFIG, stack([knobs(CONFIG)] * lanes), (0, 1))
+        Run("study", Images("mnist", "train"), CONFIG, stack([knobs(CONFIG)] * lanes), (0, 1))
     with pytest.raises(LabError, match="2 seeds need as many of each label"):
         run(CONFIG, (0, 1), depth=(1, 2), start=("random",) * lanes)
 
@@ -199,19 +199,10 @@ def test_a_run_survives_json(config: Config) -> None:
     labels = {"start": ("random", "trained", None), "times": (0.5, 2.0, 1 / 3)}
     there = run(config, (0, 7, 2**31 - 1), **labels)
     back = through_json(there)
-    assert (back.name, back.dataset, back.split) == (there.name, there.dataset, there.split)
+    assert (back.name, back.images) == (there.name, there.images)
     assert (back.config, back.seeds, back.labels) == (there.config, there.seeds, labels)
     for read, written in zip(back.knobs, there.knobs, strict=True):
         np.testing.assert_array_equal(read, written, strict=True)
-
-
-def test_a_description_from_before_there_were_labels_is_read() -> None:
-    there = run(CONFIG, (0, 7))
-    fields = there.to_json()
-    assert fields.pop("labels") == {}
-    back = Run.from_json(json.loads(json.dumps(fields)))
-    assert back.to_json() == there.to_json()
-    assert back.labels == {}
 
 
 def unused(*_: Any) -> Any:

@@ -524,7 +524,7 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
     # The run knows its images; where they have moved, --dataset says where they are.
     look = ["inspect_checkpoint", folder / "z2", "--nll-samples", 5]
     tiny.command(*look)
-    assert "my digits, whole test set" in capsys.readouterr().out
+    assert "my digits, test" in capsys.readouterr().out
     moved = digits.rename(digits.with_name("moved"))
     try:
         assert f"There is no {digits}" in tiny.fail(capsys, *look)
@@ -532,7 +532,7 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
         tiny.command("explore", folder, "--dataset", moved)
         np.savez(tmp_path / "other.npz", x_train=GREY, x_test=GREY)
         text = tiny.fail(capsys, *look, "--dataset", tmp_path / "other.npz")
-        assert "are not those that z2 was trained on" in text
+        assert "are not those of the run z2" in text
     finally:
         moved.rename(digits)
 
@@ -573,8 +573,8 @@ def test_a_study_of_vectors_has_lines_and_no_spectrum(
     assert {path.name for path in folder.glob("*.png")} == {"reconstructions.png"}
     assert (folder / "verdict.json").read_text().strip() == "{}"
     run = vj.store.checkpoint.read_run(folder / "z2")
-    assert run.test_split == "train[1438:]"
-    assert vj.lab.images_of(run, run.test_split).images.shape == (359, 1, 64, 1)
+    assert run.images.test == "train[1438:]"
+    assert vj.lab.images_of(run, "test").images.shape == (359, 1, 64, 1)
     assert "trained on vectors" in tiny.fail(capsys, "explore", folder)
 
 

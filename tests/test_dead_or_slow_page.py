@@ -48,7 +48,7 @@ def test_the_images_are_the_first_ones_and_the_threshold_is_of_them(tmp_path) ->
     few = tiny.open_lab("dead_or_slow", tmp_path, "--train-images", 256)
     np.testing.assert_array_equal(few.train, IMAGES[:256])
     run = few.runs["mlp1-start"]
-    assert run.split == few.split == "train[:256]"
+    assert run.images.train == few.split == "train[:256]"
     first = vj.theory.thresholds(run.config, IMAGES[:256], 1)[0]
     assert run.lanes[0]["recon_scale"] == pytest.approx(0.5 * first, rel=1e-3)
 

@@ -113,7 +113,9 @@ def test_lanes_of_one_part_differ_in_their_scale_alone() -> None:
     config = vj.Config(image_shape=(8, 8, 1))
     settings = [(60.0, 0.0), (1.0, 0.0), (1.0, 50.0), (1.0, 0.0)]
     lanes = [vj.knobs(config, recon_scale=scale, kl_warmup=steps) for scale, steps in settings]
-    run = vj.Run("z10", "digits", "train", config, vj.stack([*lanes, *lanes]), (0,) * 4 + (1,) * 4)
+    run = vj.Run(
+        "z10", vj.Images("digits"), config, vj.stack([*lanes, *lanes]), (0,) * 4 + (1,) * 4
+    )
     parts = exploration.parts_of(Path("z10"), run, 1)
     assert {part.name: part.lanes for part in parts} == {
         "z10, kl_warmup 0": (5, 4),
@@ -166,7 +168,7 @@ def test_what_cannot_be_shown_is_refused(made, tmp_path, capsys) -> None:
     assert "the seeds of" in fail(made, "--seed", 9)
     assert "--images 1" in fail(made, "--images", 1)
     config = vj.Config(image_shape=(8, 8, 1), nets=CONV)
-    run = vj.Run("own", "digits", "train", config, vj.stack([vj.knobs(config)]), (0,))
+    run = vj.Run("own", vj.Images("digits"), config, vj.stack([vj.knobs(config)]), (0,))
     vj.store.checkpoint.create(tmp_path / "own", run)
     text = fail(tmp_path / "own")
     assert CONV.name in text

@@ -52,7 +52,7 @@ def test_weights_and_settings_are_those_of_the_lane(lane, made, tmp_path) -> Non
     with safe_open(path, "np") as file:
         assert json.loads(file.metadata()["description"]) == about
     assert about["lanes"] == [vj.store.checkpoint.read_run(made).lanes[lane]]
-    assert (about["dataset"], about["steps"]) == ("digits", 1)
+    assert (about["images"]["dataset"], about["steps"]) == ("digits", 1)
     params = params_of(made, lane)
     leaves = jax.tree.leaves(params)
     assert len(leaves) == len(arrays) == len(same)

@@ -159,7 +159,7 @@ def test_a_weight_of_0_has_no_threshold_even_of_equal_images() -> None:
     lab = lab_of(equal(77), equal(77))
     (weightless,) = [vj.knobs(SQUARED, recon_scale=1.0, kl_weight=0.0)]
     paid = vj.knobs(SQUARED, recon_scale=1.0)
-    run = vj.Run("both", "digits", "train", SQUARED, vj.stack([weightless, paid]), (0, 0), {})
+    run = vj.Run("both", vj.Images("digits"), SQUARED, vj.stack([weightless, paid]), (0, 0), {})
     np.testing.assert_array_equal(predict(lab, run).thresholds, [np.nan, np.inf])
 
 

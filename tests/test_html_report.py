@@ -4,7 +4,6 @@ needs nothing else; a folder of any version is read, and a damaged file is named
 import base64
 import json
 import re
-import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -402,33 +401,6 @@ def test_a_damaged_file_is_named_with_the_remedy(file, content, tmp_path, capsys
     assert f"{folder / file} is damaged" in text
     assert "delete" in text or "remove that line" in text
     assert not (tmp_path / "report.html").exists()
-
-
-def another_number(content: bytes) -> bytes:
-    """JSON with one digit changed."""
-    at = next(match.start() for match in re.finditer(rb"[0-9](?=[,}\n])", content))
-    return content[:at] + (b"1" if content[at : at + 1] != b"1" else b"2") + content[at + 1 :]
-
-
-@pytest.mark.parametrize(
-    ("file", "change"),
-    [
-        ("results.jsonl", another_number),
-        ("results.jsonl", lambda content: content[: content.rindex(b"\n", 0, -1) + 1]),
-        ("verdict.json", another_number),
-        ("study.json", another_number),
-        ("scales.png", lambda content: content[:-20] + bytes(20)),
-    ],
-)
-def test_a_file_that_is_well_formed_and_not_as_written_is_named(
-    file, change, finished, tmp_path, capsys
-) -> None:
-    folder = tmp_path / "recon_scale"
-    shutil.copytree(finished("recon_scale"), folder)
-    (folder / file).write_bytes(change((folder / file).read_bytes()))
-    text = tiny.fail(capsys, "report", tmp_path)
-    assert str(folder / file) in text
-    assert "--resume" in text
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys) -> None:

@@ -19,14 +19,14 @@ from vaejax.errors import LabError
 from vaejax.lab import provenance, training
 from vaejax.lab.flags import Flags
 from vaejax.measure import batched, collapse, elbo, pairing, samples
-from vaejax.run import Run
+from vaejax.run import Images, Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
 from vaejax.theory import components
 
 CONFIG = Config(image_shape=(4, 4, 1), latent_size=2, batch_size=16, nets=CONV)
 LANES, SEEDS = grid(CONFIG, (0, 1), learning_rate=(0.02,))
-RUN = Run("conv", "stripes", "train", CONFIG, LANES, SEEDS)
+RUN = Run("conv", Images("stripes", "train"), CONFIG, LANES, SEEDS)
 EPOCHS = 30
 KEY = jax.random.key(0)
 
@@ -176,8 +176,8 @@ def test_a_run_of_theirs_is_not_restored_without_them(folder: Path, nets: Nets |
 
 def test_another_run_in_their_folder_is_refused_with_what_differs(folder: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["config"]["nets"] == "conv"
-    other = Run("conv", "stripes", "train", Config(image_shape=(4, 4, 1)), LANES, SEEDS)
-    with pytest.raises(LabError, match=r"config\.nets is conv, asked is None"):
+    other = Run("conv", Images("stripes", "train"), Config(image_shape=(4, 4, 1)), LANES, SEEDS)
+    with pytest.raises(LabError, match=r"nets is conv, asked is None"):
         checkpoint.create(folder, other)
 
 

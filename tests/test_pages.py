@@ -111,7 +111,7 @@ def test_a_row_says_where_it_comes_from(study, finished, tmp_path) -> None:
         assert vj.store.checkpoint.read_run(folder / row["run"]).to_json() == run.to_json()
         told = run.lanes[row["lane"]]
         assert {name: row[name] for name in told} == told
-        assert (row["study"], row["dataset"], row["split"]) == (study, "digits", run.split)
+        assert (row["study"], row["dataset"], row["split"]) == (study, "digits", run.images.train)
         assert row["config"] == run.to_json()["config"]
         assert row["latent_size"] == run.config.latent_size
         assert row["versions"]["jax"]
@@ -207,7 +207,7 @@ def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
     """With every figure that there is if all are asked for, and always with sigma or beta."""
     page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
     lab = tiny.open_lab(study, tmp_path, *flags)
-    verdicts = vj.lab.study.judge(page, lab, vj.lab.recording.Recorded(rows, [], False))
+    verdicts = vj.lab.study.judge(page, vj.lab.recording.Recorded(rows, [], False))
     vj.lab.study.show_findings(page, lab, rows, verdicts)
     text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
     assert max(map(len, text.splitlines())) <= 100

@@ -43,7 +43,7 @@ def test_the_images_are_the_first_ones_and_the_threshold_is_of_them(tmp_path) ->
     few = tiny.open_lab("phase_diagram", tmp_path, "--train-images", 256)
     np.testing.assert_array_equal(few.train, IMAGES[:256])
     run = few.runs["linear-gaussian"]
-    assert run.split == few.split == "train[:256]"
+    assert run.images.train == few.split == "train[:256]"
     first = vj.theory.thresholds(run.config, IMAGES[:256], 1)[0]
     assert run.lanes[2]["recon_scale"] == pytest.approx(0.9 * first, rel=1e-3)
     np.testing.assert_allclose(vj.lab.recording.predict(few, run).thresholds, first)

@@ -131,22 +131,22 @@ def test_a_damaged_line_is_named_by_its_number_in_the_file(tmp_path: Path) -> No
             records.read(path)
 
 
-def test_a_row_that_was_changed_is_named_unless_its_checksum_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    records.append(path, [{"nats": 1.5}, {"nats": 2.5}])
-    text = path.read_text()
-    path.write_text(text.replace("2.5", "2.4"))
-    with pytest.raises(LabError, match=r"^Line 2 of .* \(its checksum is not that of its content"):
-        records.read(path)
-    path.write_text('{"nats": 2.4}\n')
-    assert records.read(path) == [{"nats": 2.4}]
+def test_of_each_model_the_newest_row_counts_that_says_what_is_wanted() -> None:
+    rows = [
+        {"run": run, "lane": lane, "epochs": epochs, "number": number}
+        for number, (run, lane, epochs) in enumerate(
+            [("b", 0, 1), ("b", 1, 1), ("a", 0, 1), ("b", 0, 9), ("b", 1, 9), ("b", 0, 1)]
+        )
+    ]
 
+    def numbers(wanted: Any) -> list[int]:
+        return [row["number"] for row in records.current([*rows, {"note": 3}], wanted)]
 
-def test_what_was_sealed_under_another_name_is_not_opened() -> None:
-    sealed = records.sealed({"nats": np.float32("nan")}, "one")
-    assert records.opened(sealed, "one") == {"nats": None}
-    with pytest.raises(ValueError, match="checksum"):
-        records.opened(sealed, "other")
+    assert numbers({"a": {"epochs": 1}, "b": {"epochs": 9}}) == [2, 3, 4]
+    assert numbers({"b": {"epochs": 1}}) == [5, 1]
+    assert numbers({"b": {"epochs": 3}, "c": {}}) == []
+    assert [row["number"] for row in records.current(rows)] == [5, 4, 2]
+    assert records.current([{"mse": 1}, {"mse": 2}]) == [{"mse": 1}, {"mse": 2}]
 
 
 def test_a_file_mended_by_hand_takes_more_rows(tmp_path: Path) -> None:

@@ -87,6 +87,39 @@ def test_a_figure_that_cannot_be_drawn_ends_in_one_message(finished, tmp_path, c
     )
 
 
+def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(
+    finished, tmp_path, capsys
+) -> None:
+    """With a traceback, which the author of the page wants to see; no older answer stays."""
+    folder = tmp_path / "latent_size"
+    shutil.copytree(finished("latent_size"), folder)
+    (folder / "results.jsonl").unlink()
+
+    def mistaken(rows: Any) -> Any:
+        return rows["no such"]
+
+    flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        tiny.command("latent_size", *flags, verdict=mistaken, figures=tiny.no_figures)
+    assert str(end.value).startswith("error: The claims were not judged: list indices must be")
+    printed = capsys.readouterr()
+    assert "Traceback" in printed.err
+    assert "z2" in printed.out
+    assert "±" in printed.out
+    assert tiny.about(folder)["wanted"].keys() == {"z2", "z3"}
+    assert json.loads((folder / "verdict.json").read_text()) == {}
+    assert [row["run"] for row in tiny.rows_of(folder)] == ["z2", "z2", "z3", "z3"]
+
+
+def test_a_run_trains_for_the_epochs_that_were_asked_for(tmp_path) -> None:
+    """Also one that goes on until it has converged, whose blocks end elsewhere."""
+    counts = ["--images", "5", "--latent-sizes", "2", "--epochs", "13", "--recon-scale", "1", "60"]
+    folder = tiny.run("few_images", tmp_path, *counts, figures=tiny.no_figures)
+    assert {row["epochs"] for row in tiny.rows_of(folder)} == {13}
+    assert {row["steps"] for row in tiny.rows_of(folder)} == {13}
+
+
 def resumed_to_draw(out: Path, *more: Any, figures: Any = tiny.no_figures) -> dict[str, Any]:
     """What study.json says after a study that was finished in this folder is resumed."""
     tiny.run("latent_size", out, "--resume", *more, figures=figures)
@@ -185,13 +218,16 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
     def measure(*_: Any) -> list[vj.store.Row]:
         return [{"mse": 1.0}, {"mse": 2.0}]
 
-    rows, (diverged,), new = vj.lab.recording.record(lab, measure)
+    def recorded() -> vj.lab.recording.Recorded:
+        return vj.lab.recording.record(lab, vj.lab.recording.prepare(lab), measure)
+
+    rows, (diverged,), new = recorded()
     assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
     assert rows == tiny.rows_of(lab.folder)
     assert [(row["lane"], row["mse"]) for row in rows] == [(1, 2.0)]
     assert new
     lab.flags = replace(lab.flags, resume=True)
-    assert vj.lab.recording.record(lab, measure) == (rows, [diverged], False)
+    assert recorded() == (rows, [diverged], False)
 
 
 def test_a_study_whose_reader_has_left_draws_nothing_more_and_says_nothing(
@@ -330,7 +366,7 @@ def test_without_git_a_row_names_no_commit(monkeypatch) -> None:
 
 def test_compiled_programs_go_once_a_run_has_another_config() -> None:
     config = vj.Config(image_shape=(4, 4, 1))
-    one, same = (vj.Run(name, "digits", "train", config, *vj.grid(config, (0,))) for name in "ab")
+    one, same = (vj.Run(name, vj.Images("digits"), config, *vj.grid(config, (0,))) for name in "ab")
     other = replace(same, config=replace(config, latent_size=3))
     program: Any = jax.jit(lambda x: x + 1)
     program(1)

@@ -1,8 +1,9 @@
 """experiments.seed: several studies in one command, here two tiny ones on the embedded digits."""
 
+import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def test_a_run_of_two_studies_is_trained_once(
 def test_a_run_of_other_images_or_for_other_epochs_is_no_twin(both: Path) -> None:
     lab = tiny.open_lab("latent_size", both.parent / "digits", "--resume")
     folder, asked = both / "autoencoder" / "vae-z2", lab.runs["z2"]
-    assert vj.store.checkpoint.is_twin(folder, asked, lab.images_digest)
-    assert not vj.store.checkpoint.is_twin(folder, asked, "others")
-    assert not vj.store.checkpoint.is_twin(folder, lab.runs["z3"], lab.images_digest)
+    assert vj.store.checkpoint.is_twin(folder, asked)
+    others = replace(asked, images=replace(asked.images, train_digest="others"))
+    assert not vj.store.checkpoint.is_twin(folder, others)
+    assert not vj.store.checkpoint.is_twin(folder, lab.runs["z3"])
     ae = both / "autoencoder" / "ae-z2"
-    assert not vj.store.checkpoint.is_twin(ae, asked, lab.images_digest)
+    assert not vj.store.checkpoint.is_twin(ae, asked)
 
 
 def test_all_answers_stand_in_one_table_and_on_one_page(
@@ -102,22 +104,57 @@ def test_results_are_not_overwritten(
     assert "holds results already" in message
 
 
-def test_a_study_that_fails_does_not_stop_the_next(
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("figures", "latent_size: The figures were not drawn: no paper"),
+        ("verdict", "latent_size: The claims were not judged: no paper"),
+        ("measure", "latent_size: no paper"),
+    ],
+)
+def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
     tmp_path: Path,
     both: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    part: str,
+    said: str,
 ) -> None:
     def refuse(*_: Any) -> Any:
         raise vj.LabError("no paper")
 
     shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
-    first, second = tiny_studies()
-    monkeypatch.setattr(seed, "STUDIES", (first._replace(figures=refuse), second))
+    for name in PAIR:  # nothing is measured yet
+        (tmp_path / "digits" / name / "results.jsonl").unlink()
+    other, failing = tiny_studies()
+    monkeypatch.setattr(seed, "STUDIES", (failing._replace(**{part: refuse}), other))
     monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
-    message = tiny.fail(capsys, "seed", *SEEDS, "--out", tmp_path, "--resume")
-    assert "The figures were not drawn: no paper" in message
-    assert (tmp_path / "report.html").exists()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, "--resume")
+    assert said in str(end.value)
+    out = capsys.readouterr().out
+    assert "failed, see below" in out
+    assert re.search(r"\bC1 (HELD|FAILED|UNDECIDED)", out)  # of the other study
+    assert "C1" in (tmp_path / "report.html").read_text()
+
+
+def test_the_minutes_of_a_study_are_those_of_all_its_runs(
+    tmp_path: Path,
+    both: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
+    for name in PAIR:
+        path = tmp_path / "digits" / name / "study.json"
+        about = json.loads(path.read_text())
+        about["invocations"] = [{**about["invocations"][0], "seconds": 300.0}] * 2
+        path.write_text(json.dumps(about))
+    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
+    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    run(tmp_path, "--resume")
+    assert capsys.readouterr().out.count(" 10.0 ") == 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,5 +88,9 @@ def test_a_study_records_its_start_and_goes_on_with_no_other(z2: Path, tmp_path,
 def test_a_row_of_another_start_is_refused(z2: Path, finished) -> None:
     """Its checkpoint may be gone, so that nothing else tells."""
     row, run = tiny.rows_of(finished("latent_size"))[0], checkpoint.read_run(z2)
-    assert vj.lab.recording._belongs(row, "latent_size", run)
-    assert not vj.lab.recording._belongs(row, "latent_size", replace(run, start="z2 after 1 step"))
+    here, other = (
+        vj.lab.provenance.identities("latent_size", one)[0]
+        for one in (run, replace(run, start="z2 after 1 step"))
+    )
+    assert vj.lab.recording._belongs(row, here)
+    assert not vj.lab.recording._belongs(row, other)

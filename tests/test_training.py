@@ -18,7 +18,7 @@ from vaejax.errors import LabError, StoppedError
 from vaejax.lab import progress, training
 from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
-from vaejax.run import Run
+from vaejax.run import Images, Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
 
@@ -31,7 +31,7 @@ CONFIG = Config(
     batch_size=5,
 )
 LANES = stack([knobs(CONFIG, learning_rate=0.03, recon_scale=scale) for scale in (1.0, 100.0)])
-RUN = Run("tiny", "digits", "train", CONFIG, LANES, (0, 1))
+RUN = Run("tiny", Images("digits", "train"), CONFIG, LANES, (0, 1))
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 16), np.uint8)  # 4 steps an epoch
 BLOCK = 8
 
@@ -46,9 +46,9 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         # Steps an epoch: 1 (of 5 to 9 images), 3 (of 17), 20 (of 100).
         (80, None, 5, training.Plan(80, 1, 8, 8)),
-        (81, None, 9, training.Plan(88, 1, 8, 8)),
+        (81, None, 9, training.Plan(81, 1, 8, 8)),
         (5, None, 5, training.Plan(5, 1, 5, 5)),
-        (7, None, 17, training.Plan(8, 3, 2, 2)),
+        (7, None, 17, training.Plan(7, 3, 2, 2)),
         (7, None, 100, training.Plan(7, 20, 1, 1)),
         (80, 16, 5, training.Plan(80, 1, 16, 8)),
     ],
@@ -56,7 +56,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_until_convergence_a_run_trains_in_blocks(
     epochs: int, every: int | None, images: int, expected: training.Plan
 ) -> None:
-    """As many epochs as fit into a block, the cap rounded up to whole blocks and not beyond."""
+    """As many epochs as fit into a block, and no more in all than were asked for."""
     flags = Flags(epochs=epochs, checkpoint_every=every)
     assert training.plan(flags, CONFIG, images, until_converged=True) == expected
 
@@ -225,7 +225,7 @@ def test_a_run_that_never_converges_ends_at_its_cap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = trained(tmp_path, never, epochs=7)
-    assert found.step == 8 * 4  # 7 epochs in blocks of 2
+    assert found.step == 7 * 4  # blocks of 2, 2, 2 and 1 epochs
     monkeypatch.setattr(train, "epoch_lanes", None)
     assert_same_run(trained(tmp_path, never, epochs=7), found)
 

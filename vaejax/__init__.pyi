@@ -23,4 +23,5 @@ from .config import stack as stack
 from .errors import LabError as LabError
 from .model import MLP_NETS as MLP_NETS
 from .model import Posterior as Posterior
+from .run import Images as Images
 from .run import Run as Run

@@ -1,6 +1,7 @@
 """The description of a run: which models train together, on what. Plain data, kept as JSON."""
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,8 +12,37 @@ import numpy as np
 from vaejax.config import Config, Knobs, Nets
 from vaejax.errors import LabError
 
-SOURCE = ("path", "test_split", "resize", "colour")
-"""Fields that say where images come from, and what was done to them."""
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run: where they come from, what was done to them, and which ones they are."""
+
+    dataset: str
+    train: str = "train"
+    """The training images, in TFDS syntax."""
+    test: str = "test"
+    """The test images, in TFDS syntax."""
+    path: str | None = None
+    """Where the images are, if they are your own."""
+    resize: int | None = None
+    """The largest centred square of each image was scaled to so many pixels a side."""
+    colour: str | None = None
+    """What the images were turned into: `grey` or `rgb`."""
+    train_digest: str | None = None
+    """Tells the training images from others of the same name (`digest`). None: unknown."""
+    test_digest: str | None = None
+    """The same of the test images."""
+    held_out_digest: str | None = None
+    """The same of the images that `--keep-best` holds out; None without it."""
+
+
+def digest(*parts: np.ndarray) -> str:
+    """Tells arrays of images from others: 16 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(str(part.shape).encode())
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -25,23 +55,13 @@ class Run:
     """
 
     name: str
-    dataset: str
-    split: str
-    """The training images, in TFDS syntax."""
+    images: Images
     config: Config
     knobs: Knobs
     """Arrays [lanes]."""
     seeds: tuple[int, ...]
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Columns that a study adds to the rows of this run: by name, a value for each lane."""
-    path: str | None = None
-    """Where the images are, if they are your own."""
-    test_split: str = "test"
-    """The test images, in TFDS syntax."""
-    resize: int | None = None
-    """The largest centred square of each image was scaled to so many pixels a side."""
-    colour: str | None = None
-    """What the images were turned into: `grey` or `rgb`."""
     start: str | None = None
     """Which trained weights the models begin from, see `lab.starts`. None: fresh ones."""
 
@@ -53,6 +73,18 @@ class Run:
             raise LabError(f"{lanes} seeds need as many of each knob, one for each lane.")
         if any(len(values) != lanes for values in self.labels.values()):
             raise LabError(f"{lanes} seeds need as many of each label, one for each lane.")
+
+    def of_lanes(self, lanes: Sequence[int]) -> "Run":
+        """The same run with these of its lanes only."""
+        rows = list(lanes)
+        return dataclasses.replace(
+            self,
+            knobs=Knobs(*(np.asarray(values)[rows] for values in self.knobs)),
+            seeds=tuple(self.seeds[lane] for lane in rows),
+            labels={
+                name: tuple(values[lane] for lane in rows) for name, values in self.labels.items()
+            },
+        )
 
     @cached_property
     def lanes(self) -> tuple[dict[str, int | float], ...]:
@@ -78,9 +110,7 @@ class Run:
             config["nets"] = nets.name
         return {
             "name": self.name,
-            "dataset": self.dataset,
-            "split": self.split,
-            **{name: getattr(self, name) for name in SOURCE},
+            "images": dataclasses.asdict(self.images),
             "config": {
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in config.items()
@@ -110,14 +140,12 @@ class Run:
         lanes = fields["lanes"]
         return cls(
             name=fields["name"],
-            dataset=fields["dataset"],
-            split=fields["split"],
+            images=Images(**fields["images"]),
             config=Config(**choices, nets=nets),
             knobs=Knobs(
                 *(np.asarray([lane[name] for lane in lanes], np.float32) for name in Knobs._fields)
             ),
             seeds=tuple(lane["seed"] for lane in lanes),
-            labels={name: tuple(values) for name, values in fields.get("labels", {}).items()},
-            **{name: fields[name] for name in SOURCE if name in fields},
-            start=fields.get("start"),
+            labels={name: tuple(values) for name, values in fields["labels"].items()},
+            start=fields["start"],
         )

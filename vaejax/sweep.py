@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,9 +191,13 @@ def fit(
     epochs: int,
     passes: int = 1,
     chunk: int | None = None,
+    trained: int = 0,
 ) -> Iterator[tuple[Lanes, train.Trace]]:
     """`train.fit` on the mesh of the images, at most `chunk` lanes at once (None: as many as fit
     in memory).
+
+    The states have had `trained` epochs before: what is yielded comes after each multiple of
+    `passes` epochs from the first one on, so that a run goes on as if it had never stopped.
 
     State and knobs are on the host, as `init` and `config.grid` give them; the images are on the
     devices, as `replicate` puts them. Yields the lanes for `collect`, and the trace since the last
@@ -233,17 +238,18 @@ def fit(
         busy = at_once > 1 and len(chunks) % at_once == 0
         return program.compile({"xla_cpu_multi_thread_eigen": False} if busy else None)
 
-    def trained(program: Callable[..., Any], turn: int) -> train.Trace:
+    def train_chunk(program: Callable[..., Any], turn: int) -> train.Trace:
         before = states[turn] if stays else _place(mesh, states[turn])
         after, trace = program(weights[turn], before, images)
         states[turn] = after if stays else to_host(after)
         return to_host(trace)
 
     with ThreadPoolExecutor(at_once) as workers:
-        for done in range(0, epochs, passes):
-            program = compiled(min(passes, epochs - done))  # once, not in each thread
+        ends = range(trained - trained % passes + passes, trained + epochs, passes)
+        for start, end in pairwise(sorted({trained, *ends, trained + epochs})):
+            program = compiled(end - start)  # once, not in each thread
             spread = map if at_once == 1 else workers.map
-            traces = list(spread(partial(trained, program), range(len(chunks))))
+            traces = list(spread(partial(train_chunk, program), range(len(chunks))))
             yield Lanes(tuple(states), lanes), _joined(traces, lanes)
 
 

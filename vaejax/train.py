@@ -7,6 +7,7 @@ noise one of (key, step), so that a run resumed from any epoch is the run that n
 """
 
 from collections.abc import Iterator, Sequence
+from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,18 +56,26 @@ class Trace(NamedTuple):
 def init(config: Config, seed: UInt32[Array, ""]) -> State:
     """The state of one model before its first step."""
     key = jax.random.key(seed, impl=PRNG)
-    params = model.init(config, _subkeys(key).init)
+    params = model.init(config, key_for(key, Use.INIT))
     return State(params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
-class _Keys(NamedTuple):
-    init: Key[Array, ""]
-    order: Key[Array, ""]
-    noise: Key[Array, ""]
+class Use(IntEnum):
+    """What a key of a model is used for."""
+
+    INIT = 0
+    ORDER = 1
+    NOISE = 2
+    BRANCH = 3
 
 
-def _subkeys(key: Key[Array, ""]) -> _Keys:
-    return _Keys(*jax.random.split(key, 3))
+def key_for(
+    key: Key[Array, ""], use: Use, count: Int[Array, ""] | int | None = None
+) -> Key[Array, ""]:
+    """The key of one use, or of one step or epoch of it. No two of them are the same, and none is
+    the key that it comes from."""
+    key = jax.random.fold_in(key, use)
+    return key if count is None else jax.random.fold_in(key, count)
 
 
 def loss_fn(
@@ -127,7 +136,7 @@ def step(
     config: Config, knobs: Knobs, state: State, images: UInt8[Array, "batch pixels"]
 ) -> tuple[State, Trace]:
     """One Adam step of one model on one batch."""
-    key = jax.random.fold_in(_subkeys(state.key).noise, state.step)
+    key = key_for(state.key, Use.NOISE, state.step)
     grads, trace = jax.grad(loss_fn, has_aux=True)(
         state.params, config, knobs, images, key, state.step
     )
@@ -156,7 +165,7 @@ def epoch_order(config: Config, state: State, count: int) -> Int[Array, "steps b
     """Which of `count` images each step of the coming epoch takes: every image once, in a fresh
     order; the images at the end that fill no batch are left out."""
     steps = steps_per_epoch(config, count)
-    key = jax.random.fold_in(_subkeys(state.key).order, state.step // steps)
+    key = key_for(state.key, Use.ORDER, state.step // steps)
     order = jax.random.permutation(key, count)
     return order[: steps * config.batch_size].reshape(steps, config.batch_size)
 
@@ -199,8 +208,8 @@ def branch(state: State, lanes: Sequence[int]) -> State:
     """Copies of some lanes of a state on the host, to go on from: with a fresh count of steps, and
     with noise and orders of their own."""
     copies = jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(lanes)], state)
-    fold = jax.vmap(jax.random.fold_in, (0, None))
-    key = jax.random.key_data(fold(jax.random.wrap_key_data(copies.key, impl=PRNG), 1))
+    keys = jax.random.wrap_key_data(copies.key, impl=PRNG)
+    key = jax.random.key_data(jax.vmap(partial(key_for, use=Use.BRANCH))(keys))
     return copies._replace(key=np.asarray(key), step=np.zeros_like(copies.step))
 
 

@@ -1,26 +1,24 @@
-"""What a study says of itself beside its rows (study.json): question, command, cost, captions; and
-checksums of the files beside it."""
+"""What a study says of itself beside its rows (study.json): question, command, cost, captions, and
+which of the rows count."""
 
 import dataclasses
 import inspect
-import json
 import shlex
 import sys
 import time
-import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from vaejax.errors import LabError
-from vaejax.lab.flags import QUICK, Flags
+from vaejax import hosts
+from vaejax.lab import findings
+from vaejax.lab.flags import QUICK, Flags, Format
 from vaejax.lab.provenance import provenance
 from vaejax.lab.report import noise_columns
 from vaejax.lab.verdicts import distinct, number
 from vaejax.store import records
 
-FILE, VERDICTS = "study.json", "verdict.json"
 ELSEWHERE = (
     "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",
     "batch_devices", "distributed", "coordinator", "processes", "process_id",
@@ -109,62 +107,40 @@ def write(
     folder: Path,
     study: Any,
     ran: Sequence[Mapping[str, Any]] = (),
+    wanted: Mapping[str, records.Row] | None = None,
     captions: Mapping[str, str] | None = None,
-    files: Sequence[Path] = (),
 ) -> None:
-    """Write study.json, with the checksums of the rows, of verdict.json and of the figures.
+    """Write study.json, in the first process.
 
     Args:
         ran: a run of the command that comes after the earlier ones.
-        captions: of the figures; None leaves them, and their files, as they are.
-        files: of the figures.
+        wanted: what a row must say to count, see `records.current`; None leaves it as it is.
+        captions: of the figures; None leaves them as they are.
 
     Raises:
         LabError: the old study.json is damaged, or the new one cannot be written.
     """
-    old, rows = read(folder), records.read(folder / records.RESULTS)
-    if captions is None:
-        captions, checksums = old.get("figures", {}), dict(old.get("checksums", {}))
-    else:
-        checksums = {}
-    for path in (folder / VERDICTS, *files):
-        checksums[path.name] = zlib.crc32(path.read_bytes())
+    if not hosts.is_first():
+        return
+    old = findings.read_about(folder)
     records.write_json(
-        folder / FILE,
-        records.sealed(
-            {
-                "study": study.name,
-                "question": question(study),
-                "about": text(study),
-                "columns": [*study.columns],
-                "more_columns": [*study.more_columns],
-                "by": [*study.by],
-                "rows": len(rows),
-                "rows_checksum": records.checksum(rows),
-                "figures": captions,
-                "checksums": checksums,
-                "invocations": [*old.get("invocations", []), *ran],
-            },
-            FILE,
-        ),
+        folder / findings.ABOUT,
+        {
+            "study": study.name,
+            "question": question(study),
+            "about": text(study),
+            "columns": [*study.columns],
+            "more_columns": [*study.more_columns],
+            "by": [*study.by],
+            "wanted": old.get("wanted") if wanted is None else wanted,
+            "figures": old.get("figures", {}) if captions is None else captions,
+            "invocations": [*old.get("invocations", []), *ran],
+        },
     )
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What study.json says; nothing if there is no such file, as beside results of version 0.1.
-
-    Raises:
-        LabError: it is damaged.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return {}
-    try:
-        found = records.opened(json.loads(path.read_text()), FILE)
-        if not isinstance(found.get("figures", {}), dict):
-            raise ValueError("figures is no JSON object")
-        if not isinstance(found.get("invocations", []), list):
-            raise ValueError("invocations is no list")
-        return found
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path} is damaged ({error}): delete it, the results stay.") from None
+def remove_figures(folder: Path) -> None:
+    """Delete the figures that study.json names, in every format."""
+    for name in findings.read_about(folder).get("figures", {}):
+        for form in get_args(Format):
+            (folder / f"{name}.{form}").unlink(missing_ok=True)

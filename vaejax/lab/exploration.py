@@ -1,5 +1,5 @@
 """What the explorer shows of trained models, as plain values: their weights, some test images, what
-was measured on the whole test set, and what the linear theory predicts from the training images.
+was measured on the test images, and what the linear theory predicts from the training images.
 
 `show.explorer` makes a page of it, in which the encoder and the decoder run again.
 """
@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from vaejax import model
 from vaejax.config import Config
 from vaejax.data.contents import is_vectors
+from vaejax.data.dataset import Dataset
 from vaejax.errors import LabError
 from vaejax.lab import provenance
 from vaejax.lab.keys import evaluation_key, figure_key
@@ -26,7 +27,7 @@ from vaejax.lab.laboratory import images_of
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
-from vaejax.run import Run
+from vaejax.run import Images, Run
 from vaejax.store import checkpoint, records
 from vaejax.theory import components, threshold
 
@@ -93,10 +94,10 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
             or all models diverged.
     """
     first = chosen.parts[0].run
-    checksum = checkpoint.data_checksum_of(chosen.parts[0].folder)
-    test = images_of(first, first.test_split, checksum)
-    flat, labels = test.images.reshape(len(test.images), -1), np.asarray(test.labels)[:images]
-    moments = {split: _moments(first, split) for split in splits_of(chosen.parts)}
+    tests = {part.run.images: images_of(part.run, "test") for part in chosen.parts}
+    test = tests[first.images]
+    flat, labels = _flat(test), np.asarray(test.labels)[:images]
+    moments = {images: _moments(run) for images, run in charged_runs(chosen.parts).items()}
     texts: dict[str, str] = {}
     parts, left_out = [], list(chosen.left_out)
     for part in chosen.parts:
@@ -106,7 +107,8 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
         sound = part._replace(lanes=tuple(lane for lane in part.lanes if not diverged[lane]))
         if sound.lanes:
             names = [f"weights-{len(texts) + index}" for index in range(len(sound.lanes))]
-            parts.append(part_page(sound, trained, names, flat, moments.get(sound.run.split)))
+            own = _flat(tests[sound.run.images])
+            parts.append(part_page(sound, trained, names, own, moments.get(sound.run.images)))
             for name, lane in zip(names, sound.lanes, strict=True):
                 params = _take(trained.state.params, lane)
                 texts[name] = weights_text(sound.run.config, params, weights)
@@ -117,13 +119,12 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
         )
     page = {
         "folder": "/".join(folder.resolve().parts[-2:]),
-        "dataset": first.dataset,
+        "dataset": first.images.dataset,
         "shape": list(first.config.image_shape),
         "active_variance": ACTIVE_VARIANCE,
         "weights": weights,
-        "test_images": len(flat),
         "labels": labels.tolist(),
-        "class_names": None if first.path else CLASS_NAMES.get(first.dataset.split(":")[0]),
+        "class_names": class_names(first.images),
         "mean_image": _text(mean_bytes(first)),
         "pictures": {
             name: _text(pixels) for name, pixels in pictures(chosen.parts, flat[:images]).items()
@@ -145,7 +146,7 @@ def part_page(
     """A part as the page knows it, with a dict for each of its models.
 
     Args:
-        images: the whole test set.
+        images: the test images of its run.
         moments: those of the training images; None for models without a threshold.
     """
     stacked = _take(trained.state.params, part.lanes)
@@ -157,7 +158,8 @@ def part_page(
             weight_names, part.lanes, measured, predicted["models"], strict=True
         )
     ]
-    return part_facts(part, trained.step) | {"theory": predicted["theory"], "models": models}
+    found = {"test_images": len(images), "theory": predicted["theory"], "models": models}
+    return part_facts(part, trained.step) | found
 
 
 def choose(folder: Path, seed: int | None = None, runs: Sequence[str] = ()) -> Chosen:
@@ -327,7 +329,7 @@ def weights_text(config: Config, params: model.Params, weights: Weights) -> str:
 def measured_rows(
     config: Config, stacked: model.Params, images: UInt8[np.ndarray, "n pixels"]
 ) -> list[dict[str, Any]]:
-    """What was measured on the whole test set, for each of stacked models; with the key of the
+    """What was measured on the test images, for each of stacked models; with the key of the
     studies, and so with their numbers. KL in nats; an AE has none."""
     key = jax.random.split(evaluation_key())[0]  # as `measure.collapse_figures` does
     evaluation = over_lanes(evaluate, config)(stacked, images, key)
@@ -354,7 +356,8 @@ def part_facts(part: Part, step: int) -> dict[str, Any]:
         "name": part.name,
         "run": part.run.name,
         "about": about(part.run.config),
-        "split": part.run.split,
+        "split": part.run.images.train,
+        "test": part.run.images.test,
         "steps": step,
         "config": config,
         "pictures": "drawn" if part.run.config.binarize else "grey",
@@ -373,10 +376,15 @@ def about(config: Config) -> str:
     return f"{kind} of layers {provenance.layers(config)}; its error is {likelihood}"
 
 
-def splits_of(parts: Sequence[Part]) -> list[str]:
-    """The training splits of the parts whose models have a threshold."""
+def charged_runs(parts: Sequence[Part]) -> dict[Images, Run]:
+    """By their images, the runs whose models have a threshold."""
     charged = [part for part in parts if threshold.charged_lanes(part.run)[list(part.lanes)].any()]
-    return list(dict.fromkeys(part.run.split for part in charged))
+    return {part.run.images: part.run for part in charged}
+
+
+def class_names(images: Images) -> tuple[str, ...] | None:
+    """The words for the classes of a data set; None where a class is a number."""
+    return None if images.path else CLASS_NAMES.get(images.dataset.split(":")[0])
 
 
 def predictions(part: Part, moments: components.Moments | None) -> dict[str, Any]:
@@ -451,8 +459,7 @@ def pictures(
 
 def mean_bytes(run: Run) -> UInt8[np.ndarray, "pixels"]:
     """The mean of the training images of a run, rounded to bytes."""
-    images = images_of(run, run.split).images
-    return np.rint(images.reshape(len(images), -1).mean(0)).astype(np.uint8)
+    return np.rint(_flat(images_of(run, "train")).mean(0)).astype(np.uint8)
 
 
 def strip(labels: np.ndarray) -> list[int]:
@@ -469,9 +476,12 @@ def diverged_line(part: Part, lane: int) -> str:
     return f"{part.name}, recon_scale {scale:g}: this model diverged in training."
 
 
-def _moments(run: Run, split: str) -> components.Moments:
-    images = images_of(run, split).images
-    return components.moments(images.reshape(len(images), -1))
+def _moments(run: Run) -> components.Moments:
+    return components.moments(_flat(images_of(run, "train")))
+
+
+def _flat(found: Dataset) -> UInt8[np.ndarray, "n pixels"]:
+    return found.images.reshape(len(found.images), -1)
 
 
 def _take(params: Mapping[str, Any], lanes: int | Sequence[int]) -> Any:

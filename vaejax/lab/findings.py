@@ -1,12 +1,11 @@
 """What studies have left on disk, read from their files alone.
 
-No page of a study is imported, so that a study of your own is read like any other. Folders of older
-versions are read as well: they may lack study.json, and their verdicts lack claim and evidence.
+No page of a study is imported, so that a study of your own is read like any other. A folder may
+lack study.json and verdict.json.
 """
 
 import json
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from vaejax.errors import LabError
 from vaejax.store import records
 from vaejax.store.records import RESULTS, Row
 
+ABOUT, VERDICTS = "study.json", "verdict.json"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -58,19 +58,48 @@ def read_study(place: Path, searched: Path) -> Finding:
     Raises:
         LabError: a file is damaged, or cannot be read.
     """
-    rows = records.read(place / RESULTS)
-    about = _checked_about(place / "study.json")
-    _check_rows(place / RESULTS, rows, about)
+    rows, about = current_rows(place), read_about(place)
     folder = str(place.relative_to(searched))
     return Finding(
         place.resolve().name if folder == "." else folder,
         str(about.get("study") or _shared(rows, "study") or place.resolve().name),
         _shared(rows, "dataset") or place.resolve().parent.name,
         rows,
-        _checked_verdicts(place / "verdict.json", about),
+        _verdicts(place / VERDICTS),
         about,
-        {path.stem: _picture(path, about) for path in sorted(place.glob("*.png"))},
+        {path.stem: _picture(path) for path in sorted(place.glob("*.png"))},
     )
+
+
+def current_rows(folder: Path) -> list[Row]:
+    """The rows of the study in a folder that count: those of its last command that ended.
+
+    Raises:
+        LabError: results.jsonl or study.json is damaged.
+    """
+    return records.current(records.read(folder / RESULTS), read_about(folder).get("wanted"))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What study.json says; nothing if there is no such file, as after a command that was killed.
+
+    Raises:
+        LabError: it is damaged.
+    """
+    path = folder / ABOUT
+    found = _json(path)
+    for name in ("columns", "more_columns", "by"):
+        words = found.get(name, [])
+        known = isinstance(words, list) and all(isinstance(word, str) for word in words)
+        _need(path, known, f"{name} is no list of words")
+    _need(path, isinstance(found.get("figures", {}), dict), "figures is no JSON object")
+    wanted = found.get("wanted") or {}
+    known = isinstance(wanted, dict) and all(isinstance(one, dict) for one in wanted.values())
+    _need(path, known, "wanted is no JSON object of JSON objects")
+    ran = found.get("invocations", [])
+    known = isinstance(ran, list) and all(isinstance(one, dict) for one in ran)
+    _need(path, known, "invocations is no list of JSON objects")
+    return found
 
 
 def natural(text: str) -> tuple[tuple[str, int], ...]:
@@ -89,66 +118,35 @@ def _shared(rows: Sequence[Row], name: str) -> str:
     return ", ".join(dict.fromkeys(str(row[name]) for row in rows if row.get(name)))
 
 
-def _check_rows(path: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
-    """Refuse rows that do not begin with those that study.json counts."""
-    known = rows[: about.get("rows", 0)]
-    if "rows_checksum" in about and records.checksum(known) != about["rows_checksum"]:
-        raise LabError(
-            f"{path} does not hold the {about['rows']} rows that study.json beside it counts: "
-            "restore it, or run the study again with --resume, which measures what is missing."
-        )
-
-
-def _checked_about(path: Path) -> dict[str, Any]:
-    try:
-        found = records.opened(_json(path, {}), path.name)
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    for name in ("columns", "more_columns", "by"):
-        words = found.get(name, [])
-        known = isinstance(words, list) and all(isinstance(word, str) for word in words)
-        _need(path, known, f"{name} is no list of words")
-    for name in ("figures", "checksums"):
-        _need(path, isinstance(found.get(name, {}), Mapping), f"{name} is no JSON object")
-    _need(path, isinstance(found.get("rows", 0), int), "rows is no number")
-    ran = found.get("invocations", [])
-    known = isinstance(ran, list) and all(isinstance(one, Mapping) for one in ran)
-    _need(path, known, "invocations is no list of JSON objects")
-    return found
-
-
-def _checked_verdicts(path: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found = _json(path, about)
-    _need(path, isinstance(found, Mapping), "it is no JSON object")
+def _verdicts(path: Path) -> dict[str, dict[str, Any]]:
+    found = _json(path)
     for claim, verdict in found.items():
         known = isinstance(verdict, Mapping) and isinstance(verdict.get("verdict"), str)
         _need(path, known, f"{claim} has no verdict")
-    return {claim: dict(verdict) for claim, verdict in found.items()}
+    return found
 
 
-def _json(path: Path, about: Mapping[str, Any]) -> Any:
-    """A JSON document; an empty object if there is no such file."""
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one if there is no such file."""
     try:
-        return json.loads(_bytes(path, about) if path.exists() else b"{}")
+        found = json.loads(_bytes(path)) if path.exists() else {}
     except ValueError as error:
         raise _damaged(path, str(error)) from None
+    _need(path, isinstance(found, dict), "it is no JSON object")
+    return found
 
 
-def _picture(path: Path, about: Mapping[str, Any]) -> bytes:
-    content = _bytes(path, about)
+def _picture(path: Path) -> bytes:
+    content = _bytes(path)
     _need(path, content.startswith(PNG) and len(content) > 24, "it is no PNG")
     return content
 
 
-def _bytes(path: Path, about: Mapping[str, Any]) -> bytes:
-    """What a file holds, if that is what study.json says."""
+def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror}.") from error
-    written = about.get("checksums", {}).get(path.name)
-    _need(path, written in (None, zlib.crc32(content)), "it is not as study.json says")
-    return content
 
 
 def _need(path: Path, known: bool, otherwise: str) -> None:

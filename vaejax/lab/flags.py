@@ -21,7 +21,7 @@ from vaejax.config import (
 from vaejax.data.names import Source, source
 from vaejax.errors import LabError
 from vaejax.files import own_path
-from vaejax.run import Run
+from vaejax.run import Images, Run
 
 T = TypeVar("T")
 Fixed = tyro.conf.Suppress[tyro.conf.Fixed[T]]
@@ -242,11 +242,9 @@ class Flags(DataFlags):
         labels: Mapping[str, Sequence[Any]],
     ) -> Run:
         """A run on the images of these flags, with lanes of a study's own."""
-        images = self.source
-        return Run(
-            name, images.name, split, config, knobs, seeds, labels, images.path, self.test,
-            images.resize, images.colour,
-        )  # fmt: skip
+        source = self.source
+        images = Images(source.name, split, self.test, source.path, source.resize, source.colour)
+        return Run(name, images, config, knobs, seeds, labels)
 
 
 def flag(name: str) -> str:

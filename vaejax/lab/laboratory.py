@@ -1,13 +1,12 @@
 """What a study works with: its flags, its images and what they say, its folder, its runs."""
 
-import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from vaejax.lab.training import run_steps
 from vaejax.lab.views import Pictures, unit_pixels
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
-from vaejax.run import Run
+from vaejax.run import Run, digest
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
@@ -54,14 +53,15 @@ class Lab(Generic[F]):
     """The runs of the study by name, once they are planned."""
     pieces: Sequence[splits.Piece] = ()
     """`split`, as pieces of base splits; none given: so many from the first one of `train` on."""
-    data_checksum: str | None = None
-    """Tells your own images, all of them, from others; None of a data set that has a name."""
+    test_split: str = "test"
+    """The test images, in TFDS syntax."""
     held_out: np.ndarray | None = None
     """With `--keep-best` the images that choose the best state. They are not among `train`."""
     siblings: Sequence[Path] = ()
     """The folders of studies whose trained runs this one takes over where its own are the same."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.pieces = self.pieces or [splits.Piece("train", 0, len(self.train))]
@@ -76,15 +76,24 @@ class Lab(Generic[F]):
         """Mean and covariance of the training images, pixels in [0, 1]."""
         return components.moments(self.train)
 
+    def with_images(self, run: Run) -> Run:
+        """A run that says which images it is trained on, those of its split, and measured on."""
+        split = run.images.train
+        if split not in self._digests:
+            self._digests[split] = digest(self.images(split))
+        of_run = replace(
+            run.images,
+            test=self.test_split,
+            train_digest=self._digests[split],
+            test_digest=self.test_digest,
+            held_out_digest=None if self.held_out is None else digest(self.held_out),
+        )
+        return replace(run, images=of_run)
+
     @cached_property
-    def images_digest(self) -> str:
-        """Tells the training and test images from others of the same name and number."""
-        digest = hashlib.blake2b(digest_size=8)
-        held_out = () if self.held_out is None else (self.held_out,)
-        for images in (self.train, self.test, *held_out):
-            digest.update(str(images.shape).encode())
-            digest.update(np.ascontiguousarray(images).data)
-        return digest.hexdigest()
+    def test_digest(self) -> str:
+        """Tells the test images from others."""
+        return digest(self.test)
 
     @cached_property
     def mean_image(self) -> np.ndarray:
@@ -303,7 +312,7 @@ def load(flags: F, study: str) -> Lab[F]:
         test.labels,
         splits.spelled(pieces) if flags.train_images or flags.keep_best else flags.train,
         pieces=pieces,
-        data_checksum=opened.checksum,
+        test_split=splits.spelled(of_test) if flags.test_images else flags.test,
         held_out=flat[count:] if flags.keep_best else None,
     )
 
@@ -337,29 +346,30 @@ def say(*notes: str) -> None:
             print(note, file=sys.stderr)
 
 
-def images_of(run: Run, split: str, checksum: str | None = None) -> dataset.Dataset:
-    """Images and labels of a split of the data set that a run was trained on, as the run had them.
-
-    Args:
-        checksum: of your own images, from `checkpoint.data_checksum_of`; None: unknown.
+def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
+    """The images that a run was trained on, or those that it was measured on, with their labels.
 
     Raises:
         LabError: see `vaejax.data.load`; or the images are not those of the run.
     """
-    colour: Any = run.colour
-    source = names.Source(run.dataset, run.path, run.resize, colour)
-    opened = dataset.open_source(source)
-    found = dataset.take(opened, split)
-    same = checksum in (None, opened.checksum)
-    if not same or found.images.shape[1:] != run.config.image_shape:
+    images, colour = run.images, cast(names.Colour | None, run.images.colour)
+    source = names.Source(images.dataset, images.path, images.resize, colour)
+    split, known = (
+        (images.train, images.train_digest)
+        if which == "train"
+        else (images.test, images.test_digest)
+    )
+    found = dataset.take(dataset.open_source(source), split)
+    flat = found.images.reshape(len(found.images), -1)
+    if found.images.shape[1:] != run.config.image_shape or known not in (None, digest(flat)):
         raise LabError(
-            f"The images of {run.path or run.dataset} are not those that {run.name} was trained "
-            "on: restore those, or name their place with --dataset."
+            f"The images of {images.path or images.dataset} are not those of the run {run.name}: "
+            "restore those, or name their place with --dataset."
         )
     return found
 
 
-def elsewhere(run: Run, place: str | None) -> Run:
+def with_images_at(run: Run, place: str | None) -> Run:
     """A run whose images are at another place now; None: where they were.
 
     Raises:
@@ -368,7 +378,7 @@ def elsewhere(run: Run, place: str | None) -> Run:
     if place is None:
         return run
     found = names.source(place)
-    return replace(run, dataset=found.name, path=found.path)
+    return replace(run, images=replace(run.images, dataset=found.name, path=found.path))
 
 
 def join(flags: Flags) -> None:

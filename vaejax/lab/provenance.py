@@ -79,8 +79,11 @@ def identities(study: str, run: Run) -> list[records.Row]:
     return [
         {
             "study": study,
-            "dataset": run.dataset,
-            "split": run.split,
+            "dataset": run.images.dataset,
+            "split": run.images.train,
+            "test": run.images.test,
+            "train_digest": run.images.train_digest,
+            "test_digest": run.images.test_digest,
             "run": run.name,
             "lane": index,
             "latent_size": run.config.latent_size,

@@ -13,8 +13,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vaejax import hosts, sweep, train
+from vaejax.config import Knobs
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import about, best, signals, starts, surroundings, training, training_log, twins
+from vaejax.lab import (
+    best,
+    findings,
+    signals,
+    starts,
+    surroundings,
+    training,
+    training_log,
+    twins,
+)
 from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
@@ -51,47 +61,72 @@ class Predicted(NamedTuple):
     """How many units would pay for their KL, if there were as many as directions."""
 
 
-def record(
+class Prepared(NamedTuple):
+    """A study that may go on in its folder."""
+
+    plans: dict[str, training.Plan]
+    """How long each run trains, by its name."""
+    wanted: dict[str, Row]
+    """What the rows of each run must say to count, see `records.current`."""
+    initial_state: InitialState | None
+    """Where runs begin; None: at fresh weights."""
+
+
+def prepare(
     lab: Lab[Any],
-    measure: Measure,
     settings: Sequence[str] = (),
-    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None = None,
+    until_converged: bool = False,
     initial_state: InitialState | None = None,
-    shown: Progress | None = None,
-) -> Recorded:
-    """Train, measure and record every run of `lab.runs` that is not recorded yet with these epochs
-    and settings. A run that is trained already is only measured again.
+) -> Prepared:
+    """Everything that can be refused, before anything is trained or measured.
 
     Args:
-        measure: called in the first process only.
         settings: the names of flags that change what is measured, but not the training.
-        converged: `converged(lab, run, error)` tells which lanes have converged, see
-            `training.Converged`; the epochs of a run are then the most that it may take.
-        initial_state: None: every run starts from fresh weights.
-        shown: where to show the training, if several studies do it in one place.
 
     Raises:
         LabError: the folder holds results and there is no `--resume`, or they are of other flags.
+    """
+    initial_state = _choose_start(lab, initial_state)
+    plans = plans_of(lab, until_converged)
+    hosts.once(partial(_prepare_folder, lab, plans))
+    chosen = {name: getattr(lab.flags, name) for name in settings}
+    wanted = {
+        name: {"run": name, "epochs": plan.epochs, "test_digest": lab.test_digest, **chosen}
+        for name, plan in plans.items()
+    }
+    return Prepared(plans, wanted, initial_state)
+
+
+def record(
+    lab: Lab[Any],
+    prepared: Prepared,
+    measure: Measure,
+    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None = None,
+    shown: Progress | None = None,
+) -> Recorded:
+    """Train, measure and record every run of `lab.runs` that is not recorded yet with these epochs,
+    test images and settings. A run that is trained already is only measured again.
+
+    Args:
+        measure: called in the first process only.
+        converged: `converged(lab, run, error)` tells which lanes have converged, see
+            `training.Converged`; the epochs of a run are then the most that it may take.
+        shown: where to show the training, if several studies do it in one place.
+
+    Raises:
         StoppedError: a signal came during the training; what was trained is saved.
     """
-    flags = lab.flags
-    initial_state = _choose_start(lab, initial_state)
+    flags, (plans, wanted, initial_state) = lab.flags, prepared
     mesh = sweep.mesh(flags.batch_devices)
-    plans = plans_of(lab, converged is not None)
-    hosts.once(partial(_refuse, lab, plans))
-    chosen = {name: getattr(flags, name) for name in settings}
-    facts = {name: {"epochs": plan.epochs, **chosen} for name, plan in plans.items()}
-    wanted = {name: {"run": name, **of_run} for name, of_run in facts.items()}
-    finished = hosts.once(
-        lambda: {
-            name: [row["lane"] for row in rows]
-            for name, rows in _recorded(lab.folder, wanted).items()
-        }
-    )
-    unfinished = [run for name, run in lab.runs.items() if len(finished[name]) < len(run.seeds)]
+    finished = hosts.once(partial(_finished, lab, wanted))
+    unfinished = [
+        run
+        for name, run in lab.runs.items()
+        if len(finished[name]) < len(run.seeds) or hosts.once(partial(_added, lab, run))
+    ]
     replicas = {
         split: sweep.replicate(mesh, lab.images(split))
-        for split in dict.fromkeys(run.split for run in unfinished)
+        for split in dict.fromkeys(run.images.train for run in unfinished)
     }
     console = Terminal(stderr=True, quiet=not hosts.is_first(), highlight=False)
     diverged: list[str] = []
@@ -100,27 +135,24 @@ def record(
         for run, before in zip(unfinished, [None, *unfinished], strict=False):
             _make_room(run, before)
             hosts.once(partial(_announce, lab, run, plans[run.name], console))
-            fit = partial(sweep.fit, images=replicas[run.split], chunk=flags.chunk)
-            begin = partial(_begin, lab, run, initial_state)
-            state, step = _train(lab, run, begin, fit, plans[run.name], progress, converged)
+            fit = partial(sweep.fit, images=replicas[run.images.train], chunk=flags.chunk)
+            trainer = Trainer(lab, plans[run.name], fit, progress, initial_state, converged)
+            state, step = trainer.train_lanes(run, range(len(run.seeds)), lab.folder / run.name)
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - set(finished[run.name]))
             diverged += training.divergences(lab.folder, run, state, step, plans[run.name])
             del state  # it is measured as it is on disk
             if new:
                 measured = True
-                of_run = facts[run.name] | {"steps": step}
+                of_run = wanted[run.name] | {"steps": step}
                 hosts.once(partial(_measure, lab, run, measure, of_run, new))
-    rows = _recorded(lab.folder, wanted).values() if hosts.is_first() else ()
-    return Recorded([row for of_run in rows for row in of_run], diverged, measured)
+    rows = records.read(lab.folder / RESULTS) if hosts.is_first() else []
+    return Recorded(records.current(rows, wanted), diverged, measured)
 
 
-def _recorded(folder: Path, wanted: Mapping[str, Row]) -> dict[str, list[Row]]:
-    """Of the results of a study the rows of lanes that say what is wanted, for each name."""
-    rows = [row for row in records.read(folder / RESULTS) if "lane" in row]
-    return {
-        name: [row for row in rows if of_run.items() <= row.items()]
-        for name, of_run in wanted.items()
-    }
+def _finished(lab: Lab[Any], wanted: Mapping[str, Row]) -> dict[str, list[int]]:
+    """The lanes of each run that have a row that counts."""
+    rows = records.current(records.read(lab.folder / RESULTS), wanted)
+    return {name: [row["lane"] for row in rows if row["run"] == name] for name in wanted}
 
 
 def _make_room(run: Run, before: Run | None) -> None:
@@ -134,60 +166,94 @@ def _make_room(run: Run, before: Run | None) -> None:
 def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
     """How long each run of a study trains, by its name."""
     return {
-        name: training.plan(lab.flags, run.config, len(lab.images(run.split)), until_converged)
+        name: training.plan(
+            lab.flags, run.config, len(lab.images(run.images.train)), until_converged
+        )
         for name, run in lab.runs.items()
     }
 
 
-def _refuse(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
+def _prepare_folder(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
     """Refuse, before anything is written: results that would be overwritten, other runs than those
-    of the folder, or shorter ones."""
+    of the folder, or shorter ones. Then finish what an interrupted command has left, and have the
+    runs that are there say which images they are measured on now."""
     if not lab.flags.resume and any(lab.folder.glob("[!.]*")):
         raise LabError(
             f"{lab.folder} holds results already: continue or redraw them with --resume, or choose "
             "another --out."
         )
+    for run in lab.runs.values():
+        _check_folder(lab.folder / run.name, run, plans[run.name])
+    rows = records.read(lab.folder / RESULTS)
+    lanes = {name: identities(lab.folder.name, run) for name, run in lab.runs.items()}
+    in_place = [_in_place(row, lanes, lab.folder) for row in rows]
+    findings.read_about(lab.folder)  # if it is damaged, better now than after the training
+    if in_place != rows:
+        records.write(lab.folder / RESULTS, in_place)
     for name, run in lab.runs.items():
-        folder = lab.folder / name
-        step = checkpoint.latest(folder)
-        if step is None:
-            continue
-        checkpoint.create(folder, run, lab.images_digest, lab.data_checksum)
-        trained = step // plans[name].steps_per_epoch
-        if trained > plans[name].epochs:
-            raise LabError(
-                f"{folder} was trained for {trained} epochs already: ask for --epochs {trained} or "
-                "more, or another --out."
-            )
-    for row in records.read(lab.folder / RESULTS):
-        run = lab.runs.get(row.get("run", ""))
-        if run is not None and not _belongs(row, lab.folder.name, run):
-            raise LabError(
-                f"{lab.folder / RESULTS} holds a row of another study, or of a model with other "
-                f"settings, under the name {run.name}: restore the file, or move it away; --resume "
-                "measures again."
-            )
-    about.read(lab.folder)  # if it is damaged, better now than after the training
+        if checkpoint.latest(lab.folder / name) is not None:
+            _open(lab.folder / name, run)
 
 
-def _belongs(row: Row, study: str, run: Run) -> bool:
-    """Whether a row may be of this run, by all that both say of it."""
-    lane = row.get("lane")
-    if not isinstance(lane, int) or not 0 <= lane < len(run.lanes):
-        return lane is None
-    of_run = {"study": study, "dataset": run.dataset, "split": run.split, **run.lanes[lane]}
-    config = records.plain(run.to_json()["config"])
-    if row.get("start") != run.start:
-        return False
-    return all(row.get(name, value) == value for name, value in records.plain(of_run).items()) and (
-        row.get("config", {}).items() <= config.items()
+def _check_folder(folder: Path, run: Run, plan: training.Plan) -> None:
+    """Refuse to train a run in a folder that holds another one, or one of more epochs."""
+    checkpoint.finish_merging(folder)
+    added = checkpoint.added_lanes(folder, run)
+    checkpoint.check(folder, run if added is None else run.of_lanes(added.places))
+    trained = (checkpoint.latest(folder) or 0) // plan.steps_per_epoch
+    if trained > plan.epochs:
+        raise LabError(
+            f"{folder} was trained for {trained} epochs already: ask for --epochs {trained} or "
+            "more, or another --out."
+        )
+    if added and added.missing:
+        _check_folder(folder / checkpoint.ADDED, run.of_lanes(added.missing), plan)
+
+
+def _in_place(row: Row, lanes: Mapping[str, Sequence[Row]], folder: Path) -> Row:
+    """A row with the number that its lane has now: lanes that were added may stand before it.
+
+    Args:
+        lanes: what the row of each lane says of where it comes from, by the name of the run.
+
+    Raises:
+        LabError: it is of another study, or of a model that its run does not have.
+    """
+    run, lane = row.get("run", ""), row.get("lane")
+    if run not in lanes or lane is None:
+        return row
+    alike = [number for number, identity in enumerate(lanes[run]) if _belongs(row, identity)]
+    if not alike:
+        raise LabError(
+            f"{folder / RESULTS} holds a row of another study, or of a model with other settings, "
+            f"under the name {run}: restore the file, or move it away; --resume measures again."
+        )
+    return row if lane in alike else row | {"lane": alike[0]}
+
+
+def _belongs(row: Row, identity: Row) -> bool:
+    """Whether a row may be of a lane, by all that both say of it."""
+    names = ("study", "dataset", "split", "start", "seed", *Knobs._fields)
+    return all(row.get(name, identity[name]) == identity[name] for name in names) and (
+        row.get("config", {}).items() <= records.plain(identity["config"]).items()
     )
+
+
+def _added(lab: Lab[Any], run: Run) -> bool:
+    """Whether the folder of a run has fewer of its lanes, or has them in another order."""
+    return checkpoint.added_lanes(lab.folder / run.name, run) is not None
+
+
+def _open(folder: Path, run: Run) -> None:
+    """Have the folder of a run say what it is, unless it lacks lanes that will be added."""
+    if checkpoint.added_lanes(folder, run) is None:
+        checkpoint.create(folder, run)
 
 
 def _announce(lab: Lab[Any], run: Run, plan: training.Plan, console: Console) -> None:
     """Open the folder of a run, say what it is, warn of scales at which it must collapse, and note
     a latent size that limits it; take over what a sibling has trained."""
-    checkpoint.create(lab.folder / run.name, run, lab.images_digest, lab.data_checksum)
+    _open(lab.folder / run.name, run)
     console.print(describe(run), soft_wrap=True)
     predicted = predict(lab, run)
     scales = [lane["recon_scale"] for lane in run.lanes]
@@ -204,7 +270,7 @@ def predict(lab: Lab[Any], run: Run) -> Predicted:
     """What the images that a run is trained on predict of its lanes."""
     if not threshold.charged_lanes(run).any():  # whatever the images are
         return Predicted(*(np.full(len(run.seeds), np.nan) for _ in Predicted._fields))
-    thresholds = lab.thresholds(run.config, run.split)
+    thresholds = lab.thresholds(run.config, run.images.train)
     return Predicted(
         threshold.lane_thresholds(run, thresholds), threshold.lane_units(run, thresholds)
     )
@@ -234,31 +300,65 @@ def _choose_start(lab: Lab[Any], initial_state: InitialState | None) -> InitialS
     return starts.initial_state
 
 
-def _train(
-    lab: Lab[Any],
-    run: Run,
-    begin: Callable[[], checkpoint.Trained],
-    fit: training.Fit,
-    plan: training.Plan,
-    progress: Progress,
-    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None,
-) -> tuple[train.State, int]:
-    """Train and log a run; the first signal stops it after its epoch."""
-    folder, asked = lab.folder / run.name, partial(converged, lab) if converged else None
-    log = training_log.opened(lab.flags.log, folder, run, plan, lab.test)
-    with signals.deferred() as stopped_by, log as watch:
-        if lab.held_out is not None:
-            watch = watch._replace(best=partial(best.so_far, folder, run, lab.held_out))
-        found = training.train_run(
-            run, folder, begin, fit, plan, progress, asked, stopped_by, watch
-        )
-        if stop := stopped_by():  # in the last epoch, or while it was saved
-            raise StoppedError(stop, f"after the last epoch of {run.name}")
-    return found
+class Trainer(NamedTuple):
+    """Trains the runs of a study."""
 
+    lab: Lab[Any]
+    plan: training.Plan
+    fit: training.Fit
+    progress: Progress
+    initial_state: InitialState | None
+    converged: Callable[[Any, Run, np.ndarray], np.ndarray] | None
 
-def _begin(lab: Lab[Any], run: Run, initial_state: InitialState | None) -> checkpoint.Trained:
-    return checkpoint.start(run, initial_state(lab, run) if initial_state else None)
+    def train_lanes(
+        self, run: Run, lanes: Sequence[int], folder: Path, least: int = 0
+    ) -> tuple[train.State, int]:
+        """Train lanes of a run in a folder to their end, for at least so many steps. Those that the
+        folder lacks train alone, until they are as far as the others. Returns the state of the
+        lanes and the steps that they have taken."""
+        own = run.of_lanes(lanes)
+        if found := hosts.once(partial(checkpoint.added_lanes, folder, own)):
+            added = checkpoint.Added(*found)
+            there, missing = ([lanes[place] for place in places] for places in added)
+            _, step = self.go_on(run, there, folder, least)
+            if missing:
+                aside = folder / checkpoint.ADDED
+                hosts.once(partial(_open, aside, run.of_lanes(missing)))
+                _, longest = self.train_lanes(run, missing, aside, step)
+                if longest > step:
+                    plan = self.plan._replace(epochs=longest // self.plan.steps_per_epoch)
+                    self._replace(plan=plan, converged=None).go_on(run, there, folder)
+            hosts.once(partial(checkpoint.merge, folder, own, added))
+        return self.go_on(run, lanes, folder, least)
+
+    def initial(self, run: Run, lanes: Sequence[int]) -> checkpoint.Trained:
+        """Lanes of a run before their first step."""
+        state = self.initial_state(self.lab, run) if self.initial_state else None
+        own = None if state is None else checkpoint.take_lanes(state, lanes)
+        return checkpoint.start(run.of_lanes(lanes), own)
+
+    def go_on(
+        self, run: Run, lanes: Sequence[int], folder: Path, least: int = 0
+    ) -> tuple[train.State, int]:
+        """Train and log lanes that a folder has, or that are new, for at least so many steps; the
+        first signal stops them after its epoch."""
+        lab, converged, own = self.lab, self.converged, run.of_lanes(lanes)
+
+        def is_done(run: Run, error: np.ndarray) -> np.ndarray:
+            assert converged is not None
+            return converged(lab, run, error) & (error.shape[1] >= least)
+
+        log = training_log.opened(lab.flags.log, folder, own, self.plan, lab.test)
+        with signals.deferred() as stopped_by, log as watch:
+            if lab.held_out is not None:
+                watch = watch._replace(best=partial(best.so_far, folder, own, lab.held_out))
+            found = training.train_run(
+                own, folder, partial(self.initial, run, lanes), self.fit, self.plan, self.progress,
+                is_done if converged else None, stopped_by, watch,
+            )  # fmt: skip
+            if stop := stopped_by():  # in the last epoch, or while it was saved
+                raise StoppedError(stop, f"after the last epoch of {run.name}")
+        return found
 
 
 def _measure(
@@ -276,7 +376,6 @@ def _measure(
         identity[lane]
         | facts
         | {
-            "images_digest": lab.images_digest,
             "threshold_scale": predicted.thresholds[lane],
             "units_that_pay": predicted.units[lane],
         }

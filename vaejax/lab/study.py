@@ -11,15 +11,19 @@ Nothing heavy is loaded until the flags are parsed, so that `--help` is quick.
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from vaejax import lab as rooms
 from vaejax import show, store
-from vaejax.errors import LabError
+from vaejax.errors import LabError, StoppedError
 from vaejax.lab.command import failing_clearly, parse_study
 from vaejax.lab.flags import Flags
 from vaejax.store.records import Row
+
+NOT_JUDGED = "The claims were not judged: {}\nThe results are kept; --resume judges again."
+NOT_DRAWN = "The figures were not drawn: {}\nThe results are; --resume draws again."
 
 
 class Study(NamedTuple):
@@ -72,17 +76,31 @@ def run_study(study: Study) -> None:
 
 
 def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[str]:
-    """Train, record, judge, show and draw. Returns what went wrong, if anything.
+    """Train, record, judge, show and draw. Returns what went wrong, if anything: a part that fails
+    does not stop the parts that do without it.
 
     Args:
         started: when the study began, by `time.monotonic`.
         among: for one of several studies, the `vaejax.lab.progress.Bars` of all. It then shows
             nothing but its verdicts.
+
+    Raises:
+        LabError: nothing was done, because the folder holds other results.
+        StoppedError: a signal came during the training; what was trained is saved.
     """
-    found = rooms.recording.record(
-        lab, study.measure, study.settings, study.converged, study.initial_state, among
-    )
-    problems = []
+    prepared = prepare(study, lab)
+    command = command_of(study, lab)
+    problems: list[str] = []
+    found = None
+    try:
+        with reporting(problems):
+            found = rooms.recording.record(lab, prepared, study.measure, study.converged, among)
+    finally:
+        if found is None:  # the time that it took counts all the same
+            with reporting(problems):
+                rooms.about.write(lab.folder, study, [rooms.about.invocation(command, started)])
+    if found is None:
+        return problems
     if found.diverged:
         problems.append(
             "Training diverged (a number was not finite):\n  "
@@ -90,18 +108,60 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
             + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
         )
     if found.rows:
-        module = rooms.about.module_of(study.runs)
-        command = rooms.about.command(module, lab.flags, study.quick)
         ran = [rooms.about.invocation(command, started)] if found.new else []
-        verdicts = judge(study, lab, found)
-        rooms.about.write(lab.folder, study, ran)
-        if among is None:
-            show_findings(study, lab, found.rows, verdicts)
-        else:
-            rooms.report.show_verdicts(rooms.report.console(), verdicts, lab.flags.quick)
-        caption = rooms.about.caption(command, found.rows)
-        problems += draw(study, lab, found.rows, caption, silent=among is not None)
+        conclude(study, lab, found, prepared.wanted, ran, problems, silent=among is not None)
     return problems
+
+
+def conclude(
+    study: Study,
+    lab: Any,
+    found: Any,
+    wanted: Mapping[str, Row],
+    ran: Sequence[Row],
+    problems: list[str],
+    silent: bool,
+) -> None:
+    """Judge, show and draw what was recorded; what goes wrong is added to `problems`."""
+    verdicts: dict[str, Any] = {}
+    with reporting(problems, NOT_JUDGED):
+        verdicts = judge(study, found)
+    with reporting(problems):
+        if found.new or wanted != rooms.findings.read_about(lab.folder).get("wanted"):
+            rooms.about.remove_figures(lab.folder)  # those of other rows
+        save_verdicts(lab, verdicts)
+        rooms.about.write(lab.folder, study, ran, wanted)
+    if silent:
+        rooms.report.show_verdicts(rooms.report.console(), verdicts, lab.flags.quick)
+    else:
+        show_findings(study, lab, found.rows, verdicts)
+    with reporting(problems, NOT_DRAWN):
+        draw(study, lab, found.rows, silent)
+
+
+def command_of(study: Study, lab: Any) -> str:
+    """The command that asks for these results."""
+    return rooms.about.command(rooms.about.module_of(study.runs), lab.flags, study.quick)
+
+
+def prepare(study: Study, lab: Any) -> Any:
+    """Everything that can be refused, before anything is trained: see `recording.prepare`."""
+    until_converged = study.converged is not None
+    return rooms.recording.prepare(lab, study.settings, until_converged, study.initial_state)
+
+
+@contextmanager
+def reporting(problems: list[str], message: str = "{}") -> Iterator[None]:
+    """Add a message on what fails within to the problems. A mistake in a page, which its author
+    wants to see, has its traceback printed."""
+    try:
+        yield
+    except (BrokenPipeError, StoppedError):  # no part of the study has failed
+        raise
+    except Exception as error:
+        if not isinstance(error, LabError):
+            traceback.print_exc()
+        problems.append(message.format(error))
 
 
 def open_lab(study: Study) -> Any:
@@ -115,12 +175,12 @@ def open_lab(study: Study) -> Any:
 def planned(study: Study, flags: Flags) -> Any:
     """The `Lab` of a study with these flags, with its images loaded and its runs planned."""
     lab = rooms.laboratory.load(flags, study.name)
-    lab.runs |= {run.name: run for run in study.runs(lab)}
+    lab.runs |= {run.name: lab.with_images(run) for run in study.runs(lab)}
     return lab
 
 
-def judge(study: Study, lab: Any, found: Any) -> dict[str, Any]:
-    """The verdict on each claim that the rows speak of. Writes verdict.json."""
+def judge(study: Study, found: Any) -> dict[str, Any]:
+    """The verdict on each claim that the rows speak of."""
     verdicts = {}
     for claim, verdict in study.verdict(found.rows).items():
         if verdict is None and found.diverged:
@@ -129,12 +189,16 @@ def judge(study: Study, lab: Any, found: Any) -> dict[str, Any]:
             verdict = rooms.Verdict("UNDECIDED", about, f"{why}.", why, {})
         if verdict is not None:
             verdicts[claim] = verdict
+    return verdicts
+
+
+def save_verdicts(lab: Any, verdicts: Mapping[str, Any]) -> None:
+    """Write verdict.json."""
     counts = not lab.flags.quick
     store.write_json(
-        lab.folder / rooms.about.VERDICTS,
+        lab.folder / rooms.findings.VERDICTS,
         {claim: {**verdict._asdict(), "counts": counts} for claim, verdict in verdicts.items()},
     )
-    return verdicts
 
 
 def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str, Any]) -> None:
@@ -146,28 +210,21 @@ def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str
     rooms.report.show_table(out, str(lab.folder), study.shown(rows), columns, study.by)
     rooms.report.show_verdicts(out, verdicts, lab.flags.quick)
     rooms.report.show_seeds(out, rows)
-    files = (rooms.recording.RESULTS, rooms.about.VERDICTS)
+    files = (rooms.recording.RESULTS, rooms.findings.VERDICTS)
     rooms.report.show_paths(out, *(lab.folder / file for file in files))
 
 
-def draw(study: Study, lab: Any, rows: list[Row], caption: str, silent: bool = False) -> list[str]:
+def draw(study: Study, lab: Any, rows: list[Row], silent: bool) -> None:
     """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
-    do next. Returns what went wrong, if anything."""
+    do next."""
+    caption = rooms.about.caption(command_of(study, lab), rows)
     out, captions, paths = rooms.report.console(), {}, []
     rooms.surroundings.give_back_memory()  # pictures at full size come now
-    try:
-        for name, figure in study.figures(lab, rows).items():
-            captions[name] = f"{figure.get_suptitle()}. {caption}"
-            new = show.save(figure, lab.folder, name, lab.flags.format, caption)
-            rooms.report.show_paths(out, *([] if silent else new))
-            paths += new
-    except BrokenPipeError:  # no one reads where the figures are
-        raise
-    except Exception as error:
-        if not isinstance(error, LabError):
-            traceback.print_exc()  # a mistake in the page, which its author wants to see
-        return [f"The figures were not drawn: {error}\nThe results are; --resume draws again."]
-    rooms.about.write(lab.folder, study, captions=captions, files=paths)
+    for name, figure in study.figures(lab, rows).items():
+        captions[name] = f"{figure.get_suptitle()}. {caption}"
+        new = show.save(figure, lab.folder, name, lab.flags.format, caption)
+        rooms.report.show_paths(out, *([] if silent else new))
+        paths += new
+    rooms.about.write(lab.folder, study, captions=captions)
     if not silent:
         rooms.report.show_next_steps(lab.folder, paths)
-    return []

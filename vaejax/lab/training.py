@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 def plan(flags: Flags, config: Config, images: int, until_converged: bool) -> Plan:
     """How long to train a run on so many images. A run that trains until it has converged does so
-    in blocks of about `BLOCK` steps, with a checkpoint after each.
+    in blocks of about `BLOCK` steps, with a checkpoint after each; the last may be shorter.
 
     Raises:
         LabError: there are fewer images than one batch.
@@ -77,7 +77,7 @@ def plan(flags: Flags, config: Config, images: int, until_converged: bool) -> Pl
     if until_converged:
         block = min(epochs, max(1, BLOCK // steps))
         every = math.ceil((flags.checkpoint_every or 1) / block) * block
-        return Plan(math.ceil(epochs / block) * block, steps, every, block)
+        return Plan(epochs, steps, every, block)
     return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
 
 
@@ -136,13 +136,16 @@ def train_run(
         return (
             converged is not None
             and step > 0
+            and step // plan.steps_per_epoch % plan.passes == 0  # at the end of a block
             and bool(converged(run, np.concatenate(errors, 1)).all())
         )
 
     if is_over() or state.diverged.all():
         return state, step
     unsaved: list[train.Trace] = []
-    epochs = fit(run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes)
+    epochs = fit(
+        run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes, trained=first
+    )
     del state  # it is large, and the lanes have it
     for lanes, trace in epochs:
         unsaved.append(trace)

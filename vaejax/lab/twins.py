@@ -18,7 +18,7 @@ def take_over(lab: Lab[Any], run: Run, plan: Plan, console: Console) -> None:
     steps = plan.epochs * plan.steps_per_epoch
     for folder in (path.parent for place in lab.siblings for path in place.glob("*/config.json")):
         trained = checkpoint.latest(folder) == steps
-        if trained and checkpoint.is_twin(folder, run, lab.images_digest):
+        if trained and checkpoint.is_twin(folder, run):
             twin = checkpoint.restore(folder, run.config.nets)
             checkpoint.save(lab.folder / run.name, twin.state, twin.trace, steps)
             same = f"{run.name} is {folder.name} of {folder.parent.name}, which is trained already"

@@ -193,12 +193,15 @@ def values(rows: Sequence[Row], name: str, **where: Any) -> list[Any]:
 
 def onsets(rows: Sequence[Row], scale: str, active: str) -> list[float]:
     """The scale at which each seed wakes (`theory.threshold.onset`), from the columns of that name
-    in the rows of one kind of model."""
-    found = []
-    for seed in distinct(rows, "seed"):
-        own = sorted(matching(rows, seed=seed), key=lambda row: row[scale])
-        found.append(onset([row[scale] for row in own], [row[active] for row in own]))
-    return found
+    in the rows of one kind of model; NaN for a seed that lacks a number."""
+
+    def of_seed(seed: int) -> float:
+        scales, units = (np.array(values(rows, name, seed=seed), float) for name in (scale, active))
+        order = np.argsort(scales, kind="stable")
+        lacking = np.isnan([*scales, *units]).any()
+        return math.nan if lacking else onset(scales[order].tolist(), units[order].tolist())
+
+    return [of_seed(seed) for seed in distinct(rows, "seed")]
 
 
 def distinct(rows: Sequence[Row], name: str) -> list[Any]:

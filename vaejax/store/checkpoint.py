@@ -11,15 +11,13 @@ newest state is enough for a lane that diverged, too: it is the last good one (s
 """
 
 import importlib
-import inspect
 import json
 import math
 import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable
-from dataclasses import MISSING, fields, replace
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,31 +28,22 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
 from vaejax import sweep, train
-from vaejax.config import Config, Knobs, Nets, knobs
+from vaejax.config import Nets
 from vaejax.errors import LabError, first_line
 from vaejax.files import patiently
-from vaejax.run import SOURCE, Run
+from vaejax.run import Run
 from vaejax.store import records, trace_files
 
 resource = importlib.import_module("resource") if os.name == "posix" else None
 
-DEFAULTS = {
-    choice.name: choice.default
-    for choice in fields(Config)
-    if choice.default is not MISSING and choice.name != "nets"
-}
-"""What a choice was before it existed: an older config.json lacks it."""
-KNOB_DEFAULTS = {
-    name: parameter.default
-    for name, parameter in inspect.signature(knobs).parameters.items()
-    if isinstance(parameter.default, float)
-}
-"""The same of knobs."""
-SOURCE_DEFAULTS = {choice.name: choice.default for choice in fields(Run) if choice.name in SOURCE}
-"""The same of where images come from."""
 CHECKSUMS = "checksums.json"
-FORMAT = 1
-"""The format of a run's folder. Files of a higher one were written by a newer version."""
+ADDED, MERGED = "added", "merged"
+"""Folders in that of a run: of the lanes that are added to it, until they are as far as the others,
+and in which `merge` then puts all together."""
+DIGEST = "other training images"
+"""What `_differences` says where they are not the same."""
+FORMAT = 2
+"""The format of a run's folder. A folder of another one is refused."""
 
 
 class Trained(NamedTuple):
@@ -87,52 +76,50 @@ def start(run: Run, state: train.State | None = None) -> Trained:
     return Trained(run, state or sweep.init(run.config, run.seeds), _zero_trace(run, 0))
 
 
+def take_lanes(tree: Any, lanes: Sequence[int]) -> Any:
+    """Some lanes of arrays with a leading lane axis, on the host."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(lanes)], tree)
+
+
 def one_lane(trained: Trained, lane: int) -> Trained:
     """One lane of a run, as a run of its own."""
-    run = trained.run
-
-    def take(tree: Any) -> Any:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[lane : lane + 1], tree)
-
-    alone = replace(
-        run,
-        knobs=take(run.knobs),
-        seeds=run.seeds[lane : lane + 1],
-        labels={name: values[lane : lane + 1] for name, values in run.labels.items()},
-    )
-    return Trained(alone, take(trained.state), take(trained.trace))
+    state, trace = take_lanes((trained.state, trained.trace), [lane])
+    return Trained(trained.run.of_lanes([lane]), state, trace)
 
 
-def create(
-    folder: Path, run: Run, images_digest: str | None = None, data_checksum: str | None = None
-) -> None:
-    """Make the folder of a run and write its config.json. If the folder has no checkpoint yet, an
-    existing config.json is overwritten.
-
-    Args:
-        images_digest: tells the images of the run from others of the same name.
-        data_checksum: of your own images, all of them: see `data_checksum_of`.
+def create(folder: Path, run: Run) -> None:
+    """Make the folder of a run and write its config.json. If there is one of a run that trains in
+    the same way, it now says where the images are, which of them are for test, and the labels.
 
     Raises:
         LabError: the folder holds another run.
     """
-    asked = run.to_json() | {"format": FORMAT, "images_digest": images_digest}
-    asked["data_checksum"] = data_checksum
+    check(folder, run)
+    asked = run.to_json() | {"format": FORMAT}
+    path = folder / "config.json"
+    if latest(folder) is None or _read_json(folder) != records.plain(asked):
+        records.write_json(path, asked)
+
+
+def check(folder: Path, run: Run) -> None:
+    """Refuse a folder with a checkpoint of another run: one that does not train in the same way.
+
+    Raises:
+        LabError: names what differs.
+    """
     if latest(folder) is None:
-        records.write_json(folder / "config.json", asked)
         return
-    there = _described(folder, images_digest)
-    if there["images_digest"] not in (None, images_digest) and images_digest is not None:
+    differing = _differences(_training(_read_json(folder), folder), of_training(run))
+    if {*differing} == {DIGEST}:
         raise LabError(
-            f"{folder} was trained on other images that are called {run.dataset} as well, or on "
-            "other parts of them: restore that data set and its flags, or use another --out."
+            f"{folder} was trained on other images that are called {run.images.dataset} as well, "
+            "or on other parts of them: restore that data set and its flags, or use another --out."
         )
-    there["images_digest"] = images_digest
-    differing = sorted(_differences(_of_training(there), _of_training(asked)))
     if differing:
+        listed = "; ".join(line for line in differing if line != DIGEST)
         raise LabError(
-            f"{folder} holds another run: {'; '.join(differing)}. Use the flags that it was "
-            "made with, or another --out."
+            f"{folder} holds another run: {listed}. Use the flags that it was made with, or "
+            "another --out."
         )
 
 
@@ -142,13 +129,8 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
     Raises:
         LabError: there is no run, its config.json is damaged, or it was trained with other nets.
     """
+    description = _read_json(folder)
     try:
-        description = _with_defaults(_read_json(folder))
-        known = {*DEFAULTS, "image_shape", "nets", "seed", *Knobs._fields}
-        if unknown := sorted(set().union(description["config"], *description["lanes"]) - known):
-            raise LabError(
-                f"it has {', '.join(unknown)}, which this version of vaejax does not know."
-            )
         return Run.from_json(description, nets)
     except LabError as error:
         raise LabError(f"{folder / 'config.json'}: {error}") from error
@@ -156,41 +138,68 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
         raise _damaged(folder, error) from error
 
 
-def _with_defaults(description: dict[str, Any]) -> dict[str, Any]:
-    """A config.json with the choices and knobs that an older version did not have."""
-    return description | {
-        "config": DEFAULTS | description["config"],
-        "lanes": [KNOB_DEFAULTS | lane for lane in description["lanes"]],
-    }
-
-
-def is_twin(folder: Path, run: Run, images_digest: str) -> bool:
+def is_twin(folder: Path, run: Run) -> bool:
     """Whether the run in a folder trained as `run` does, on the same images: all is the same but
     for its name, and for labels, which say nothing about the training.
 
     Raises:
         LabError: there is no run, or its config.json is damaged.
     """
-    there = _described(folder, images_digest=None)
-    asked = run.to_json() | {"format": FORMAT, "images_digest": images_digest}
-    return not _differences(_of_training(there | {"name": run.name}), _of_training(asked))
+    there = _training(_read_json(folder), folder)
+    return not _differences(there | {"name": run.name}, of_training(run))
 
 
-def _described(folder: Path, images_digest: str | None) -> dict[str, Any]:
-    """The description in a folder, with what an older version did not have; `images_digest` is that
-    of a description without one."""
-    older = {"format": FORMAT, "images_digest": images_digest, "start": None, **SOURCE_DEFAULTS}
+def of_training(run: Run) -> dict[str, Any]:
+    """The description of a run as JSON, without what says nothing about its training: labels, where
+    the images are, and which of them are for test."""
+    return _training(records.plain(run.to_json()), Path())
+
+
+def _training(description: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
-        return older | _with_defaults(_read_json(folder))
+        known = ("dataset", "train", "resize", "colour", "train_digest", "held_out_digest")
+        images = {name: description["images"][name] for name in known}
+        names = ("name", "config", "lanes", "start")
+        return {name: description[name] for name in names} | {"images": images}
     except (TypeError, KeyError) as error:
         raise _damaged(folder, error) from error
 
 
-def _of_training(description: dict[str, Any]) -> dict[str, Any]:
-    """A description without labels, which say nothing about the training, and without where images
-    are and what is beside them: images may have moved, and others may have come."""
-    left_out = ("labels", "path", "data_checksum")
-    return {name: value for name, value in description.items() if name not in left_out}
+class Added(NamedTuple):
+    """How a run differs from one in a folder that has fewer of its lanes, or another order."""
+
+    places: list[int]
+    """The place in the run of each lane that the folder has."""
+    missing: list[int]
+    """The lanes that the folder lacks."""
+
+
+def added_lanes(folder: Path, run: Run) -> Added | None:
+    """Which lanes of a run the folder lacks. None if it has no checkpoint, if it has just these
+    lanes, or one that `run` has not.
+
+    Raises:
+        LabError: config.json is damaged.
+    """
+    if latest(folder) is None:
+        return None
+    there = _training(_read_json(folder), folder)["lanes"]
+    asked = of_training(run)["lanes"]
+    if there == asked:
+        return None
+    left = {lane: _key(settings) for lane, settings in enumerate(asked)}
+    places = []
+    for settings in there:
+        found = next((lane for lane, key in left.items() if key == _key(settings)), None)
+        if found is None:
+            return None
+        places.append(found)
+        del left[found]
+    return Added(places, list(left))
+
+
+def _key(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(settings.items()))
 
 
 def nets_of(folder: Path) -> str | None:
@@ -206,24 +215,17 @@ def nets_of(folder: Path) -> str | None:
         raise _damaged(folder, error) from error
 
 
-def data_checksum_of(folder: Path) -> str | None:
-    """What tells your own images that the run in a folder was trained on from others; None of a
-    data set that has a name.
-
-    Raises:
-        LabError: there is no run, or its config.json is damaged.
-    """
-    return _read_json(folder).get("data_checksum")
-
-
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         found = json.loads(path.read_text())
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
-        if found.get("format", FORMAT) > FORMAT:
-            raise LabError(f"{path} was written by a newer version of vaejax: update vaejax.")
+        if found.get("format") != FORMAT:
+            raise LabError(
+                f"{path} is of another version of vaejax: use that version, or move {folder} away "
+                "and train again."
+            )
         return found
     except (FileNotFoundError, NotADirectoryError):
         raise LabError(
@@ -263,7 +265,7 @@ def save(
         if free < needed:
             raise OSError(f"it takes {needed / 2**20:.1f} MiB, {free / 2**20:.1f} MiB are free")
         before = step - trace.objective.shape[1]
-        old = _trace_checksums(folder, trace, before) if before else {}
+        old = _trace_checksums(folder, before) if before else {}
         trace_checksums = trace_files.extend(folder, trace, before, old)
         _remove(folder.glob(".[0-9]*"))  # what a killed process left
         aside = folder.resolve() / f".{step}"
@@ -290,6 +292,65 @@ def _largest_file() -> float:
         return math.inf
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return math.inf if limit == resource.RLIM_INFINITY else limit
+
+
+def merge(folder: Path, run: Run, added: Added) -> None:
+    """Make one run of the lanes in a folder and of those that were added to it. A lane that
+    diverged and took fewer steps has NaN as the terms of the others.
+
+    Args:
+        run: all lanes, in their order.
+        added: which of them are in `folder`; the others, if any, are in `ADDED` there.
+
+    Raises:
+        LabError: a checkpoint cannot be read or written.
+    """
+    folders = [folder, folder / ADDED] if added.missing else [folder]
+    parts = [restore(one, run.config.nets) for one in folders]
+    kept = [
+        restore_best(one, part.step, part.state) for one, part in zip(folders, parts, strict=True)
+    ]
+    order, steps = np.argsort([*added.places, *added.missing]), max(part.step for part in parts)
+
+    def joined(*leaves: np.ndarray) -> np.ndarray:
+        return np.concatenate(leaves)[order]
+
+    traces = [jax.tree.map(partial(_lengthened, steps=steps), part.trace) for part in parts]
+    state, trace = (
+        jax.tree.map(joined, *trees) for trees in ([part.state for part in parts], traces)
+    )
+    best = None if None in kept else jax.tree.map(joined, *kept)
+    aside = folder / MERGED
+    shutil.rmtree(aside, ignore_errors=True)
+    create(aside, run)
+    if added.missing:
+        (aside / ADDED).touch()
+    save(aside, state, trace, steps, best)
+    finish_merging(folder)
+
+
+def _lengthened(terms: np.ndarray, steps: int) -> np.ndarray:
+    """Terms [lanes, steps, ...] with NaN for the steps that were not taken."""
+    lacking = ((0, 0), (0, steps - terms.shape[1]), *((0, 0),) * (terms.ndim - 2))
+    return np.pad(np.asarray(terms), lacking, constant_values=np.nan)
+
+
+def finish_merging(folder: Path) -> None:
+    """Put the run that `merge` has made in the place of its parts, from wherever a killed process
+    left off. The state comes last: until then there is none, and the folder can be read by
+    nothing."""
+    aside = folder / MERGED
+    step = latest(aside)
+    if step is not None:
+        _remove(_named(folder))
+        for part in ("trace", "config.json"):
+            if (aside / part).exists():
+                _remove([folder / part] if (aside / part).is_dir() else [])
+                (aside / part).replace(folder / part)
+        if (aside / ADDED).exists():
+            shutil.rmtree(folder / ADDED, ignore_errors=True)
+        (aside / str(step)).rename(folder / str(step))
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def latest(folder: Path) -> int | None:
@@ -356,10 +417,6 @@ def _restored(folder: Path, nets: Nets | None) -> Trained:
     shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
     empty = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), shapes)
     try:
-        if not (folder / str(step) / "state").is_dir():
-            return Trained(
-                run, *_restore_older(folder, step, _Older(empty, _zero_trace(run, step)))
-            )
         trace = trace_files.read(folder, run, step)
         _check_contents(folder, step, trace)
         state = _read_state(folder / str(step) / "state", empty)
@@ -391,9 +448,7 @@ def _check_shapes(folder: Path, step: int, found: train.State, wanted: train.Sta
 def _check_contents(folder: Path, step: int, trace: train.Trace) -> None:
     """Raise ValueError for the first part of a checkpoint that is not what was saved. It comes
     before orbax reads, whose threads print tracebacks of their own at damaged files."""
-    saved = _saved_checksums(folder, step)
-    if saved is None:
-        return
+    saved = json.loads((folder / str(step) / CHECKSUMS).read_bytes())
     of_trace = trace_files.checksums(folder, trace, step)
     found = _checksums(folder, folder / str(step), of_trace)
     for part in sorted(found.keys() | saved.keys()):
@@ -409,8 +464,9 @@ def _checksums(folder: Path, checkpoint: Path, of_trace: dict[str, int]) -> dict
 
 
 def _config_checksum(folder: Path) -> int:
-    """Of what config.json says, in any layout."""
-    return zlib.crc32(json.dumps(_read_json(folder), sort_keys=True).encode())
+    """Of what config.json says about the training, in any layout."""
+    said = _training(_read_json(folder), folder)
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
 
 
 def _file_checksums(folder: Path) -> dict[str, int]:
@@ -427,31 +483,9 @@ def _file_checksum(path: Path) -> int:
     return checksum
 
 
-def _saved_checksums(folder: Path, step: int) -> dict[str, Any] | None:
-    """The checksums in a checkpoint; None if it is of an older version, which had none."""
-    path = folder / str(step) / CHECKSUMS
-    return json.loads(path.read_bytes()) if path.exists() else None
-
-
-def _trace_checksums(folder: Path, trace: train.Trace, steps: int) -> dict[str, int]:
+def _trace_checksums(folder: Path, steps: int) -> dict[str, int]:
     """The checksums of the trace over the first steps, which are on disk."""
-    if not trace_files.hold(folder, trace, steps):
-        # Checkpoints of the first version hold the trace themselves: it moves out of them once.
-        return trace_files.extend(folder, restore(folder).trace, 0, {})
-    saved = _saved_checksums(folder, steps)
-    return saved["trace"] if saved else trace_files.checksums(folder, trace, steps)
-
-
-class _Older(NamedTuple):
-    """What one item of orbax held before the trace had files of its own."""
-
-    state: train.State
-    trace: train.Trace
-
-
-def _restore_older(folder: Path, step: int, empty: _Older) -> _Older:
-    older: _Older = _read_state(folder / str(step) / "default", empty)
-    return older
+    return json.loads((folder / str(steps) / CHECKSUMS).read_bytes())["trace"]
 
 
 def _orbax() -> ocp.Checkpointer:
@@ -494,12 +528,31 @@ def _zero_trace(run: Run, steps: int) -> train.Trace:
     return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
 
 
-def _differences(there: Any, asked: Any, path: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(asked, dict):
-        names = there.keys() | asked.keys()
-        return [
-            line
-            for name in names
-            for line in _differences(there.get(name), asked.get(name), f"{path}.{name}".strip("."))
-        ]
-    return [] if there == asked else [f"{path} is {there}, asked is {asked}"]
+def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """What of the training differs, a line for each setting; `DIGEST` for the images."""
+    lines = [
+        DIGEST
+        if name.endswith("_digest")
+        else f"{name} is {old.get(name)}, asked is {new.get(name)}"
+        for old, new in (
+            (there["images"], asked["images"]),
+            (there["config"], asked["config"]),
+            *(({name: there[name]}, {name: asked[name]}) for name in ("name", "start")),
+        )
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+    return lines + _lane_differences(there["lanes"], asked["lanes"])
+
+
+def _lane_differences(there: list[dict[str, Any]], asked: list[dict[str, Any]]) -> list[str]:
+    """The seeds and knobs in which lanes differ, with the values that they have."""
+    if there == asked:
+        return []
+    lines = []
+    for name in there[0]:
+        old, new = (sorted({lane[name] for lane in lanes}) for lanes in (there, asked))
+        if old != new:
+            said = (" ".join(f"{value:g}" for value in values) for values in (old, new))
+            lines.append("{} is {}, asked is {}".format(name, *said))
+    return lines or [f"it has {len(there)} models in other combinations, asked are {len(asked)}"]

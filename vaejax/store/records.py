@@ -1,13 +1,8 @@
-"""Result rows and small JSON files. A file is replaced as a whole, so it is never half-written.
-
-Each row, and each object that a command reads back, carries a checksum of what it says. Objects
-without one, of older versions or by hand, are read as they are.
-"""
+"""Result rows and small JSON files. A file is replaced as a whole, so it is never half-written."""
 
 import json
 import math
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,6 @@ from vaejax.files import write_bytes
 Row = dict[str, Any]
 RESULTS = "results.jsonl"
 """The rows of a study, in its folder."""
-CHECKSUM = "checksum"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -27,38 +21,18 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(plain(content), indent=2) + "\n").encode())
 
 
-def sealed(content: Row, name: str = "") -> Row:
-    """A JSON object with the CRC-32 of its name and content beside the content."""
-    known = plain(content)
-    return known | {CHECKSUM: checksum(known, name)}
-
-
-def opened(found: Any, name: str = "") -> Row:
-    """The content of an object that `sealed` made.
-
-    Raises:
-        ValueError: it is no JSON object, or not what was sealed under this name.
-    """
-    if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
-    content = {key: value for key, value in found.items() if key != CHECKSUM}
-    if CHECKSUM in found and found[CHECKSUM] != checksum(content, name):
-        raise ValueError("its checksum is not that of its content")
-    return content
-
-
-def checksum(content: Any, name: str = "") -> str:
-    """The CRC-32 of a name and a JSON value, as eight hexadecimal digits."""
-    return f"{zlib.crc32((name + json.dumps(content)).encode()):08x}"
-
-
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
     old = _read_bytes(path)
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
-    new = "".join(json.dumps(sealed(row)) + "\n" for row in rows)
+    new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
     write_bytes(path, old + new.encode())
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Write a JSON-lines file anew."""
+    write_bytes(path, "".join(json.dumps(plain(row)) + "\n" for row in rows).encode())
 
 
 def read(path: Path) -> list[Row]:
@@ -72,9 +46,39 @@ def read(path: Path) -> list[Row]:
     ]
 
 
+def current(rows: Iterable[Row], wanted: Mapping[str, Row] | None = None) -> list[Row]:
+    """The rows that count: of each model, a lane of a run, the newest one that says what is wanted.
+    The others are of an earlier measurement: of fewer epochs, or of other test images.
+
+    Every table, verdict, figure and report gets its rows from here.
+
+    Args:
+        wanted: what the rows of each run must say, by the name of the run; other runs do not count.
+            None: every row is wanted.
+    """
+
+    def counts(row: Row) -> bool:
+        if wanted is None:
+            return True
+        asked = wanted.get(row.get("run", ""))
+        return asked is not None and "lane" in row and asked.items() <= row.items()
+
+    newest: dict[Any, Row] = {}
+    for number, row in enumerate(filter(counts, rows)):
+        # A row by hand may name neither run nor lane: no other row takes its place.
+        newest[(row["run"], row["lane"]) if {"run", "lane"} <= row.keys() else number] = row
+    if wanted is None:
+        return list(newest.values())
+    order = {run: place for place, run in enumerate(wanted)}
+    return sorted(newest.values(), key=lambda row: (order[row["run"]], row["lane"]))
+
+
 def _row(path: Path, number: int, line: bytes) -> Row:
     try:
-        return opened(json.loads(line))
+        found = json.loads(line)
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+        return found
     except json.JSONDecodeError as error:
         why = f"{error.msg}, column {error.colno}"
     except ValueError as error:

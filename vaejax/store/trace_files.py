@@ -48,15 +48,6 @@ def extend(folder: Path, trace: Trace, before: int, checksums: Mapping[str, int]
     return extended
 
 
-def hold(folder: Path, trace: Trace, steps: int) -> bool:
-    """Whether every file holds so many steps of terms that are shaped as those of `trace`."""
-    files = [(_file(folder, term), values) for term, values in trace._asdict().items()]
-    return all(
-        path.exists() and path.stat().st_size >= steps * _step_bytes(np.asarray(values))
-        for path, values in files
-    )
-
-
 def checksums(folder: Path, trace: Trace, steps: int) -> dict[str, int]:
     """The checksum of each term over the first steps; terms are shaped as those of `trace`."""
     found = {}

@@ -54,11 +54,10 @@ function codesOf(model) {
 function choosePart(index) {
   app.part = app.page.parts[index];
   document.getElementById("part").value = index;
-  const { about, split, steps, models } = app.part;
-  const { dataset, test_images: tested } = app.page;
+  const { about, split, steps, models, test, test_images: tested } = app.part;
   document.getElementById("about").textContent =
-    `${about}. Trained on ${dataset} (${split}) for ${steps} steps, seed ${models[0].seed}. ` +
-    `Figures are of all ${tested} test images.`;
+    `${about}. Trained on ${app.page.dataset} (${split}) for ${steps} steps, seed ${models[0].seed}. ` +
+    `Figures are of ${tested} test images (${test}).`;
   cloudNow = null;
   app.unitsChosen = false;
   document.getElementById("pen-words").textContent = penWords();

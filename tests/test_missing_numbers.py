@@ -1,0 +1,58 @@
+"""A number that is missing in a row shows as a dash, and leaves a claim that needs it undecided.
+
+The rows are those in results/, in which most claims have an answer.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vaejax as vj
+from tests import tiny
+
+RESULTS = Path(__file__).parents[1] / "results"
+FOLDERS = [next(RESULTS.glob(f"*/{study}")) for study in tiny.STUDIES]
+NEVER_MISSING = {"lane", "seed", "latent_size", "epochs", "steps", "times", "images", "depth"}
+"""What tells rows apart; a page need not do without it. So do the knobs."""
+MAY_BE_MISSING = {"growth_per_1000_steps"}
+"""A unit that never sleeps has no rate at which it wakes."""
+
+
+def measured(rows: list[vj.store.Row]) -> list[str]:
+    known = {*NEVER_MISSING, *MAY_BE_MISSING, *vj.Knobs._fields}
+    names = {name for row in rows for name, value in row.items() if type(value) in (int, float)}
+    return sorted(names - known)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
+def test_a_missing_number_decides_nothing_wherever_it_stands(folder: Path) -> None:
+    study = importlib.import_module(f"experiments.{folder.name}").STUDY
+    rows = vj.lab.findings.current_rows(folder)
+
+    def words(name: str, place: int, value: Any) -> dict[str, str | None]:
+        changed = [*rows]
+        changed[place] = rows[place] | {name: value}
+        found = study.verdict(changed)
+        return {claim: verdict and verdict.verdict for claim, verdict in found.items()}
+
+    known = {claim: verdict and verdict.verdict for claim, verdict in study.verdict(rows).items()}
+    for name in measured(rows):
+        for place in (0, len(rows) // 2, -1):
+            without = words(name, place, None)
+            for value in (1e9, -1e9):
+                for claim, word in words(name, place, value).items():
+                    if word != known[claim] or without[claim] != known[claim]:
+                        assert "UNDECIDED" in str(without[claim]), (claim, name, place)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
+def test_a_missing_number_is_a_dash_in_the_table(folder: Path) -> None:
+    study = importlib.import_module(f"experiments.{folder.name}").STUDY
+    rows = vj.lab.findings.current_rows(folder)
+    for name in study.columns:
+        if name in measured(rows):
+            lacking = [rows[0] | {name: None}, *rows[1:]]
+            (cell,) = next(vj.lab.report.lines(study.shown(lacking), [name], study.by))[-1:]
+            assert cell == "-"
