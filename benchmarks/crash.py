@@ -136,7 +136,7 @@ def checkpoints(place: Place) -> set[str]:
 def unfinished_files(place: Place) -> set[str]:
     """Small files that are not renamed yet."""
     hidden = {*place.study.glob(".*"), *place.study.glob("[!.]*/.*")}
-    return {str(path) for path in hidden if path.name not in (".lock", ".owner.json")}
+    return {str(path) for path in hidden if path.name != ".lock"}
 
 
 def unfinished_entries(place: Place) -> set[str]:

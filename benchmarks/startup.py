@@ -20,7 +20,7 @@ The columns, with a median over rounds, and the range:
 Images are decoded beforehand. Training the model for inspect reads all packages from disk, so that
 no timed command is the first to do so.
 
-Command: python -m benchmarks.startup [--json FILE]    (not on Windows)
+Command: python -m benchmarks.startup [--json FILE]
 
 Cost: 5 minutes a round on 2 cores. There digits train their first epoch after 1.6 s with the cache.
 """
@@ -154,8 +154,6 @@ def tabulate(rows: Sequence[dict[str, Any]]) -> Table:
 
 def benchmark(flags: StartupFlags) -> None:
     """Measure, print, write."""
-    if os.name == "nt":
-        raise vj.LabError("Windows does not tell the peak memory of a process: use another system.")
     path, began = target(flags.json), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(flags, Path(folder))

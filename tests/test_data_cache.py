@@ -14,7 +14,6 @@ import numpy as np
 import platformdirs
 import pytest
 
-from tests import as_windows
 from tests.tfds_fixtures import (
     N_TRAIN,
     assert_equal,
@@ -109,22 +108,6 @@ def test_damaged_entry_is_built_again_and_said_so(
     caplog.clear()
     load("mnist")
     assert not caplog.records
-
-
-@pytest.mark.skipif(not as_windows.LINUX, reason="Linux alone tells which files are open")
-def test_an_entry_is_built_and_replaced_where_no_open_file_can_be(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    as_windows.refuse_what_is_in_use(monkeypatch)
-    first = load("mnist")
-    (entry,) = entries()
-    flip(entry / "images.npy")
-    again, third = load("mnist"), load("mnist")
-    for loaded in (again, third):
-        assert_equal(loaded, first)
-        with pytest.raises(ValueError, match="read-only"):
-            loaded.images[0] = 0
-    assert entries() == [entry]
 
 
 def test_images_are_the_same_after_they_were_let_go() -> None:

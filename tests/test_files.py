@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import as_windows, tiny
+from tests import tiny
 from vaejax import files
 from vaejax.data import cache, prepared
 from vaejax.errors import LabError
@@ -72,43 +72,3 @@ def test_without_a_home_directory_each_folder_is_one_message(
     monkeypatch.setattr(cache, "user_cache_path", homeless)
     with pytest.raises(LabError, match="set VAEJAX_CACHE_DIR"):
         cache.root()
-
-
-@pytest.mark.skipif(not as_windows.LINUX, reason="Linux alone tells which files are open")
-def test_a_file_is_replaced_where_no_open_file_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_windows.refuse_what_is_in_use(monkeypatch)
-    path = tmp_path / "file"
-    for content in (b"old", b"new"):
-        files.write_bytes(path, content)
-        assert path.read_bytes() == content
-    with path.open("rb"), pytest.raises(LabError, match=r"Cannot write .* cannot access the file"):
-        files.write_bytes(path, b"newest")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(("refusals", "written"), [(0, True), (2, True), (3, False)])
-def test_a_refused_rename_is_tried_again_after_each_pause(
-    refusals: int, written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As while a virus scanner has the file open."""
-    replace, left, slept = Path.replace, [None] * refusals, []
-
-    def refused(path: Path, target: Path) -> Path:
-        if left:
-            left.pop()
-            raise PermissionError(13, "The process cannot access the file")
-        return replace(path, target)
-
-    monkeypatch.setattr(files, "PAUSES", (0.1, 0.5))
-    monkeypatch.setattr(files.time, "sleep", slept.append)
-    monkeypatch.setattr(Path, "replace", refused)
-    if written:
-        files.write_bytes(tmp_path / "file", b"new")
-    else:
-        with pytest.raises(LabError, match="cannot access the file"):
-            files.write_bytes(tmp_path / "file", b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"] * written
-    assert slept == [0.1, 0.5][:refusals]

@@ -31,7 +31,7 @@ ROOMS = {
     "sweep": "config errors hosts train",
     "measure": "config errors loss model theory train",
     "store.trace_files": "run train",
-    "store.checkpoint": "config errors files run store.records store.trace_files sweep train",
+    "store.checkpoint": "config errors run store.records store.trace_files sweep train",
     "lab": "config data errors files hosts loss measure model run show store store.checkpoint "
     "store.records sweep theory train",
     "vaejax": "",

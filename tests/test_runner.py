@@ -341,7 +341,6 @@ def test_a_signal_in_any_epoch_ends_the_study_in_one_line(
     )
     assert vj.store.checkpoint.latest(folder / "z2") == 11 * epoch
     assert not (folder / "z3").exists()
-    assert not (folder / vj.lab.lock.OWNER).exists()
     tiny.run("latent_size", tmp_path, *ONE_SIZE, "--resume", figures=tiny.no_figures)
     assert tiny.rows_of(folder) == tiny.rows_of(finished("latent_size"))[:2]
 

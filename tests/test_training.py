@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from tests import as_windows
 from vaejax import sweep, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError, StoppedError
@@ -245,25 +244,6 @@ def test_whether_a_run_has_converged_is_asked_of_the_error_of_all_its_steps(
     np.testing.assert_array_equal(asked[1], found.trace.error)
     for error in asked:
         np.testing.assert_array_equal(error, longer.trace.error[:, : error.shape[1]])
-
-
-@pytest.mark.skipif(not as_windows.LINUX, reason="Linux alone tells which files are mapped")
-def test_no_file_of_the_trace_is_mapped_while_a_resumed_run_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Windows cuts nothing off a mapped file."""
-    save, mapped = checkpoint.save, []
-
-    def looked_at(folder: Path, *arguments: Any) -> None:
-        mapped.append(as_windows.in_use(folder / "trace"))
-        save(folder, *arguments)
-
-    first = trained(tmp_path, never, epochs=2)
-    assert as_windows.in_use(tmp_path / "trace")
-    del first
-    monkeypatch.setattr(checkpoint, "save", looked_at)
-    trained(tmp_path, never, epochs=4)
-    assert mapped == [False]
 
 
 def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Path) -> None:

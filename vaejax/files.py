@@ -3,17 +3,9 @@ then renamed."""
 
 import os
 import tempfile
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from vaejax.errors import LabError
-
-T = TypeVar("T")
-PAUSES = (0.02, 0.1, 0.5, 2.0) if os.name == "nt" else ()
-"""Seconds between attempts to rename or delete a file that another program may have open."""
 
 
 def _umask() -> int:
@@ -55,9 +47,8 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # The file is closed by now: Windows renames no open one.
             aside.chmod(0o666 & ~UMASK)
-            patiently(partial(aside.replace, path))
+            aside.replace(path)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
@@ -66,18 +57,6 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"Cannot write {path}: {error.strerror}. Free some space or choose another --out; what "
             "was already written is whole, and --resume continues from it."
         ) from error
-
-
-def patiently(function: Callable[[], T]) -> T:
-    """Call a function that renames or deletes a file. Windows refuses both while any program has
-    the file open, as a virus scanner has for a moment; there it is called again after each of
-    `PAUSES`. (Tests imitate that; the lab was never run on Windows.)"""
-    for pause in PAUSES:
-        try:
-            return function()
-        except PermissionError:
-            time.sleep(pause)
-    return function()
 
 
 def remove_unfinished(folder: Path) -> None:

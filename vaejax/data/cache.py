@@ -20,7 +20,6 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +27,13 @@ from jaxtyping import Int32, UInt8
 from platformdirs import user_cache_path
 
 from vaejax.errors import LabError
-from vaejax.files import own_path, patiently
+from vaejax.files import own_path
 
 Images = UInt8[np.ndarray, "n height width channels"]
 Labels = Int32[np.ndarray, "n"]
 Batches = Iterable[tuple[Images, Labels]]
 
 _ARRAYS = ("images.npy", "labels.npy")
-_MAPPED = None if os.name == "nt" else "r"
-"""Windows renames and deletes no file that is mapped; there arrays are read into memory."""
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 """The maps behind all mapped arrays of this process."""
 _ABANDONED = 24 * 3600
@@ -63,7 +60,7 @@ def root() -> Path:
 def fetch(
     source: Mapping[str, str], fingerprint: str, n: int, decode: Callable[[], Batches]
 ) -> tuple[Images, Labels]:
-    """Images and labels of a base split of `n` examples, read-only and (but on Windows)
+    """Images and labels of a base split of `n` examples, read-only and
     memory-mapped.
 
     They come from the entry of this split if there is one, and otherwise from the batches that
@@ -137,7 +134,7 @@ def _open_array(path: Path, notes: Mapping[str, Mapping[str, int]]) -> np.ndarra
         raise ValueError(f"{path.name} has {size} bytes, not {note['bytes']}")
     if zlib.crc32(np.memmap(path, mode="r").data) != note["crc32"]:
         raise ValueError(f"the checksum of {path.name} is wrong")
-    array = np.load(path, mmap_mode=_MAPPED)
+    array = np.load(path, mmap_mode="r")
     if isinstance(array.base, mmap.mmap):
         _maps.add(array.base)
     array.flags.writeable = False
@@ -220,7 +217,7 @@ def _move_into_place(
     replaced if not."""
     while True:
         try:
-            patiently(partial(folder.rename, entry))
+            folder.rename(entry)
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -236,7 +233,7 @@ def _discard(entry: Path) -> None:
     """Deletes an entry. It is renamed first, so that no other process sees a part of it."""
     away = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
     try:
-        patiently(partial(entry.rename, away / "old"))
+        entry.rename(away / "old")
     except FileNotFoundError:
         pass  # another process has deleted it
     finally:

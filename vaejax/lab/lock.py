@@ -1,8 +1,5 @@
 """One process at a time in the folder of a study."""
 
-import json
-import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,9 +9,9 @@ from filelock import FileLock, Timeout
 
 from vaejax import hosts
 from vaejax.errors import LabError
-from vaejax.files import patiently, remove_unfinished
+from vaejax.files import remove_unfinished
 
-LOCK, OWNER = ".lock", ".owner.json"
+LOCK = ".lock"
 
 
 @contextmanager
@@ -40,28 +37,17 @@ def _acquire(lock: FileLock, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
         remove_unfinished(folder)
-        (folder / OWNER).write_text(json.dumps({"pid": os.getpid(), "host": platform.node()}))
     except Timeout:
         raise LabError(
-            f"{folder} is in use by {_owner(folder)}: wait until it ends, or use another --out."
+            f"{folder} is in use by another process: wait until it ends, or use another --out."
         ) from None
     except OSError as error:
         raise LabError(f"Cannot write {folder}: {error.strerror}. Use another --out.") from error
 
 
 def _release(lock: FileLock, folder: Path) -> None:
-    with suppress(OSError):  # Windows deletes no file that another process reads just now
-        patiently(partial((folder / OWNER).unlink, missing_ok=True))
     lock.release()
     if not any(folder.glob("[!.]*")):
         with suppress(OSError):
             (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()
-
-
-def _owner(folder: Path) -> str:
-    try:
-        owner = json.loads((folder / OWNER).read_text())
-        return f"process {owner['pid']} on {owner['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"

@@ -189,8 +189,7 @@ def _newest(
     is_new = checkpoint.latest(folder) is None
     found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
     watch.began(found.trace)
-    # It is a copy: the files of the trace are mapped, and Windows cuts nothing off a mapped file.
-    error = np.array(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
+    error = np.asarray(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
     return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
 
 

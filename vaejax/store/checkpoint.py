@@ -10,11 +10,10 @@ beyond the newest state is written over: a killed process leaves the checkpoint 
 newest state is enough for a lane that diverged, too: it is the last good one (see `train.epoch`).
 """
 
-import importlib
 import json
 import math
-import os
 import re
+import resource
 import shutil
 import zlib
 from collections.abc import Iterable, Sequence
@@ -30,11 +29,8 @@ from orbax.checkpoint import type_handlers
 from vaejax import sweep, train
 from vaejax.config import Nets
 from vaejax.errors import LabError, first_line
-from vaejax.files import patiently
 from vaejax.run import Run
 from vaejax.store import records, trace_files
-
-resource = importlib.import_module("resource") if os.name == "posix" else None
 
 CHECKSUMS = "checksums.json"
 ADDED, MERGED = "added", "merged"
@@ -275,7 +271,7 @@ def save(
             _orbax().save(aside / "best", args=ocp.args.PyTreeSave(best))
         records.write_json(aside / CHECKSUMS, _checksums(folder, aside, trace_checksums))
         _remove([folder / str(step)])
-        patiently(partial(aside.rename, folder / str(step)))
+        aside.rename(folder / str(step))
         _remove(path for path in _named(folder) if int(path.name) < step or _is_empty(path))
     except LabError:
         raise
@@ -288,8 +284,6 @@ def save(
 
 def _largest_file() -> float:
     """The size in bytes of the largest file that this process may write."""
-    if resource is None:
-        return math.inf
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return math.inf if limit == resource.RLIM_INFINITY else limit
 
