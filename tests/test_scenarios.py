@@ -266,8 +266,8 @@ class Commands(RuleBasedStateMachine):
         self.agrees_with_report()
 
     def agrees_with_report(self) -> None:
-        """The report shows the numbers of the table, and as many models. A study that was killed may
-        have come as far as to count new rows."""
+        """The report shows the numbers of the table, and as many models. A study that was killed
+        may have come as far as to count new rows."""
         wanted = self.table
         if self.dirty:
             rows = vj.lab.findings.current_rows(self.folder)
@@ -443,7 +443,8 @@ def run_sequences(sequences: int, steps: int, seed: int | None = None) -> None:
         Commands,
         settings=settings(
             max_examples=sequences, stateful_step_count=steps, deadline=None, database=None,
-            derandomize=seed is None, phases=(Phase.generate, Phase.shrink), suppress_health_check=[HealthCheck.too_slow],
+            derandomize=seed is None, phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )  # fmt: skip
 
