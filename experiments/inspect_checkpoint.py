@@ -69,7 +69,8 @@ def likelihood(
 
     It is the negative ELBO of all images, less the mean gap between ELBO and NLL of some. The gap
     varies far less from image to image than the NLL does, so the standard error is small. It is 0
-    if the NLL of all images is measured.
+    if the NLL of all images is measured. With one or two latent units there is also the NLL on a
+    grid over all codes, which needs no encoder.
     """
     count = min(flags.nll_images or len(images), len(images))
     some = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
@@ -78,12 +79,17 @@ def likelihood(
     estimate = vj.lab.on_lanes(vj.measure.importance_nll, trained, some, keys[1], flags.nll_samples)
     gap = np.asarray(evaluation.neg_elbo - estimate.nll, float)[0]
     left_out = 1 - count / len(images)
-    return {
+    figures = {
         "nll_nats": neg_elbo - gap.mean(),
         "nll_standard_error": gap.std(ddof=1) * (left_out / count) ** 0.5,
         "nll_ess": float(estimate.effective_samples.mean()),
         "nll_images": count,
     }
+    if trained.run.config.latent_size <= vj.measure.grid.MOST_UNITS:
+        grid = vj.lab.on_lanes(vj.measure.grid_nll, trained, some, keys[1])
+        figures["nll_grid_nats"] = neg_elbo - float(np.mean(evaluation.neg_elbo - grid.nll))
+        figures["nll_grid_error_nats"] = float(np.mean(grid.error))
+    return figures
 
 
 def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset) -> dict[str, Any]:

@@ -55,6 +55,10 @@ MEANINGS = {
     "nll_nats": "the negative log-likelihood, estimated by importance sampling; for a Gaussian "
     "decoder that of a density, which may be negative",
     "nll_ess": "how many of the importance samples count: 1 where one weight decides",
+    "nll_grid_nats": "the negative log-likelihood, integrated on a grid over all codes: for one and"
+    " two latent units, and without the encoder",
+    "nll_grid_error_nats": "how much nll_grid_nats changes, averaged over images, if only every"
+    " second node of the grid counts: small if the grid is fine enough",
     "nll_fitted_nats": "the negative log-likelihood with the decoder variance that fits best",
     "nll_fitted_ess": "how many of the importance samples of nll_fitted_nats count",
     "fitted_sigma": "the standard deviation of the decoder that fits the model best",

@@ -3,6 +3,7 @@ from . import batched as batched
 from . import codes as codes
 from . import collapse as collapse
 from . import elbo as elbo
+from . import grid as grid
 from . import information as information
 from . import pairing as pairing
 from . import samples as samples
@@ -33,6 +34,8 @@ from .elbo import importance_nll as importance_nll
 from .elbo import linear_decoder_terms as linear_decoder_terms
 from .elbo import reconstructions as reconstructions
 from .elbo import summary as summary
+from .grid import GridLikelihood as GridLikelihood
+from .grid import grid_nll as grid_nll
 from .information import marginal_kl as marginal_kl
 from .information import mutual_information as mutual_information
 from .pairing import Pairs as Pairs
