@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -245,12 +244,21 @@ def fit(
         return to_host(trace)
 
     with ThreadPoolExecutor(at_once) as workers:
-        ends = range(trained - trained % passes + passes, trained + epochs, passes)
-        for start, end in pairwise(sorted({trained, *ends, trained + epochs})):
-            program = compiled(end - start)  # once, not in each thread
+        for count in _calls(epochs, passes, trained):
+            program = compiled(count)  # once, not in each thread
             spread = map if at_once == 1 else workers.map
             traces = list(spread(partial(train_chunk, program), range(len(chunks))))
             yield Lanes(tuple(states), lanes), _joined(traces, lanes)
+
+
+def _calls(epochs: int, passes: int, trained: int) -> Iterator[int]:
+    """How many epochs each call of the program trains: it ends at a multiple of `passes`, counted
+    from the first epoch of all, or with the last one."""
+    last = trained + epochs
+    while trained < last:
+        end = min(trained - trained % passes + passes, last)
+        yield end - trained
+        trained = end
 
 
 def _divided(lanes: int, most: int, across: int = 1) -> list[np.ndarray]:
