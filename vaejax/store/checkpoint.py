@@ -1,6 +1,7 @@
 """A run on disk: its description, the newest state of its lanes, and the trace of all its steps.
 
-    config.json        the description, written once
+    config.json        the description; where its images are, and which are for test, may change
+    added/             lanes that are added to the run, as a run of their own, until they are as far
     <step>/            the state after so many steps, by orbax, and the checksums of everything;
                        with --keep-best also the best state so far; only the newest is kept
     trace/*.f32        the loss terms of every step, see `trace_files`
@@ -183,19 +184,15 @@ def added_lanes(folder: Path, run: Run) -> Added | None:
     asked = of_training(run)["lanes"]
     if there == asked:
         return None
-    left = {lane: _key(settings) for lane, settings in enumerate(asked)}
+    left = dict(enumerate(asked))
     places = []
     for settings in there:
-        found = next((lane for lane, key in left.items() if key == _key(settings)), None)
+        found = next((lane for lane, wanted in left.items() if wanted == settings), None)
         if found is None:
             return None
         places.append(found)
         del left[found]
     return Added(places, list(left))
-
-
-def _key(settings: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(settings.items()))
 
 
 def nets_of(folder: Path) -> str | None:
