@@ -1,4 +1,4 @@
-"""An autoencoder compresses; only the VAE generates (C1, C2, C3).
+"""An autoencoder compresses; does only the VAE generate (C1, C2, C3, B6)?
 
 C1: an AE compresses images through a small code. Measured: test reconstruction MSE against code
 size, beside PCA with the same number of components.
@@ -9,14 +9,25 @@ of prior samples from the test images (floor: training against test images).
 C3: the KL term pulls the codes to N(0, I). Measured: the squared 2-Wasserstein distance of the
 Gaussian with the mean and covariance of all test codes from N(0, I), with and without the term.
 
+B6: an AE generates as well as a VAE, if codes are drawn from where its codes lie (Ghosh et al.
+2020). Measured: the Frechet distance of images decoded from codes that are drawn from one Gaussian,
+and from a mixture of ten, fitted to the codes of 10,000 training images; of the AE and of the VAE.
+The distance does not notice a model that repeats its training images. So the squared error of 1,000
+images from the mixture to the nearest training image is shown (nearest_mse): a copy would have
+none. Beside it is that of as many reconstructed test images (nearest_recon_mse), which are no
+copies.
+
 Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side.
 
-Figures: mse.png, samples.png, codes.png (units 0 and 1 of the test codes at the smallest size, if
-that has two).
+Figures: mse.png, distances.png, samples.png (codes from N(0, I) and from the mixture), nearest.png
+(images of the mixture above the nearest training image), codes.png (units 0 and 1 of the test codes
+at the smallest size, if that has two).
 
 Verdicts: C1 HELD if at every size every seed of the AE is below PCA; C2 and C3 HELD if at every
-size every seed of the VAE is below every seed of the AE; FAILED if reversed at any size for all
-seeds; else UNDECIDED.
+size every seed of the VAE is below every seed of the AE; B6 HELD if at every size every seed of the
+AE, with the mixture, is below every seed of the VAE with N(0, I); "B6, both fitted" the same, with
+a mixture fitted to the codes of the VAE too. FAILED if reversed at any size for all seeds; else
+UNDECIDED.
 
 Command: python -m experiments.autoencoder
 
@@ -33,9 +44,25 @@ import numpy as np
 import vaejax as vj
 
 MODELS = ("ae", "vae")
-COLUMNS = ("mse", "pca_mse", "frechet", "code_distance_to_prior", "active_units")
-MORE_COLUMNS = ("frechet_floor", "kl_nats", "neg_elbo_nats")
+DENSITIES = {
+    "N(0, I)": "frechet",
+    "one Gaussian": "frechet_gaussian",
+    "mixture of ten": "frechet_mixture",
+}
+"""What codes are drawn from, and the column of the Frechet distance of what they decode to."""
+COLUMNS = ("mse", "pca_mse", "frechet", "frechet_mixture", "code_distance_to_prior")
+MORE_COLUMNS = (
+    "frechet_gaussian", "frechet_floor", "nearest_mse", "nearest_recon_mse", "active_units",
+    "kl_nats", "neg_elbo_nats",
+)  # fmt: skip
+PARTS = 10
+"""Gaussians of the mixture that is fitted to codes."""
+FITTED = 10_000
+"""Training images whose codes it is fitted to."""
+COMPARED = 1000
+"""Images whose nearest training image is looked for."""
 SAMPLES = 64
+SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +103,41 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "frechet": lab.distances(trained, keys[1]),
         "frechet_floor": lab.reference.floor,
     }
-    return vj.lab.rows_of(trained, figures)
+    rows = vj.lab.rows_of(trained, figures)
+    return [row | of_fitted(lab, trained, lane) for lane, row in enumerate(rows)]
+
+
+def of_fitted(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int) -> vj.store.Row:
+    """What one lane makes of codes from densities fitted to its training codes."""
+    gaussian, mixture = (fitted_samples(lab, trained, lane, parts) for parts in (1, PARTS))
+    restored = vj.lab.outputs(trained, lane, lab.test[:COMPARED])
+    return {
+        "frechet_gaussian": lab.reference.distance(gaussian),
+        "frechet_mixture": lab.reference.distance(mixture),
+        "nearest_mse": nearest_error(lab, mixture[:COMPARED]),
+        "nearest_recon_mse": nearest_error(lab, restored),
+    }
+
+
+def fitted_samples(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int, parts: int) -> np.ndarray:
+    """As many images as there are test images, of one lane: [n, height, width, channels]. Their
+    codes are drawn from a mixture of so many Gaussians, fitted to codes of training images."""
+    codes = drawn_codes(trained, lane, lab.train[:FITTED])
+    new = vj.measure.draw_from_mixture(codes, parts, len(lab.test))
+    return vj.lab.decoded(trained, lane, new)
+
+
+def drawn_codes(trained: vj.store.Trained, lane: int, images: np.ndarray) -> np.ndarray:
+    """One code, drawn from the posterior of one lane, for each image: [n, latent]."""
+    key = vj.lab.figure_key()
+    one = vj.lab.chosen_lane(trained, lane)
+    return np.asarray(vj.lab.on_lanes(vj.measure.evaluate, one, images, key).code)[0]
+
+
+def nearest_error(lab: vj.lab.Lab, pictures: np.ndarray) -> float:
+    """The squared error of pictures to the nearest training image, averaged over pictures."""
+    _, errors = vj.measure.nearest(pictures.reshape(len(pictures), -1), lab.train)
+    return float(errors.mean())
 
 
 def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
@@ -86,12 +147,8 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         }
 
     pca = {"PCA": vj.lab.against(rows, "latent_size", "pca_mse", model="ae")}
-    floor = ("train against test", vj.lab.fact(rows, "frechet_floor"))
     panels = [
         vj.show.Panel("reconstruction (C1)", "test MSE, pixel^2", both("mse") | pca, log_y=True),
-        vj.show.Panel(
-            "prior samples (C2)", "Frechet distance, pixel^2", both("frechet"), floor, log_y=True
-        ),
         vj.show.Panel(
             "all test codes (C3)",
             "distance to N(0, I), code^2",
@@ -99,23 +156,43 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
             log_y=True,
         ),
     ]
+    distances = {
+        f"{kind.upper()}, {density}": vj.lab.against(rows, "latent_size", name, model=kind)
+        for kind in MODELS
+        for density, name in DENSITIES.items()
+    }
+    of_samples = vj.show.Panel(
+        "samples by what codes are drawn from (C2, B6)",
+        "Frechet distance, pixel^2",
+        distances,
+        ("train against test", vj.lab.fact(rows, "frechet_floor")),
+        log_y=True,
+    )
     dataset, seeds = lab.dataset, lab.flags.seeds
     title = f"{dataset}: mean and range over {len(seeds)} seeds"
     sizes = vj.lab.distinct(rows, "latent_size")
-    grids = [
-        {
-            f"{kind.upper()}, {size} units": vj.lab.samples(
-                lab.trained(f"{kind}-z{size}"), 0, SAMPLES
-            )
-            for size in sizes
+    grids, copies = [], {}
+    for kind in MODELS:
+        trained = {
+            f"{kind.upper()}, {size} units": lab.trained(f"{kind}-z{size}") for size in sizes
         }
-        for kind in MODELS
-    ]
+        mixtures = {name: fitted_samples(lab, one, 0, PARTS) for name, one in trained.items()}
+        grids += [
+            {f"{name}, N(0, I)": vj.lab.samples(one, 0, SAMPLES) for name, one in trained.items()},
+            {f"{name}, mixture": images[:SAMPLES] for name, images in mixtures.items()},
+        ]
+        *_, (name, images) = mixtures.items()
+        shown = images[:SHOWN]
+        index, _ = vj.measure.nearest(shown.reshape(len(shown), -1), lab.train)
+        copies |= {
+            f"{name}, mixture": shown,
+            f"nearest training image, {kind.upper()}": lab.pictures(lab.train[index]),
+        }
     drawn = {
         "mse": vj.show.curves(panels, "code size", title),
-        "samples": vj.show.grids(
-            grids, 8, f"Images decoded from codes drawn from N(0, I), seed {seeds[0]}"
-        ),
+        "distances": vj.show.curves([of_samples], "code size", title),
+        "samples": vj.show.grids(grids, 8, f"Images decoded from drawn codes, seed {seeds[0]}"),
+        "nearest": vj.show.strips(copies, f"{dataset}: are samples copies? Seed {seeds[0]}"),
     }
     if sizes[0] >= 2:
         title = "Codes of the test images; circles: 1, 2, 3 standard deviations of N(0, I)"
@@ -129,12 +206,12 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
 
 def test_codes(lab: vj.lab.Lab, run: str) -> np.ndarray:
     """Two units of one drawn code for each test image, from the first lane of a run."""
-    key = vj.lab.figure_key()
-    evaluation = vj.lab.on_lanes(vj.measure.evaluate, lab.trained(run), lab.test, key)
-    return np.asarray(evaluation.code)[0, :, :2]
+    return drawn_codes(lab.trained(run), 0, lab.test)[:, :2]
 
 
 def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+    of_mixture = ("frechet_mixture", "ae")
+
     def compare(what: str, low: tuple[str, str], high: tuple[str, str]) -> dict[str, Any]:
         """At each size, a figure of one model should be below a figure of another one."""
         return {
@@ -166,6 +243,27 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
                 "distance of the codes to N(0, I), VAE and AE,",
                 ("code_distance_to_prior", "vae"),
                 ("code_distance_to_prior", "ae"),
+            ),
+        ),
+        "B6": vj.lab.judge(
+            "An AE draws better images than a VAE, once its codes come from a mixture fitted to "
+            "training codes",
+            "at every code size, samples of every AE, with codes from a mixture of "
+            f"{PARTS} Gaussians fitted to its training codes, are closer to the test images than "
+            "samples of any VAE with codes from N(0, I) (Frechet distance)",
+            compare(
+                "Frechet distance of samples, AE with the mixture and VAE with N(0, I),",
+                of_mixture,
+                ("frechet", "vae"),
+            ),
+        ),
+        "B6, both fitted": vj.lab.judge(
+            "It still does if the codes of the VAE come from a mixture, too",
+            "the same, with codes of the VAE from a mixture fitted to its training codes",
+            compare(
+                "Frechet distance of samples with the mixture, AE and VAE,",
+                of_mixture,
+                ("frechet_mixture", "vae"),
             ),
         ),
     }

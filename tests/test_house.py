@@ -51,7 +51,7 @@ ONLY_HERE = {
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
-    "sklearn": set(),
+    "sklearn": {"measure"},
     "scipy": {"theory", "measure"},
     "tyro": {"lab", "pages"},
     "rich": {"lab", "pages"},

@@ -64,7 +64,15 @@ MEANINGS = {
     "fitted_sigma": "the standard deviation of the decoder that fits the model best",
     "frechet": "the Frechet distance between images of codes drawn from N(0, I) and the test "
     "images, in principal components of the training images: small for good samples",
-    "frechet_floor": "the same distance between training and test images: a perfect model has this",
+    "frechet_gaussian": "frechet, of codes drawn from the Gaussian fitted to codes of training "
+    "images",
+    "frechet_mixture": "frechet, of codes drawn from a mixture of ten Gaussians fitted to codes of"
+    " training images",
+    "nearest_mse": "the squared error of images of the mixture to the nearest training image: 0 for"
+    " copies",
+    "nearest_recon_mse": "the same of reconstructed test images, which are no copies",
+    "frechet_floor": "the Frechet distance between training and test images: a perfect model has"
+    " this",
     # Whether it has collapsed.
     "collapse": "total: no unit is active; partial: some are not; healthy: all are",
     "active_units": "units whose posterior mean varies over images with a variance above 0.01",

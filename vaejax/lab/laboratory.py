@@ -57,6 +57,8 @@ class Lab(Generic[F]):
     """The test images, in TFDS syntax."""
     held_out: np.ndarray | None = None
     """With `--keep-best` the images that choose the best state. They are not among `train`."""
+    longer: dict[str, int] = field(default_factory=dict)
+    """How many times as long as the flags say a run trains, by its name: once if it is not here."""
     siblings: Sequence[Path] = ()
     """The folders of studies whose trained runs this one takes over where its own are the same."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
@@ -188,11 +190,11 @@ class Lab(Generic[F]):
         return first
 
     def latent_sizes(
-        self, sizes: Sequence[Size], scale: Scale, split: str | None = None
+        self, sizes: Sequence[Size], scale: Scale, split: str | None = None, **choices: Any
     ) -> list[int]:
         """Latent sizes as numbers, each once. `enough` is the number of units that pay for their KL
         at this recon_scale, on the training images or on those of another split, rounded up to a
-        power of two, and at least 2.
+        power of two, and at least 2. The choices are those of the Config, see `config`.
 
         Raises:
             LabError: `enough` with a kl_weight of 0.
@@ -206,7 +208,7 @@ class Lab(Generic[F]):
         def number(size: Size) -> int:
             if size != "enough":
                 return size
-            config = self.config()
+            config = self.config(**choices)
             at = config.elbo_scale if scale == "elbo" else scale
             thresholds = self.thresholds(config, split)
             units = int(threshold.predicted_units(thresholds, at, weight, len(thresholds)))

@@ -167,7 +167,11 @@ def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
     """How long each run of a study trains, by its name."""
     return {
         name: training.plan(
-            lab.flags, run.config, len(lab.images(run.images.train)), until_converged
+            lab.flags,
+            run.config,
+            len(lab.images(run.images.train)),
+            until_converged,
+            lab.longer.get(name, 1),
         )
         for name, run in lab.runs.items()
     }

@@ -5,6 +5,7 @@ from . import collapse as collapse
 from . import elbo as elbo
 from . import grid as grid
 from . import information as information
+from . import mixture as mixture
 from . import pairing as pairing
 from . import samples as samples
 from . import spectrum as spectrum
@@ -38,6 +39,8 @@ from .grid import GridLikelihood as GridLikelihood
 from .grid import grid_nll as grid_nll
 from .information import marginal_kl as marginal_kl
 from .information import mutual_information as mutual_information
+from .mixture import draw_from_mixture as draw_from_mixture
+from .mixture import nearest as nearest
 from .pairing import Pairs as Pairs
 from .pairing import pairs as pairs
 from .samples import FEATURES as FEATURES

@@ -48,6 +48,12 @@ class Reference(NamedTuple):
     floor: float
     """Distance of the training images from the test images, in squared pixel units."""
 
+    def distance(self, images: Float[np.ndarray, "n *pixels"]) -> float:
+        """The Frechet distance of images, pixels in [0, 1], from the test images, in squared pixel
+        units."""
+        drawn = feature_moments(self.space, images.reshape(len(images), -1))
+        return frechet_distance(drawn, self.test)
+
 
 def reference(
     space: PCA, train: UInt8[np.ndarray, "n pixels"], test: UInt8[np.ndarray, "m pixels"]
@@ -71,8 +77,7 @@ def sample_distances(
     for lane in range(len(jax.tree.leaves(params)[0])):
         with jax.default_matmul_precision("highest"):
             images = draw(config, lane_of(params, lane), key, count)
-        drawn = feature_moments(target.space, np.asarray(images))
-        distances.append(frechet_distance(drawn, target.test))
+        distances.append(target.distance(np.asarray(images)))
     return distances
 
 
