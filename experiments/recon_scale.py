@@ -118,9 +118,10 @@ def signed_runs(lab: vj.lab.Lab, scales: list[float]) -> list[vj.Run]:
     planned = []
     for index, size in enumerate(lab.latent_sizes(lab.flags.latent_sizes, scales[-1], **signed)):
         config, name = lab.sized(size, **signed), f"z{size}{SIGNED}"
-        lab.longer[name] = LONGER
+        steps = vj.train.steps_per_epoch(config, len(lab.train))
+        lab.epochs[name] = LONGER * lab.flags.run_epochs(steps)
         seeds = lab.flags.seeds[: 2 if index else None]
-        flags = replace(lab.flags, seeds=seeds, decay_steps=LONGER * lab.steps(config))
+        flags = replace(lab.flags, seeds=seeds, decay_steps=lab.epochs[name] * steps)
         planned.append(flags.run(name, lab.split, config, scales))
     return planned
 

@@ -35,11 +35,28 @@ def _collapsed(pixels: str, depth: int, scale: float, **figures: float) -> vj.st
     return {**kind, **collapsed, **figures}
 
 
-def _scaled(scale: float, *figures: float) -> vj.store.Row:
+def _scaled(run: str, scale: float, *figures: float) -> vj.store.Row:
     """A model of `recon_scale`."""
     names = ("mse", "kl_nats", "active_units", "output_variance_ratio", "half_power_cycles")
     known = dict(zip(names, figures, strict=True))
-    return {"latent_size": 10, "recon_scale": scale, "mean_image_mse": 0.06, **RINGS, **known}
+    kind = {"run": run, "latent_size": 10, "recon_scale": scale}
+    return {**kind, "mean_image_mse": 0.06, **RINGS, **known}
+
+
+def _of_two(scale: float, batch: int) -> vj.store.Row:
+    """A model of two images that `few_images` trains to compare sizes of batches."""
+    averaged = {"distance_to_mean": 0.02 if batch == 2 else 0.4, "outputs_apart": 0.04}
+    two = {"distance_to_mean": 0.5, "outputs_apart": 1.0}
+    return {
+        "run": f"z10-n2-batch{batch}",
+        "latent_size": 10,
+        "converged": "yes",
+        "images": 2,
+        "recon_scale": scale,
+        "epochs": 100,
+        "config": {"batch_size": batch},
+        **(averaged if scale == 1 else two),
+    }
 
 
 def _remedied(remedy: str) -> vj.store.Row:
@@ -74,6 +91,7 @@ ROWS: dict[str, list[vj.store.Row]] = {
     "autoencoder": [
         {"latent_size": size, "model": model, "mse": mse, "pca_mse": 0.03}
         | dict.fromkeys(("frechet", "code_distance_to_prior"), distance)
+        | {"frechet_mixture": 0.5 if model == "ae" else 0.8}
         for size in (2, 10)
         for model, mse, distance in (("ae", 0.02, 9.0), ("vae", 0.025, 1.0))
     ],
@@ -91,13 +109,16 @@ ROWS: dict[str, list[vj.store.Row]] = {
         _collapsed("signed", 1, 6000.0, constant_recon=0.24, recon_last=0.08),
     ],
     "recon_scale": [
-        _scaled(1.0, 0.06, 0.001, 0, 0.0, 0.0),
-        _scaled(300.0, 0.9, 0.0, 0, 0.0, 9.0),  # between the ends nothing is asked
-        _scaled(6000.0, 0.02, 20.0, 10, 0.7, 5.0),
+        _scaled("z10", 1.0, 0.06, 0.001, 0, 0.0, 0.0),
+        _scaled("z10", 300.0, 0.9, 0.0, 0, 0.0, 9.0),  # between the ends nothing is asked
+        _scaled("z10", 6000.0, 0.02, 20.0, 10, 0.7, 5.0),
+        _scaled("z10-signed", 1.0, 0.06, 0.001, 0, 0.0, 0.0),
+        _scaled("z10-signed", 6000.0, 0.01, 30.0, 10, 0.8, 6.0),
     ],
     "remedies": [_remedied(remedy) for remedy in remedies.ALL],
     "few_images": [
         {
+            "run": f"z10-n{n}",
             "latent_size": 10,
             "images": n,
             "recon_scale": scale,
@@ -107,7 +128,8 @@ ROWS: dict[str, list[vj.store.Row]] = {
             "distance_to_mean": (0.02 if scale == 1 else 0.5) if n == 2 else None,
         }
         for n, scale in product((200, 25, 2), (1.0, 6000.0))
-    ],
+    ]
+    + [_of_two(scale, batch) for scale, batch in product((1.0, 6000.0), (2, 1))],
     "linear_vae": [
         {"recon_scale": scale, "gap_nats": 0.01, "gain_nats": 1.0, "units_off": 0}
         for scale in (10.0, 20.0)

@@ -31,6 +31,13 @@ def test_an_autoencoder_has_no_elbo_and_is_beside_pca(finished) -> None:
         assert (row["neg_elbo_nats"] is None) == (row["model"] == "ae")
         assert row["effective_beta"] == (row["model"] == "vae")
         assert row["pca_mse"] > 0 < row["frechet_floor"]
+        assert row["nearest_mse"] > 0 < row["nearest_recon_mse"]
+
+
+def test_codes_of_an_autoencoder_are_drawn_better_from_where_they_lie(finished) -> None:
+    for row in vj.lab.matching(tiny.rows_of(finished("autoencoder")), model="ae"):
+        assert 0 < row["frechet_mixture"] < row["frechet"]
+        assert 0 < row["frechet_gaussian"] < row["frechet"]
 
 
 def test_the_vae_of_both_studies_is_the_same(finished) -> None:
@@ -80,7 +87,15 @@ AE, VAE = {"latent_size": 10, "model": "ae"}, {"latent_size": 10, "model": "vae"
         ("C3", VAE, "code_distance_to_prior", (1.0, 9.1), "UNDECIDED"),
         ("C3", AE, "code_distance_to_prior", (0.8, 0.9), "FAILED"),
         ("C3", AE, "frechet", (0.1, 0.1), "HELD"),
+        ("B6", AE, "frechet_mixture", (0.9, 1.1), "UNDECIDED"),
+        ("B6", AE, "frechet_mixture", (1.1, 1.2), "FAILED"),
+        ("B6", AE, "frechet", (0.1, 0.1), "HELD"),
+        ("B6, both fitted", AE, "frechet_mixture", (0.7, 0.9), "UNDECIDED"),
+        ("B6, both fitted", VAE, "frechet_mixture", (0.1, 0.2), "FAILED"),
+        ("B6, both fitted", VAE, "frechet", (0.1, 0.2), "HELD"),
     ],
 )
-def test_c1_to_c3_are_judged_at_every_size(claim, where, name, values, verdict) -> None:
+def test_claims_of_autoencoders_are_judged_at_every_size(
+    claim, where, name, values, verdict
+) -> None:
     assert judged("autoencoder", claim, (where, name, values)) == verdict

@@ -29,7 +29,8 @@ LANES: dict[str, dict[str, list[float]]] = {
     "collapse": {"z2-depth1": [1, 6000], "z2-depth2": [1], "z2-signed": [1, 6000]},
     "recon_scale": {"z2": [1, 6000]},
     "remedies": {"fixed": [1, 1, 1, 1, 32, 32, 32, 32, 6000], "learned": [32]},
-    "few_images": {f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))},
+    "few_images": {f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))}
+    | {f"z2-n2-batch{batch}-passes": [1, 6000] for batch in ("2-120", "1-60", "1-120")},
     "many_units": {"linear": [32, 60, 6000], "mlp1": [32, 60, 6000]},
 }
 """The scales of each run."""
@@ -48,7 +49,7 @@ TIMES: dict[str, dict[str, list[float]]] = {
 """The scales of each run, as multiples of the threshold of its images."""
 FIGURES = {
     "latent_size": {"curves", "samples", "reconstructions"},
-    "autoencoder": {"mse", "samples", "codes"},
+    "autoencoder": {"mse", "distances", "samples", "nearest", "codes"},
     "blur": {"spectrum", "reconstructions"},
     "collapse": {"strip", "codes", "depth", "terms", "kl_per_unit"},
     "recon_scale": {"scales", "reconstructions"},
@@ -64,12 +65,12 @@ AT_ELBO = ("warm-up at the ELBO", "cyclical at the ELBO", "free bits at the ELBO
 BEST = [f"B4, learned variance has the least {name}" for name in ("nll_fitted_nats", "frechet")]
 CLAIMS = {
     "latent_size": ["C5"],
-    "autoencoder": ["C1", "C2", "C3"],
+    "autoencoder": ["C1", "C2", "C3", "B6", "B6, both fitted"],
     "blur": ["C6"],
     "collapse": ["C9", "C10", "C11", "C12"],
     "recon_scale": ["C13", "C13, slightly blurry"],
     "remedies": [*(f"B4, {remedy}" for remedy in (*CURES[:4], *AT_ELBO, *CURES[4:])), *BEST],
-    "few_images": ["C7", "C8"],
+    "few_images": ["C7", "C8", "C8, by averaged gradients", "C8, by the scale"],
     "linear_vae": ["B1, linear"],
     "phase_diagram": ["B1", "B1, directions", "B2", "B2, KL"],
     "dead_or_slow": ["B3, linear", "B3, linear has a loop", "B3, mlp1", "B3, mlp1 has a loop"],

@@ -107,6 +107,8 @@ MEANINGS = {
     " the distance between the two",
     "distance_to_nearer": "of two training images: the distance of an output to the nearer one, "
     "over the distance between the two",
+    "outputs_apart": "of two training images: the distance between their two outputs, over the "
+    "distance between the images",
     # How the training went.
     "kl_first_nats": "the KL at the first training step",
     "kl_peak_nats": "the largest KL of any training step",

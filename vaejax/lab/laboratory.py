@@ -57,8 +57,8 @@ class Lab(Generic[F]):
     """The test images, in TFDS syntax."""
     held_out: np.ndarray | None = None
     """With `--keep-best` the images that choose the best state. They are not among `train`."""
-    longer: dict[str, int] = field(default_factory=dict)
-    """How many times as long as the flags say a run trains, by its name: once if it is not here."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """The epochs of runs that do not train as long as the flags say, by name."""
     siblings: Sequence[Path] = ()
     """The folders of studies whose trained runs this one takes over where its own are the same."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)

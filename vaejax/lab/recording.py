@@ -171,7 +171,7 @@ def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:
             run.config,
             len(lab.images(run.images.train)),
             until_converged,
-            lab.longer.get(name, 1),
+            lab.epochs.get(name),
         )
         for name, run in lab.runs.items()
     }

@@ -65,16 +65,18 @@ class Plan(NamedTuple):
     """Epochs in one call of the compiled program."""
 
 
-def plan(flags: Flags, config: Config, images: int, until_converged: bool, longer: int = 1) -> Plan:
-    """How long to train a run on so many images, `longer` times what the flags say. A run that
-    trains until it has converged does so in blocks of about `BLOCK` steps, with a checkpoint after
-    each; the last may be shorter.
+def plan(
+    flags: Flags, config: Config, images: int, until_converged: bool, epochs: int | None = None
+) -> Plan:
+    """How long to train a run on so many images: for so many epochs, or else as the flags say. A
+    run that trains until it has converged does so in blocks of about `BLOCK` steps, with a
+    checkpoint after each; the last may be shorter.
 
     Raises:
         LabError: there are fewer images than one batch.
     """
     steps = train.steps_per_epoch(config, images)
-    epochs = longer * flags.run_epochs(steps)
+    epochs = epochs or flags.run_epochs(steps)
     if until_converged:
         block = min(epochs, max(1, BLOCK // steps))
         every = math.ceil((flags.checkpoint_every or 1) / block) * block
