@@ -193,10 +193,10 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for run in dict.fromkeys(row["run"] for row in all_rows):
-        trained = lab.trained(run)
-        size = trained.run.config.latent_size
+        trained, of_run = lab.trained(run), vj.lab.matching(all_rows, run=run)
+        size = vj.lab.fact(of_run, "latent_size")
         where = ", [-1, 1]" if run.endswith(SIGNED) else ""
-        for scale in vj.lab.distinct(vj.lab.matching(all_rows, run=run), "recon_scale"):
+        for scale in vj.lab.distinct(of_run, "recon_scale"):
             lane = vj.lab.lane_at(trained.run, scale)
             strips[f"{size} units, scale {scale:g}{where}"] = vj.lab.outputs(trained, lane, images)
             if scale == last and has_closed_form(trained.run):

@@ -32,12 +32,7 @@ def test_an_autoencoder_has_no_elbo_and_is_beside_pca(finished) -> None:
         assert row["effective_beta"] == (row["model"] == "vae")
         assert row["pca_mse"] > 0 < row["frechet_floor"]
         assert row["nearest_mse"] > 0 < row["nearest_recon_mse"]
-
-
-def test_codes_of_an_autoencoder_are_drawn_better_from_where_they_lie(finished) -> None:
-    for row in vj.lab.matching(tiny.rows_of(finished("autoencoder")), model="ae"):
-        assert 0 < row["frechet_mixture"] < row["frechet"]
-        assert 0 < row["frechet_gaussian"] < row["frechet"]
+        assert row["frechet_gaussian"] > 0 < row["frechet_mixture"]
 
 
 def test_the_vae_of_both_studies_is_the_same(finished) -> None:
@@ -95,7 +90,5 @@ AE, VAE = {"latent_size": 10, "model": "ae"}, {"latent_size": 10, "model": "vae"
         ("B6, both fitted", VAE, "frechet", (0.1, 0.2), "HELD"),
     ],
 )
-def test_claims_of_autoencoders_are_judged_at_every_size(
-    claim, where, name, values, verdict
-) -> None:
+def test_an_ae_and_a_vae_are_judged_at_every_size(claim, where, name, values, verdict) -> None:
     assert judged("autoencoder", claim, (where, name, values)) == verdict

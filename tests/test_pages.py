@@ -29,8 +29,10 @@ LANES: dict[str, dict[str, list[float]]] = {
     "collapse": {"z2-depth1": [1, 6000], "z2-depth2": [1], "z2-signed": [1, 6000]},
     "recon_scale": {"z2": [1, 6000]},
     "remedies": {"fixed": [1, 1, 1, 1, 32, 32, 32, 32, 6000], "learned": [32]},
-    "few_images": {f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))}
-    | {f"z2-n2-batch{batch}-passes": [1, 6000] for batch in ("2-120", "1-60", "1-120")},
+    "few_images": {
+        **{f"z{size}-n{n}": [1, 6000] for size, n in product((2, 4), (5, 2))},
+        **{f"z2-n2-batch{batch}-passes": [1, 6000] for batch in ("2-120", "1-60", "1-120")},
+    },
     "many_units": {"linear": [32, 60, 6000], "mlp1": [32, 60, 6000]},
 }
 """The scales of each run."""
