@@ -217,10 +217,9 @@ def test_distances_and_error_of_two_images_fit_together(finished) -> None:
 
 def test_few_images_train_until_they_have_converged(finished) -> None:
     """And then no more: they resume without training, see test_pages."""
-    rows = tiny.rows_of(finished("few_images"))
-
-
-XX
+    rows = few_images.of_batches(tiny.rows_of(finished("few_images")), False)
+    assert {row["converged"] for row in rows} == {"yes"}
+    assert all(row["steps"] < row["epochs"] == 120 for row in rows)
 
 
 def test_two_images_in_batches_of_two_sizes_train_as_long_and_see_them_as_often(finished) -> None:
