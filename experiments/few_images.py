@@ -140,7 +140,7 @@ def runs_of_batches(lab: vj.lab.Lab, size: int, scales: list[float]) -> list[vj.
         lab.epochs[name] = epochs
         config = lab.sized(size, batch_size=batch)
         flags = replace(lab.flags, decay_steps=float(epochs * 2 // batch))
-        planned.append(flags.run(name, lab.first(2), config, scales, batch=batch))
+        planned.append(flags.run(name, lab.first(2), config, scales))
     return planned
 
 

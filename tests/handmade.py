@@ -112,8 +112,6 @@ ROWS: dict[str, list[vj.store.Row]] = {
         _scaled("z10", 1.0, 0.06, 0.001, 0, 0.0, 0.0),
         _scaled("z10", 300.0, 0.9, 0.0, 0, 0.0, 9.0),  # between the ends nothing is asked
         _scaled("z10", 6000.0, 0.02, 20.0, 10, 0.7, 5.0),
-        _scaled("z10-signed", 1.0, 0.06, 0.001, 0, 0.0, 0.0),
-        _scaled("z10-signed", 6000.0, 0.01, 30.0, 10, 0.8, 6.0),
     ],
     "remedies": [_remedied(remedy) for remedy in remedies.ALL],
     "few_images": [
