@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax import hosts, sweep, train
+from vaejax import parallel, train
 from vaejax.config import Config, grid
 from vaejax.errors import LabError
+from vaejax.parallel import devices, processes
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
@@ -29,10 +30,10 @@ KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce
 
 def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
     """Of nine lanes: their weights, which of them diverged, and the trace of their error."""
-    images = sweep.replicate(sweep.mesh(batch_devices), IMAGES)
-    state = sweep.init(CONFIG, SEEDS)
-    ((lanes, trace),) = sweep.fit(CONFIG, GRID, state, images, EPOCHS, EPOCHS, chunk)
-    state = sweep.collect(lanes)
+    images = parallel.replicate(IMAGES, batch_devices)
+    fresh = parallel.init(CONFIG, SEEDS)
+    ((lanes, trace),) = parallel.advance(CONFIG, GRID, fresh, images, EPOCHS, EPOCHS, chunk)
+    state = lanes.on_host()
     weights = [leaf.reshape(len(SEEDS), -1) for leaf in jax.tree.leaves(state.params)]
     return {
         "weights": np.concatenate(weights, 1).tolist(),
@@ -44,14 +45,11 @@ def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
 def collectives(batch_devices: int, lanes: int) -> dict[str, int]:
     """How often the program of the epochs of so many lanes has devices speak to each other, by
     kind. It is a program that `trained` has compiled before."""
-    mesh = sweep.mesh(batch_devices)
-    rows = np.arange(lanes) % len(SEEDS)
-    many = jax.tree.map(lambda leaf: leaf[rows], (GRID, sweep.init(CONFIG, SEEDS)))
-    sharding = jax.sharding.NamedSharding(mesh, sweep.LANES)
-    knobs, state = jax.device_put(many, sharding)
-    state = state._replace(key=jax.random.wrap_key_data(state.key))
-    images = sweep.replicate(mesh, IMAGES)
-    program = train.epoch_lanes.lower(CONFIG, knobs, state, images, EPOCHS, mesh).compile()
+    images = parallel.replicate(IMAGES, batch_devices)
+    mesh, rows = devices.mesh_of(images), np.arange(lanes) % len(SEEDS)
+    many = jax.tree.map(lambda leaf: leaf[rows], (GRID, parallel.init(CONFIG, SEEDS)))
+    knobs, state = devices.put(mesh, devices.LANES, many[0]), devices.put_state(mesh, many[1])
+    program = train.train_lanes.lower(CONFIG, knobs, state, images, EPOCHS, False, mesh).compile()
     text = program.as_text()
     assert text is not None
     return {kind: text.count(f" {kind}(") + text.count(f" {kind}-start(") for kind in KINDS}
@@ -59,9 +57,9 @@ def collectives(batch_devices: int, lanes: int) -> dict[str, int]:
 
 def refused() -> str:
     """What is said of a batch that its devices cannot share."""
-    images = sweep.replicate(sweep.mesh(8), IMAGES)
+    images, fresh = parallel.replicate(IMAGES, 8), parallel.init(CONFIG, SEEDS)
     try:
-        next(sweep.fit(replace(CONFIG, batch_size=12), GRID, sweep.init(CONFIG, SEEDS), images, 1))
+        next(parallel.advance(replace(CONFIG, batch_size=12), GRID, fresh, images, 1))
     except LabError as error:
         return str(error)
     return "nothing"
@@ -82,7 +80,7 @@ def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
     that continues what another began; of the first two the exit status is said on stderr."""
     from tests import tiny
 
-    hosts.connect = functools.cache(hosts.connect)  # a process can join the others only once
+    processes.connect = functools.cache(processes.connect)  # a process can join only once
     cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
     cluster += ["--process-id", process]
     for folder in (held, refused):

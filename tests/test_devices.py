@@ -119,7 +119,7 @@ def test_devices_of_different_lanes_never_speak_and_those_of_a_batch_sum_their_g
 
 
 def test_a_batch_that_its_devices_cannot_share_is_refused(eight: dict[str, Any]) -> None:
-    assert eight["refused"].startswith("8 devices cannot share a batch of 12: change --batch-size")
+    assert eight["refused"].startswith("8 devices cannot share a batch of 12: change batch_size")
 
 
 def figures(rows: list[dict[str, Any]]) -> list[list[float]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from vaejax import sweep, train
+from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError, StoppedError
 from vaejax.lab import progress, training
@@ -19,7 +19,7 @@ from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained, begin
 
 CONFIG = Config(
     image_shape=(4, 4, 1),
@@ -113,8 +113,8 @@ def trained(
     flags = Flags(epochs=epochs, checkpoint_every=every)
     plan = training.plan(flags, CONFIG, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
-    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
-    initial = partial(checkpoint.start, RUN, start)
+    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
+    initial = partial(begin, RUN, start)
     begun = checkpoint.latest(folder) or 0
     with Progress(disable=True) as shown:
         state, step = training.train_run(
@@ -216,7 +216,7 @@ def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(
     error = np.asarray(found.trace.error)
     blocks = range(BLOCK, found.step + 1, BLOCK)
     assert [steps for steps in blocks if rests(RUN, error[:, :steps]).all()] == [found.step]
-    monkeypatch.setattr(train, "epoch_lanes", None)
+    monkeypatch.setattr(train, "train_lanes", None)
     assert_same_run(trained(at_rest_in), found)
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_never_converges_ends_at_its_cap(
 ) -> None:
     found = trained(tmp_path, never, epochs=7)
     assert found.step == 7 * 4  # blocks of 2, 2, 2 and 1 epochs
-    monkeypatch.setattr(train, "epoch_lanes", None)
+    monkeypatch.setattr(train, "train_lanes", None)
     assert_same_run(trained(tmp_path, never, epochs=7), found)
 
 
@@ -255,7 +255,7 @@ def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Path) 
 
 
 def test_a_lane_that_diverged_is_told_with_the_epoch_of_its_last_good_state() -> None:
-    state = checkpoint.start(RUN).state
+    state = begin(RUN).state
     plan = training.plan(Flags(epochs=7), CONFIG, len(IMAGES), until_converged=False)
     after = state._replace(diverged=np.asarray([False, True]), step=np.asarray([28, 12], np.int32))
     (line,) = training.divergences(Path("study"), RUN, after, 28, plan)

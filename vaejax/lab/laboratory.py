@@ -10,7 +10,6 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 
-from vaejax import hosts
 from vaejax.config import Config, Scale
 from vaejax.data import dataset, names, splits
 from vaejax.errors import LabError
@@ -21,11 +20,12 @@ from vaejax.lab.training import run_steps
 from vaejax.lab.views import Pictures, unit_pixels
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
+from vaejax.parallel import processes
 from vaejax.run import Run, digest
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
 from vaejax.theory import components, linear, threshold
+from vaejax.trained import Trained
 
 F = TypeVar("F", bound=Flags)
 HELD_OUT = 10
@@ -341,7 +341,7 @@ def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:
 
 def say(*notes: str) -> None:
     """Lines about the images, from the first process."""
-    if hosts.is_first():
+    if processes.is_first():
         for note in notes:
             print(note, file=sys.stderr)
 
@@ -387,7 +387,7 @@ def join(flags: Flags) -> None:
     if flags.distributed:
         wait = flags.connect_timeout
         print(f"waiting for the other processes, up to {wait} s", file=sys.stderr)
-        hosts.connect(flags.coordinator, flags.processes, flags.process_id, wait)
+        processes.connect(flags.coordinator, flags.processes, flags.process_id, wait)
     surroundings.prepare()
 
 

@@ -1,5 +1,5 @@
-"""vaejax.hosts in two processes on loopback: what the first one says is heard by both, and neither
-waits for ever for one that is not there."""
+"""vaejax.parallel.processes, two of them on loopback: what the first one says is heard by both, and
+neither waits for ever for one that is not there."""
 
 import os
 import signal
@@ -13,27 +13,28 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ALONE = """
 import sys
-from vaejax import hosts
-hosts.connect(sys.argv[1], 2, int(sys.argv[2]), timeout=2)
+from vaejax.parallel import processes
+processes.connect(sys.argv[1], 2, int(sys.argv[2]), timeout=2)
 """
 TWO = """
 import os
 import signal
 import sys
 import numpy as np
-from vaejax import hosts
+from vaejax.parallel import processes
 this = int(sys.argv[2])
-hosts.connect(sys.argv[1], 2, this)
-print(hosts.once(lambda: {"process": this, "of": [2, None, "λ"]}))
+processes.connect(sys.argv[1], 2, this)
+print(processes.once(lambda: {"process": this, "of": [2, None, "λ"]}))
 arrays = [np.arange(3, dtype="i8") + this, np.zeros((2, 0), "f4"), np.bool_(True)]
-print([(each.dtype.str, each.shape, each.tolist()) for each in hosts.arrays_once(lambda: arrays)])
+told = processes.arrays_once(lambda: arrays)
+print([(each.dtype.str, each.shape, each.tolist()) for each in told])
 try:
-    hosts.once(lambda: 1 / this)
+    processes.once(lambda: 1 / this)
 except Exception as error:
     print(type(error).__name__, error, flush=True)
 if this == 1:
     os.kill(os.getpid(), signal.SIGKILL)
-hosts.largest(0)
+processes.largest(0)
 """
 
 
@@ -71,7 +72,7 @@ def test_a_process_whose_other_never_comes_ends_with_one_line() -> None:
         assert status == 1
         assert line == (
             "error: The other processes did not come within 2 s: start all of them, with the same "
-            "--coordinator and --processes, or wait longer with --connect-timeout."
+            "coordinator and number of processes, or allow more seconds."
         )
 
 
@@ -100,4 +101,4 @@ def test_a_process_whose_other_is_killed_ends_with_one_line(two) -> None:
     (first, _, (line,)), (second, _, _) = two
     assert (first, second) == (1, -signal.SIGKILL)
     assert line.startswith("error: Another process has ended (")
-    assert line.endswith("with --resume to continue from the newest checkpoint.")
+    assert line.endswith("a study resumes from its newest checkpoint.")
