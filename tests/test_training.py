@@ -88,8 +88,8 @@ def test_images_that_fill_no_batch_have_no_plan(until_converged: bool) -> None:
 
 
 def test_the_steps_of_a_run_are_those_of_its_whole_epochs() -> None:
-    assert training.run_steps(Flags(epochs=3), CONFIG, 24) == 12.0
-    assert training.run_steps(Flags(steps=10), CONFIG, 20) == 8.0
+    for flags, images, steps in ((Flags(epochs=3), 24, 12), (Flags(steps=10), 20, 8)):
+        assert training.plan(flags, CONFIG, images, until_converged=False).steps == steps
 
 
 def rests(run: Run, error: np.ndarray) -> np.ndarray:

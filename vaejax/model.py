@@ -48,20 +48,15 @@ def _init_mlps(config: Config, key: Key[Array, ""]) -> Params:
 
 
 def _encode_mlp(config: Config, params: Params, x: Float[Array, "batch pixels"]) -> Posterior:
-    outputs = _apply(_encoder(config), params["encoder"], x)
+    outputs: Any = _encoder(config).apply(params["encoder"], x)
     return Posterior(*jnp.split(outputs, 2, axis=-1))
 
 
 def _decode_mlp(
     config: Config, params: Params, z: Float[Array, "batch latent"]
 ) -> Float[Array, "batch pixels"]:
-    return _apply(_decoder(config), params["decoder"], z)
-
-
-def _apply(net: MLP, params: Params, inputs: Array) -> Array:
-    outputs = net.apply(params, inputs)
-    assert isinstance(outputs, jax.Array)  # flax returns a pair where state is mutable
-    return outputs
+    logits: Any = _decoder(config).apply(params["decoder"], z)
+    return logits
 
 
 MLP_NETS = Nets("mlp", _init_mlps, _encode_mlp, _decode_mlp)

@@ -16,7 +16,7 @@ from vaejax.errors import LabError
 from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags, Size
 from vaejax.lab.keys import evaluation_key
-from vaejax.lab.training import run_steps
+from vaejax.lab.training import plan
 from vaejax.lab.views import Pictures, unit_pixels
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
@@ -262,7 +262,7 @@ class Lab(Generic[F]):
 
     def steps(self, config: Config) -> float:
         """The steps of a run of this Config on all training images."""
-        return run_steps(self.flags, config, len(self.train))
+        return float(plan(self.flags, config, len(self.train), until_converged=False).steps)
 
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it, but without the state of the

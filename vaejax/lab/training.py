@@ -67,6 +67,10 @@ class Plan(NamedTuple):
     epochs_per_call: int
     """Epochs of one call of the compiled program."""
 
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
 
 def plan(flags: Flags, config: Config, images: int, until_converged: bool) -> Plan:
     """How long to train a run on so many images. A run that trains until it has converged does so
@@ -84,21 +88,11 @@ def plan(flags: Flags, config: Config, images: int, until_converged: bool) -> Pl
     return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
 
 
-def run_steps(flags: Flags, config: Config, images: int) -> float:
-    """The steps of a run on so many images, as a number that a knob may be.
-
-    Raises:
-        LabError: there are fewer images than one batch.
-    """
-    steps = train.steps_per_epoch(config, images)
-    return float(flags.run_epochs(steps) * steps)
-
-
 def work(run: Run, plan: Plan) -> float:
     """How much the training of a run is, to compare runs: parameters times images, over all steps
     and lanes."""
     each = memory.parameters(run.config) * (run.config.batch_size + STEP_IMAGES)
-    return float(each * len(run.seeds) * plan.epochs * plan.steps_per_epoch)
+    return float(each * len(run.seeds) * plan.steps)
 
 
 def train_run(
@@ -133,12 +127,10 @@ def train_run(
     )
 
     def is_over() -> bool:
-        if step >= plan.epochs * plan.steps_per_epoch:
-            return True
-        return (
+        at_a_block = step > 0 and step // plan.steps_per_epoch % plan.epochs_per_call == 0
+        return step >= plan.steps or (
             converged is not None
-            and step > 0
-            and step // plan.steps_per_epoch % plan.epochs_per_call == 0  # at the end of a block
+            and at_a_block
             and bool(converged(run, np.concatenate(errors, 1)).all())
         )
 
