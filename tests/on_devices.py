@@ -1,11 +1,15 @@
 """What tests/test_devices.py runs in processes of its own, each with several devices.
 
-python -m tests.on_devices eight                           prints, as JSON, what a grid became
-python -m tests.on_devices two PORT PROCESS HELD REFUSED SHARED  runs a study in two processes
+python -m tests.on_devices eight                  prints, as JSON, what a grid became
+python -m tests.on_devices two ADDRESS PROCESS HELD REFUSED SHARED  runs a study in two processes
+python -m tests.on_devices told ADDRESS PROCESS   has the first of two processes tell the second
+python -m tests.on_devices alone ADDRESS PROCESS  waits for another process
 """
 
 import functools
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,13 +79,13 @@ def eight() -> None:
     print(json.dumps(found))
 
 
-def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
+def two(address: str, process: str, held: str, refused: str, shared: str) -> None:
     """A study whose folder another process holds, one whose folder holds results already, and one
     that continues what another began; of the first two the exit status is said on stderr."""
     from tests import tiny
 
     processes.connect = functools.cache(processes.connect)  # a process can join only once
-    cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
+    cluster = ["--distributed", "--coordinator", address, "--processes", "2"]
     cluster += ["--process-id", process]
     for folder in (held, refused):
         try:
@@ -91,5 +95,27 @@ def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
     tiny.run("recon_scale", Path(shared), "--epochs", "3", "--resume", *cluster)
 
 
+def told(address: str, process: str) -> None:
+    """Print what the first process returns, and what is raised of a mistake of its; then the second
+    one is killed."""
+    this = int(process)
+    processes.connect(address, 2, this)
+    print(processes.once(lambda: {"process": this, "of": [2, None, "λ"]}))
+    arrays = [np.arange(3, dtype="i8") + this, np.zeros((2, 0), "f4"), np.bool_(True)]
+    found = processes.arrays_once(lambda: arrays)
+    print([(each.dtype.str, each.shape, each.tolist()) for each in found])
+    try:
+        processes.once(lambda: 1 / this)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    if this == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.largest(0)
+
+
+def alone(address: str, process: str) -> None:
+    processes.connect(address, 2, int(process), timeout=2)
+
+
 if __name__ == "__main__":
-    {"eight": eight, "two": two}[sys.argv[1]](*sys.argv[2:])
+    {"eight": eight, "two": two, "told": told, "alone": alone}[sys.argv[1]](*sys.argv[2:])

@@ -26,7 +26,6 @@ CONFIG = Config(
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), np.uint8)
 RATES, SCALES = (1e-3, 1e38), (1.0, 40.0)
 GRID, SEEDS = grid(CONFIG, (0, 1), learning_rate=RATES, recon_scale=SCALES)
-DIVERGED = [False] * 4 + [True] * 4
 
 
 def steps(chunk: int | None, config: Config = CONFIG) -> Any:
@@ -49,13 +48,6 @@ def assert_same(got: Any, want: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
-def assert_the_same_lanes(got: Any, want: Trained) -> None:
-    """Up to rounding."""
-    assert got[0].diverged.tolist() == want.state.diverged.tolist() == DIVERGED
-    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
-    jax.tree.map(close, (got[0].params, got[1]), (want.state.params, want.trace))
-
-
 def test_a_chunk_is_the_program_of_its_lanes_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cores train four of eight lanes each; all comes back to the host."""
     monkeypatch.setattr(devices, "cores", lambda: 2)
@@ -68,19 +60,18 @@ def test_a_chunk_is_the_program_of_its_lanes_bit_for_bit(monkeypatch: pytest.Mon
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(both))
 
 
-@pytest.mark.parametrize("cores", [1, 3, 8, 16])
-def test_lanes_of_any_number_of_cores_are_the_same(
-    fitted: Trained, monkeypatch: pytest.MonkeyPatch, cores: int
+@pytest.mark.parametrize(
+    ("cores", "chunk"), [(1, None), (3, None), (8, None), (16, None), (2, 1), (2, 3), (2, 100)]
+)
+def test_lanes_in_chunks_are_lanes_together(
+    fitted: Trained, monkeypatch: pytest.MonkeyPatch, cores: int, chunk: int | None
 ) -> None:
-    """Also where three cores do not divide eight lanes, and where some have nothing to do."""
+    """Up to rounding, and also where cores or chunks do not divide eight lanes."""
     monkeypatch.setattr(devices, "cores", lambda: cores)
-    assert_the_same_lanes(advanced(None), fitted)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_lanes_in_chunks_are_lanes_together(fitted: Trained, chunk: int) -> None:
-    """Chunks that do not divide eight lanes are filled up, and leave no trace of it."""
-    assert_the_same_lanes(advanced(chunk), fitted)
+    state, trace = advanced(chunk)
+    assert state.diverged.tolist() == fitted.state.diverged.tolist() == [False] * 4 + [True] * 4
+    close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, (state.params, trace), (fitted.state.params, fitted.trace))
 
 
 @pytest.mark.parametrize("chunk", [None, 3])
@@ -137,25 +128,26 @@ def test_no_epochs_give_fresh_models(fitted: Trained) -> None:
     assert_same(trained.state, parallel.init(CONFIG, SEEDS))
 
 
-@pytest.mark.parametrize("images", [IMAGES / 255, IMAGES.reshape(-1, 2, 3), IMAGES[:, :5]])
-def test_images_of_another_type_or_shape_are_refused(
-    images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (IMAGES / 255, r"give uint8 of shape \(images, 6\)"),
+        (IMAGES.reshape(-1, 2, 3), r"give uint8 of shape \(images, 6\)"),
+        (IMAGES[:, :5], r"give uint8 of shape \(images, 6\)"),
+        (IMAGES[:10], "10 training images fill no batch of 16: use a batch_size of 10 or less"),
+    ],
+)
+def test_images_that_no_model_can_train_on_are_refused(
+    images: np.ndarray, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no such checks
-    with pytest.raises(LabError, match=r"give uint8 of shape \(images, 6\)"):
+    with pytest.raises(LabError, match=message):
         fit(CONFIG, GRID, SEEDS, images, 1)
 
 
-def test_fewer_images_than_a_batch_are_refused() -> None:
-    message = "10 training images fill no batch of 16: use a batch_size of 10 or less"
-    with pytest.raises(LabError, match=message):
-        fit(CONFIG, GRID, SEEDS, IMAGES[:10], 1)
-
-
 def test_images_on_no_mesh_are_refused_with_the_remedy() -> None:
-    images, fresh = jnp.asarray(IMAGES), parallel.init(CONFIG, SEEDS)
     with pytest.raises(LabError, match=r"on no mesh: put them there with parallel\.replicate"):
-        next(parallel.advance(CONFIG, GRID, fresh, images, 1))
+        devices.mesh_of(jnp.asarray(IMAGES))
 
 
 @pytest.mark.parametrize("batch_devices", [0, 2, -1])

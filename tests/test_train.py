@@ -164,17 +164,6 @@ def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
     np.testing.assert_array_equal(orders[0], epoch_order(CONFIG, first, 64))
 
 
-def test_one_compilation_serves_every_epoch_knob_and_seed(monkeypatch):
-    calls = []
-    original = loss.of_batch
-    monkeypatch.setattr(loss, "of_batch", lambda *args: calls.append(1) or original(*args))
-    config = replace(CONFIG, batch_size=8)  # not traced before
-    for rate, seed in ((1e-3, 0), (1e-2, 5)):
-        choices = [{"learning_rate": rate}, {"recon_scale": 7.0}, {"kl_weight": rate}]
-        trained(config, choices, [seed, seed + 1, seed + 2], 3)
-    assert len(calls) == 1
-
-
 def test_every_lane_is_its_own_single_run():
     choices = [{"learning_rate": 1e-3}, {"recon_scale": 40.0}, {"kl_weight": 0.5}]
     together, traces = trained(CONFIG, choices, [0, 1, 2], 3)
