@@ -1,5 +1,5 @@
-"""The same numbers on one device, on eight (of one CPU) and in two processes on loopback; these hear
-what the first one says, and do not wait for ever for one that is not there."""
+"""The same numbers on one device, on eight (of one CPU) and in two processes on loopback. They
+hear what the first one says, and wait for ever for none."""
 
 import json
 import os

@@ -44,9 +44,9 @@ def single(seed):
     return one_model(to_host(fresh([seed])))
 
 
-def trained(config, choices, seeds, epochs, images=IMAGES, per_call=1, nets=CONFIG, state=None):
-    """The state of lanes, and the trace of each call of the program. Seeds or a state."""
-    state, traces = fresh(seeds, nets) if state is None else state, []
+def trained(config, choices, seeds, epochs, images=IMAGES, per_call=1, nets=CONFIG):
+    """The state of lanes, and the trace of each call of the program."""
+    state, traces = fresh(seeds, nets), []
     for count in calls(epochs, per_call):
         state, trace = train.train_lanes(
             config, lanes(config, *choices), state, jnp.asarray(images), count, clips=False
@@ -113,31 +113,15 @@ def test_a_step_clips_the_gradient_that_adam_sees():
     assert moment(0.0) == moment(1e6) > moment(0.01)
 
 
-def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
-    schedule = optax.cosine_decay_schedule(0.3, 40)
-    for at in (0, 1, 10, 20, 39, 40, 1000):
-        rates = [
-            float(
-                jax.jit(train.learning_rate)(
-                    knobs(CONFIG, learning_rate=0.3, decay_steps=n), jnp.int32(at)
-                )
-            )
-            for n in (0.0, 40.0)
-        ]
-        assert rates[0] == np.float32(0.3)
-        assert rates[1] == pytest.approx(np.asarray(schedule(at)), abs=1e-7)
-
-
-def test_the_learning_rates_of_lanes_are_those_of_each_lane_at_each_step():
-    knob = lanes(CONFIG, *({"learning_rate": 0.3, "decay_steps": n} for n in (0.0, 3.0, 5.0)))
-    rates = train.learning_rates(knob, 7)
-    assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 7), np.float64)
-    for index, of_lane in enumerate(rates):
-        one = jax.tree.map(lambda values, at=index: values[at], knob)
-        alone = [jax.jit(train.learning_rate)(one, jnp.int32(step)) for step in range(7)]
-        np.testing.assert_allclose(of_lane, alone, rtol=1e-6, atol=1e-7)
-    assert (rates[1, :3] > 0).all()
-    np.testing.assert_allclose(rates[1, 3:], 0, atol=1e-7)
+def test_the_learning_rate_of_a_lane_falls_along_half_a_cosine_or_not_at_all():
+    choices = [(0.3, 0), (0.3, 40), (0.1, 3)]
+    knob = lanes(CONFIG, *({"learning_rate": a, "decay_steps": float(n)} for a, n in choices))
+    rates = train.learning_rates(knob, 50)
+    assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 50), np.float64)
+    assert set(rates[0]) == {np.float32(0.3)}
+    for of_lane, choice in zip(rates[1:], choices[1:], strict=True):
+        schedule = optax.cosine_decay_schedule(*choice)
+        np.testing.assert_allclose(of_lane, schedule(np.arange(50)), atol=1e-7)
 
 
 def test_weights_stay_once_the_learning_rate_is_0():
@@ -164,30 +148,11 @@ def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
     np.testing.assert_array_equal(orders[0], epoch_order(CONFIG, first, 64))
 
 
-def test_every_lane_is_its_own_single_run():
-    choices = [{"learning_rate": 1e-3}, {"recon_scale": 40.0}, {"kl_weight": 0.5}]
-    together, traces = trained(CONFIG, choices, [0, 1, 2], 3)
-    for index, choice in enumerate(choices):
-        alone, trace = trained(CONFIG, [choice], [index], 3)
-        # XLA may round batched products otherwise: equal to a few float32 units, not bitwise.
-        for got, want in zip(lane(together.params, index), lane(alone.params, 0), strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-        of_lane, of_single = lane(traces[-1].objective, index), lane(trace[-1].objective, 0)
-        np.testing.assert_allclose(of_lane, of_single, rtol=1e-5)
-
-
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     first, again, other = (trained(CONFIG, [{}], [seed], 2)[0] for seed in (4, 4, 5))
     assert_same_bits(lane(first.params, 0), lane(again.params, 0))
     pairs = zip(lane(first.params, 0), lane(other.params, 0), strict=True)
     assert any((a != b).any() for a, b in pairs)
-
-
-def test_epochs_in_two_parts_are_epochs_in_one():
-    halfway, _ = trained(CONFIG, THREE, [0, 1, 2], 2)
-    resumed, _ = trained(CONFIG, THREE, [], 3, state=halfway)
-    whole, _ = trained(CONFIG, THREE, [0, 1, 2], 5)
-    assert_same_bits(*(jax.tree.leaves(to_host(state)) for state in (resumed, whole)))
 
 
 @pytest.mark.parametrize(

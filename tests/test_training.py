@@ -161,31 +161,27 @@ def at_rest_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
-def test_an_interrupted_run_resumes_to_the_bits_of_one_that_never_stopped(
+def test_a_run_that_is_killed_or_stopped_resumes_to_the_bits_of_one_that_never_stopped(
     converged: Any, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(tmp_path / "whole", converged, epochs)
     with monkeypatch.context() as patch:
         interrupt_save(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "stopped", converged, epochs)
-    assert 0 < (checkpoint.latest(tmp_path / "stopped") or 0) < whole.step
-    assert_same_run(trained(tmp_path / "stopped", converged, epochs), whole)
+            trained(tmp_path / "killed", converged, epochs)
+    assert 0 < (checkpoint.latest(tmp_path / "killed") or 0) < whole.step
+    assert_same_run(trained(tmp_path / "killed", converged, epochs), whole)
 
-
-@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
-def test_a_run_that_a_signal_stops_after_each_yield_resumes_to_the_bits_of_one_that_never_stopped(
-    converged: Any, epochs: int, tmp_path: Path
-) -> None:
-    whole = trained(tmp_path / "whole", converged, epochs)
+    stop = partial(
+        trained, tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM
+    )
     each = BLOCK // 4 if converged else 1
     for epoch in range(each, whole.step // 4, each):
         with pytest.raises(StoppedError, match=f"SIGTERM after epoch {epoch} of .* of tiny") as end:
-            trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
+            stop()
         assert end.value.status == 143
         assert checkpoint.latest(tmp_path / "stopped") == 4 * epoch
-    last = trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
-    assert_same_run(last, whole)
+    assert_same_run(stop(), whole)
 
 
 def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since_the_save_before(

@@ -114,7 +114,7 @@ def train_run(
         StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
     """
 
-    step, error, state = _begin(run, folder, initial, converged is not None, watch)
+    step, error, state = _begin(run, folder, initial, watch)
     errors, done = [error], step // plan.steps_per_epoch
     task = progress.add_task(
         run.name,
@@ -170,21 +170,20 @@ def train_run(
 
 
 def _begin(
-    run: Run, folder: Path, initial: Callable[[], Trained], needs_errors: bool, watch: Watch
+    run: Run, folder: Path, initial: Callable[[], Trained], watch: Watch
 ) -> tuple[int, np.ndarray, train.State]:
     """From the newest checkpoint, or else from `initial()`: the steps taken, their errors
-    [lanes, steps] if they are needed, and the state, in all processes."""
+    [lanes, steps], and the state, in all processes."""
 
     def newest() -> list[np.ndarray]:
         is_new = checkpoint.latest(folder) is None
         found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
         watch.began(found.trace)
-        error = np.asarray(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
-        return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
+        return [np.asarray(found.trace.error), *jax.tree.leaves(found.state)]
 
-    step, error, *leaves = processes.arrays_once(newest)
+    error, *leaves = processes.arrays_once(newest)
     structure = jax.tree.structure(memory.shapes(run.config))
-    return int(step), error, jax.tree.unflatten(structure, leaves)
+    return error.shape[1], error, jax.tree.unflatten(structure, leaves)
 
 
 def _save(
