@@ -196,9 +196,9 @@ class Flags(KnobValues, DataFlags):
 
     def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
         """The Config that these flags ask for, with a study's own choices on top."""
-        widths = {"encoder_widths": self.widths, "decoder_widths": self.widths[::-1]}
-        common: dict[str, Any] = {name: getattr(self, name) for name in OF_CONFIG}
-        return Config(**({"image_shape": image_shape} | common | widths | choices))
+        asked: dict[str, Any] = {name: getattr(self, name) for name in OF_CONFIG}
+        asked |= {"encoder_widths": self.widths, "decoder_widths": self.widths[::-1]}
+        return Config(**({"image_shape": image_shape} | asked | choices))
 
     def run(
         self, name: str, split: str, config: Config, recon_scales: Sequence[Scale], **labels: Any
