@@ -159,8 +159,8 @@ def epoch(
     mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
     """One pass of one model over the images, in full batches: at the end of the random order some
-    may be left out. With a mesh, the devices along its axis "batch" share
-    each batch: XLA sums their gradients.
+    may be left out. With a mesh, the devices along its axis "batch" share each batch: XLA sums
+    their gradients.
 
     If a loss term of some step, or any number at the end of the epoch, is not finite, the model is
     returned as it was before the epoch, with `diverged` set: no NaN or infinity ever stays in the
@@ -208,8 +208,7 @@ def train_lanes(
 
 @partial(jax.jit, static_argnums=0)
 def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> State:
-    """`init` of every lane. In turn, not side by side: that compiles in two
-    thirds of the time."""
+    """`init` of every lane. In turn, not side by side: that compiles in two thirds of the time."""
     return jax.lax.map(partial(init, config), jnp.asarray(seeds))
 
 

@@ -198,7 +198,7 @@ class Flags(KnobValues, DataFlags):
         """The Config that these flags ask for, with a study's own choices on top."""
         asked: dict[str, Any] = {name: getattr(self, name) for name in OF_CONFIG}
         asked |= {"encoder_widths": self.widths, "decoder_widths": self.widths[::-1]}
-        return Config(**({"image_shape": image_shape} | asked | choices))
+        return Config(**(asked | {"image_shape": image_shape} | choices))
 
     def run(
         self, name: str, split: str, config: Config, recon_scales: Sequence[Scale], **labels: Any
