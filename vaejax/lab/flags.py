@@ -45,11 +45,6 @@ QUICK: dict[str, Any] = {
     "test_images": 1_000,
 }
 """What `--quick` changes in the shared flags."""
-OF_CONFIG = (
-    "likelihood", "decoder_variance", "output", "pixel_range", "centre_inputs", "binarize",
-    "batch_size",
-)  # fmt: skip
-"""Flags that are choices of a Config of the same name."""
 RATE_PIXELS = 784
 
 
@@ -196,9 +191,19 @@ class Flags(KnobValues, DataFlags):
 
     def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
         """The Config that these flags ask for, with a study's own choices on top."""
-        asked: dict[str, Any] = {name: getattr(self, name) for name in OF_CONFIG}
-        asked |= {"encoder_widths": self.widths, "decoder_widths": self.widths[::-1]}
-        return Config(**(asked | {"image_shape": image_shape} | choices))
+        common = {
+            "image_shape": image_shape,
+            "encoder_widths": self.widths,
+            "decoder_widths": self.widths[::-1],
+            "likelihood": self.likelihood,
+            "decoder_variance": self.decoder_variance,
+            "output": self.output,
+            "pixel_range": self.pixel_range,
+            "centre_inputs": self.centre_inputs,
+            "binarize": self.binarize,
+            "batch_size": self.batch_size,
+        }
+        return Config(**(common | choices))
 
     def run(
         self, name: str, split: str, config: Config, recon_scales: Sequence[Scale], **labels: Any
