@@ -74,8 +74,8 @@ def advance(
     on the host.
 
     Raises:
-        LabError: the images are on no mesh, there are fewer than one batch, a batch cannot be
-            shared by its devices, or memory is too small for one lane.
+        LabError: fewer images than one batch, a batch that its devices cannot share, or too little
+            memory for one lane.
     """
     mesh, number, clips = devices.mesh_of(images), len(state.step), bool(np.any(knobs.clip_norm))
     chunks, at_once, stays = _place(config, mesh, number, len(images), chunk)
