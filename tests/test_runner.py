@@ -245,7 +245,7 @@ def test_a_study_whose_reader_has_left_draws_nothing_more_and_says_nothing(
 def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:
     wrong = [*ONE_SIZE, "--out", tmp_path, "--batch-size", 5000]
     message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wrong)
-    assert "--batch-size 1438" in message
+    assert "a batch_size of 1438" in message
     assert not list(tmp_path.iterdir())
 
 
