@@ -146,7 +146,7 @@ def test_resuming_redraws_every_figure_to_the_same_bytes_and_trains_nothing(
     copy = copied(folder, tmp_path)
     for name in before.keys() - set(kept):
         (copy / name).unlink()
-    monkeypatch.setattr(vj.parallel.lanes, "advance", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     tiny.run(study, tmp_path, "--resume")
     assert {name: (copy / name).read_bytes() for name in before} == before
     printed = " ".join(capsys.readouterr().out.split())
@@ -269,7 +269,7 @@ def again(finished, tmp_path_factory) -> Callable[[str], Again]:
                     return function(*given, **more)
 
                 patch.setattr(module, name, counting)
-            patch.setattr(vj.parallel.lanes, "advance", tiny.not_again)
+            patch.setattr(vj.parallel, "advance", tiny.not_again)
             more = ["--resume", *quick_flags(study)]
             with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
                 tiny.run(study, folder.parent, *more, figures=failing)

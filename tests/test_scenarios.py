@@ -351,7 +351,7 @@ class Commands(RuleBasedStateMachine):
             *("--batch-size", BATCH, "--checkpoint-every", "1", "--out", self.out),
             *(["--resume"] if resume and self.history[:-1] else []), *asked.flags, *more,
         ]  # fmt: skip
-        with mock.patch.object(vj.parallel.lanes, "advance", counting):
+        with mock.patch.object(vj.parallel, "advance", counting):
             text = self.command("latent_size", *flags, figures=one_figure)
         self.table = table(text)
         return trained
