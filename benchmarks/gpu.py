@@ -18,7 +18,6 @@ Command: python -m benchmarks.gpu [--json FILE]
 It was never run on a GPU: there its cost is not known. --quick is for a CPU.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +82,7 @@ def train(net: Net, epochs: int, random: bool) -> dict[str, Any]:
     config = config_of(net)
     images, test = (load(net.dataset, split, random) for split in ("train", "test"))
     knobs, seeds = vj.grid(config, SEEDS, learning_rate=(1e-3,))
-    placed, state = vj.sweep.replicate(vj.sweep.mesh(), images), vj.sweep.init(config, seeds)
-    lanes, _ = deque(vj.sweep.fit(config, knobs, state, placed, epochs), maxlen=1).pop()
-    params = vj.sweep.collect(lanes).params
+    params = vj.fit(config, knobs, seeds, images, epochs).state.params
     evaluate = vj.measure.over_lanes(vj.measure.evaluate, config)
     neg_elbo = float(evaluate(params, test, jax.random.key(0)).neg_elbo.mean())
     seconds = perf_counter() - start

@@ -16,13 +16,12 @@ TINY = 1e-9
 
 
 def lanes(task: Task, models: int) -> Iterator[float]:
-    """Some number of models as lanes of `sweep.fit`, a turn of steps at a time; gives their mean
+    """Some number of models, trained side by side a turn of steps at a time; gives their mean
     loss."""
     config = task.config
     knobs = vj.stack([vj.knobs(config, learning_rate=RATE)] * models)
-    placed = vj.sweep.replicate(vj.sweep.mesh(), task.images)
-    state = vj.sweep.init(config, range(models))
-    for _, trace in vj.sweep.fit(config, knobs, state, placed, sys.maxsize, task.epochs):
+    placed, state = vj.parallel.replicate(task.images), vj.parallel.init(config, range(models))
+    for _, trace in vj.parallel.advance(config, knobs, state, placed, sys.maxsize, task.epochs):
         yield float(trace.objective.mean())
 
 

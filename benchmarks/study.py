@@ -72,11 +72,9 @@ def knobs_of(study: Study) -> vj.Knobs:
 
 
 def by_the_lab(study: Study) -> Iterator[float]:
-    """All models as lanes of `sweep.fit`; gives the mean objective in the last epoch."""
+    """All models as lanes of `parallel.advance`; gives the mean objective in the last epoch."""
     config, images, epochs = study.task
-    placed = vj.sweep.replicate(vj.sweep.mesh(), images)
-    state, knobs = vj.sweep.init(config, study.seeds), knobs_of(study)
-    passes = epochs // study.turns
-    fit = vj.sweep.fit(config, knobs, state, placed, sys.maxsize, passes)
-    for _, trace in fit:
+    placed, state = vj.parallel.replicate(images), vj.parallel.init(config, study.seeds)
+    per_call, knobs = epochs // study.turns, knobs_of(study)
+    for _, trace in vj.parallel.advance(config, knobs, state, placed, sys.maxsize, per_call):
         yield float(trace.objective[:, -(len(images) // config.batch_size) :].mean())

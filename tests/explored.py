@@ -50,7 +50,7 @@ def make(
 def write(folder: Path, run: vj.Run, diverged: tuple[int, ...] = ()) -> vj.store.Trained:
     """Write a run with drawn weights; some lanes have diverged."""
     generator = np.random.default_rng(5)
-    state = vj.sweep.init(run.config, run.seeds)
+    state = vj.parallel.init(run.config, run.seeds)
     params = jax.tree.map(
         lambda leaf: np.float32(leaf + 0.1 * generator.normal(size=leaf.shape)), state.params
     )
@@ -59,6 +59,6 @@ def write(folder: Path, run: vj.Run, diverged: tuple[int, ...] = ()) -> vj.store
     lanes, latent = len(run.seeds), run.config.latent_size
     terms = np.zeros((lanes, 1), np.float32)
     trace = vj.train.Trace(terms, terms, np.zeros((lanes, 1, latent), np.float32))
-    vj.store.checkpoint.create(folder, run)
-    vj.store.checkpoint.save(folder, state, trace, 1)
-    return vj.store.Trained(run, state, trace)
+    trained = vj.store.Trained(run, state, trace)
+    vj.store.write(folder, trained)
+    return trained

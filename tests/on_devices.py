@@ -1,11 +1,15 @@
 """What tests/test_devices.py runs in processes of its own, each with several devices.
 
-python -m tests.on_devices eight                           prints, as JSON, what a grid became
-python -m tests.on_devices two PORT PROCESS HELD REFUSED SHARED  runs a study in two processes
+python -m tests.on_devices eight                  prints, as JSON, what a grid became
+python -m tests.on_devices two ADDRESS PROCESS HELD REFUSED SHARED  runs a study in two processes
+python -m tests.on_devices told ADDRESS PROCESS   has the first of two processes tell the second
+python -m tests.on_devices alone ADDRESS PROCESS  waits for another process
 """
 
 import functools
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +18,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax import hosts, sweep, train
+from vaejax import parallel, train
 from vaejax.config import Config, grid
 from vaejax.errors import LabError
+from vaejax.parallel import devices, processes
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
@@ -29,10 +34,10 @@ KINDS = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce
 
 def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
     """Of nine lanes: their weights, which of them diverged, and the trace of their error."""
-    images = sweep.replicate(sweep.mesh(batch_devices), IMAGES)
-    state = sweep.init(CONFIG, SEEDS)
-    ((lanes, trace),) = sweep.fit(CONFIG, GRID, state, images, EPOCHS, EPOCHS, chunk)
-    state = sweep.collect(lanes)
+    images = parallel.replicate(IMAGES, batch_devices)
+    fresh = parallel.init(CONFIG, SEEDS)
+    ((lanes, trace),) = parallel.advance(CONFIG, GRID, fresh, images, EPOCHS, EPOCHS, chunk)
+    state = lanes.on_host()
     weights = [leaf.reshape(len(SEEDS), -1) for leaf in jax.tree.leaves(state.params)]
     return {
         "weights": np.concatenate(weights, 1).tolist(),
@@ -44,14 +49,11 @@ def trained(batch_devices: int, chunk: int | None) -> dict[str, Any]:
 def collectives(batch_devices: int, lanes: int) -> dict[str, int]:
     """How often the program of the epochs of so many lanes has devices speak to each other, by
     kind. It is a program that `trained` has compiled before."""
-    mesh = sweep.mesh(batch_devices)
-    rows = np.arange(lanes) % len(SEEDS)
-    many = jax.tree.map(lambda leaf: leaf[rows], (GRID, sweep.init(CONFIG, SEEDS)))
-    sharding = jax.sharding.NamedSharding(mesh, sweep.LANES)
-    knobs, state = jax.device_put(many, sharding)
-    state = state._replace(key=jax.random.wrap_key_data(state.key))
-    images = sweep.replicate(mesh, IMAGES)
-    program = train.epoch_lanes.lower(CONFIG, knobs, state, images, EPOCHS, mesh).compile()
+    images = parallel.replicate(IMAGES, batch_devices)
+    mesh, rows = devices.mesh_of(images), np.arange(lanes) % len(SEEDS)
+    many = jax.tree.map(lambda leaf: leaf[rows], (GRID, parallel.init(CONFIG, SEEDS)))
+    knobs, state = devices.put(mesh, devices.LANES, many[0]), devices.put_state(mesh, many[1])
+    program = train.train_lanes.lower(CONFIG, knobs, state, images, EPOCHS, False, mesh).compile()
     text = program.as_text()
     assert text is not None
     return {kind: text.count(f" {kind}(") + text.count(f" {kind}-start(") for kind in KINDS}
@@ -59,9 +61,9 @@ def collectives(batch_devices: int, lanes: int) -> dict[str, int]:
 
 def refused() -> str:
     """What is said of a batch that its devices cannot share."""
-    images = sweep.replicate(sweep.mesh(8), IMAGES)
+    images, fresh = parallel.replicate(IMAGES, 8), parallel.init(CONFIG, SEEDS)
     try:
-        next(sweep.fit(replace(CONFIG, batch_size=12), GRID, sweep.init(CONFIG, SEEDS), images, 1))
+        next(parallel.advance(replace(CONFIG, batch_size=12), GRID, fresh, images, 1))
     except LabError as error:
         return str(error)
     return "nothing"
@@ -77,13 +79,13 @@ def eight() -> None:
     print(json.dumps(found))
 
 
-def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
+def two(address: str, process: str, held: str, refused: str, shared: str) -> None:
     """A study whose folder another process holds, one whose folder holds results already, and one
     that continues what another began; of the first two the exit status is said on stderr."""
     from tests import tiny
 
-    hosts.connect = functools.cache(hosts.connect)  # a process can join the others only once
-    cluster = ["--distributed", "--coordinator", f"localhost:{port}", "--processes", "2"]
+    processes.connect = functools.cache(processes.connect)  # a process can join only once
+    cluster = ["--distributed", "--coordinator", address, "--processes", "2"]
     cluster += ["--process-id", process]
     for folder in (held, refused):
         try:
@@ -93,5 +95,27 @@ def two(port: str, process: str, held: str, refused: str, shared: str) -> None:
     tiny.run("recon_scale", Path(shared), "--epochs", "3", "--resume", *cluster)
 
 
+def told(address: str, process: str) -> None:
+    """Print what the first process returns, and what is raised of a mistake of its; then the second
+    one is killed."""
+    this = int(process)
+    processes.connect(address, 2, this)
+    print(processes.once(lambda: {"process": this, "of": [2, None, "λ"]}))
+    arrays = [np.arange(3, dtype="i8") + this, np.zeros((2, 0), "f4"), np.bool_(True)]
+    found = processes.arrays_once(lambda: arrays)
+    print([(each.dtype.str, each.shape, each.tolist()) for each in found])
+    try:
+        processes.once(lambda: 1 / this)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+    if this == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.largest(0)
+
+
+def alone(address: str, process: str) -> None:
+    processes.connect(address, 2, int(process), timeout=2)
+
+
 if __name__ == "__main__":
-    {"eight": eight, "two": two}[sys.argv[1]](*sys.argv[2:])
+    {"eight": eight, "two": two, "told": told, "alone": alone}[sys.argv[1]](*sys.argv[2:])

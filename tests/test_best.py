@@ -30,8 +30,8 @@ def trained(folder: Path, stopped_by: Callable[[], int | None] = lambda: None) -
     """The best state of the tiny run, which has a checkpoint every two epochs."""
     plan = training.plan(Flags(epochs=EPOCHS, checkpoint_every=2), CONFIG, len(IMAGES), False)
     checkpoint.create(folder, RUN)
-    fit = partial(vj.sweep.fit, images=vj.sweep.replicate(vj.sweep.mesh(), IMAGES))
-    begin, watch = partial(checkpoint.start, RUN), training.Watch()
+    fit = partial(vj.parallel.advance, images=vj.parallel.replicate(IMAGES))
+    begin, watch = partial(vj.trained.begin, RUN), training.Watch()
     watch = watch._replace(best=partial(best.so_far, folder, RUN, HELD_OUT))
     with Progress(disable=True) as shown:
         training.train_run(RUN, folder, begin, fit, plan, shown, None, stopped_by, watch)
@@ -46,7 +46,7 @@ def kept(folder: Path) -> Best:
 
 
 def state(values: list[float], step: int) -> Any:
-    fresh = checkpoint.start(RUN).state
+    fresh = vj.trained.begin(RUN).state
     params = jax.tree.map(
         lambda leaf: np.stack([np.full_like(leaf[0], value) for value in values]), fresh.params
     )

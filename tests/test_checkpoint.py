@@ -14,12 +14,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from vaejax import sweep, train
+from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained, begin, one_lane
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
@@ -54,23 +54,23 @@ class Advanced(NamedTuple):
 
 
 def advance(trained: Trained, epochs: int) -> Advanced:
-    run, images = trained.run, sweep.replicate(sweep.mesh(), IMAGES)
-    results = list(sweep.fit(run.config, run.knobs, trained.state, images, epochs))
+    run, images = trained.run, parallel.replicate(IMAGES)
+    results = list(parallel.advance(run.config, run.knobs, trained.state, images, epochs))
     new = joined(*(trace for _, trace in results))
-    state = sweep.collect(results[-1][0])
+    state = results[-1][0].on_host()
     return Advanced(Trained(run, state, joined(trained.trace, new)), new)
 
 
 @pytest.fixture(scope="module")
 def two() -> Advanced:
     """A run after two epochs."""
-    return advance(checkpoint.start(make_run()), 2)
+    return advance(begin(make_run()), 2)
 
 
 @pytest.fixture(scope="module")
 def five() -> Advanced:
     """The same run after five epochs without a stop."""
-    return advance(checkpoint.start(make_run()), 5)
+    return advance(begin(make_run()), 5)
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_a_part_of_another_run_is_not_taken_for_its_own(
     other = tmp_path_factory.mktemp("other")
     run = make_run(seeds=(2, 3))
     checkpoint.create(other, run)
-    advance(checkpoint.start(run), 2).save(other)
+    advance(begin(run), 2).save(other)
     if (folder / name).is_dir():
         shutil.rmtree(folder / name)
     (other / name).rename(folder / name)
@@ -366,7 +366,7 @@ def test_lanes_that_were_trained_apart_are_one_run(
         seeds=(0, 5, 1), labels={"depth": (1, 3, 2)},
         knobs=stack([knobs(CONFIG, recon_scale=scale) for scale in ("elbo", 7.0, 3.0)]),
     )  # fmt: skip
-    old, new = (advance(checkpoint.start(run), 3) for run in (make_run(), whole.of_lanes([1])))
+    old, new = (advance(begin(run), 3) for run in (make_run(), whole.of_lanes([1])))
     for place, part in ((folder, old), (aside, new)):
         checkpoint.create(place, part.whole.run)
         part.save(place)
@@ -390,8 +390,8 @@ def test_lanes_that_were_trained_apart_are_one_run(
     assert found.run.to_json() == whole.to_json()
     assert found.step == 12
     for lane, (part, index) in enumerate([(old, 0), (new, 0), (old, 1)]):
-        want = checkpoint.one_lane(part.whole, index)
-        assert_same(checkpoint.one_lane(found, lane)._replace(run=want.run), want)
+        want = one_lane(part.whole, index)
+        assert_same(one_lane(found, lane)._replace(run=want.run), want)
     assert checkpoint.added_lanes(folder, whole) is None
 
 
@@ -453,18 +453,19 @@ def test_the_trace_holds_the_terms_of_every_step_from_the_first(two: Advanced) -
     scale = np.asarray(run.knobs.recon_scale)[:, None]
     total = scale * trace.error + trace.kl.sum(-1)
     np.testing.assert_allclose(trace.objective, total, rtol=1e-5)
-    fresh = sweep.init(CONFIG, run.seeds)
+    fresh = parallel.init(CONFIG, run.seeds)
     first = jax.tree.map(lambda leaf: leaf[0], fresh)
     first = first._replace(key=jax.random.wrap_key_data(first.key))
     order = jax.jit(train.epoch_order, static_argnums=(0, 2))(CONFIG, first, len(IMAGES))
     one = jax.tree.map(lambda knob: knob[0], run.knobs)
     batch = jax.numpy.asarray(IMAGES[np.asarray(order)[0]])
-    _, alone = train.step(CONFIG, one, first, batch)
+    step = jax.jit(train.step, static_argnums=(0, 4))
+    _, alone = step(CONFIG, one, first, batch, False)
     np.testing.assert_allclose(trace.objective[0, 0], alone.objective, rtol=1e-5)
 
 
 def test_one_lane_is_a_run_of_its_own(two: Advanced) -> None:
-    alone = checkpoint.one_lane(two.whole, 1)
+    alone = one_lane(two.whole, 1)
     assert alone.run.lanes == two.whole.run.lanes[1:]
     assert alone.run.labels == {"depth": (2,)}
     assert alone.step == 8

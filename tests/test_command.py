@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from vaejax import hosts
 from vaejax.errors import LabError, StoppedError
 from vaejax.lab.command import failing_clearly
 from vaejax.lab.flags import Flags
+from vaejax.parallel import processes
 
 ROOT = Path(__file__).parents[1]
 PRINTS = """
@@ -120,14 +120,14 @@ def test_a_mistake_keeps_its_traceback() -> None:
     "address", ["nonsense", "", ":", ":1", "host:", "host:port", "host:0", "host:65536", "host:-1"]
 )
 def test_a_coordinator_that_is_no_address_is_one_message(address: str) -> None:
-    with pytest.raises(LabError, match=r"--coordinator '.*': give HOST:PORT") as caught:
-        hosts.connect(address, 2, 1)
+    with pytest.raises(LabError, match=r"coordinator='.*': give HOST:PORT") as caught:
+        processes.connect(address, 2, 1)
     assert "\n" not in str(caught.value)
 
 
 def test_a_coordinator_alone_is_refused() -> None:
-    with pytest.raises(LabError, match="Give all of --coordinator, --processes and --process-id"):
-        hosts.connect("host:1234", None, None)
+    with pytest.raises(LabError, match="Give all of coordinator, processes and process_id"):
+        processes.connect("host:1234", None, None)
     with pytest.raises(LabError, match="go with --distributed"):
         Flags(coordinator="host:1234")
 

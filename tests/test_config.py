@@ -2,17 +2,14 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jaxtyping
 import numpy as np
 import pytest
 
-from vaejax.config import Activation, Config, Knobs, Nets, grid, knobs, stack
+from vaejax.config import Config, Knobs, Nets, grid, knobs, stack
 from vaejax.errors import LabError
 from vaejax.run import Images, Run
 
@@ -31,24 +28,14 @@ def _no_type_checker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model", "gan"),
-        ("encoder_activation", "sigmoid"),
-        ("decoder_activation", "Dense"),
-        ("likelihood", "laplace"),
-        ("output", "softmax"),
-        ("pixel_range", "bytes"),
-        ("image_shape", (4, 3)),
-        ("image_shape", (4, 3, 1, 1)),
-        ("image_shape", (4, 0, 1)),
-        ("latent_size", 0),
-        ("latent_size", -2),
-        ("latent_size", 2.5),
-        ("encoder_widths", (5, 0)),
-        ("decoder_widths", (-5,)),
-        ("batch_size", 0),
+        ("model", "gan"), ("encoder_activation", "sigmoid"), ("decoder_activation", "Dense"),
+        ("likelihood", "laplace"), ("output", "softmax"), ("pixel_range", "bytes"),
+        ("decoder_variance", "free"), ("image_shape", (4, 3)), ("image_shape", (4, 3, 1, 1)),
+        ("image_shape", (4, 0, 1)), ("latent_size", 0), ("latent_size", -2), ("latent_size", 2.5),
+        ("encoder_widths", (5, 0)), ("decoder_widths", (-5,)), ("batch_size", 0),
         ("batch_size", 2.5),
     ],
-)
+)  # fmt: skip
 def test_a_field_out_of_range_is_named_with_its_value(name: str, value: Any) -> None:
     fields: dict[str, Any] = {"image_shape": SHAPE, name: value}
     with pytest.raises(LabError) as caught:
@@ -86,22 +73,11 @@ def test_only_combinations_with_a_meaning_construct(combination: tuple[Any, ...]
         assert any(f"{name}={value!r}" in str(caught.value) for name, value in choices.items())
 
 
-@pytest.mark.parametrize("activation", get_args(Activation))
-def test_encoder_and_decoder_take_every_activation(activation: Activation) -> None:
-    config = Config(image_shape=SHAPE, encoder_activation=activation, decoder_activation=activation)
-    assert config.encoder_activation == config.decoder_activation == activation
-
-
 def test_equal_configs_are_one_compilation() -> None:
     same = Config(**dataclasses.asdict(CONFIG))
     assert same == CONFIG
     assert hash(same) == hash(CONFIG)
     assert dataclasses.replace(CONFIG, latent_size=3) != CONFIG
-
-
-def test_a_config_never_changes() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        CONFIG.latent_size = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
@@ -134,18 +110,6 @@ def test_a_knob_out_of_range_is_named_with_its_value(name: str, value: Any) -> N
     assert f"{name}={value!r}" in str(caught.value)
 
 
-def test_a_kl_weight_of_zero_is_allowed() -> None:
-    assert knobs(CONFIG, kl_weight=0.0).kl_weight == 0
-
-
-def test_stack_makes_a_lane_of_each() -> None:
-    lanes = [knobs(CONFIG, recon_scale=scale, kl_weight=scale / 2) for scale in (1.0, 2.0, 3.0)]
-    stacked = stack(lanes)
-    np.testing.assert_array_equal(stacked.recon_scale, [1, 2, 3])
-    np.testing.assert_array_equal(stacked.kl_weight, [0.5, 1, 1.5])
-    assert [array.dtype for array in stacked] == [np.float32] * len(Knobs._fields)
-
-
 RATES, SCALES = (1e-3, 1e38), (1.0, 40.0)
 
 
@@ -155,9 +119,7 @@ def test_a_grid_is_every_combination_for_every_seed() -> None:
     want = [(rate, scale, seed) for rate in RATES for scale in SCALES for seed in (0, 1)]
     np.testing.assert_allclose(lanes, want)
     assert set(found.kl_weight.tolist()) == {1.0}
-
-
-def test_a_value_of_a_grid_that_is_out_of_range_is_refused() -> None:
+    assert [array.dtype for array in found] == [np.float32] * len(Knobs._fields)
     with pytest.raises(LabError, match="recon_scale=-1"):
         grid(CONFIG, (0,), recon_scale=(1.0, -1.0))
 
@@ -242,13 +204,3 @@ def test_a_lane_is_its_seed_and_knobs_as_they_were_typed() -> None:
         "kl_weight": 1.0, "kl_warmup": 0.0, "kl_cycle": 0.0, "free_bits": 0.0,
         "clip_norm": 0.0,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("module", ["config", "run"])
-def test_importing_the_description_of_a_run_loads_no_jax(module: str) -> None:
-    code = f"import sys, vaejax.{module}; print('jax' in sys.modules)"
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"

@@ -1,8 +1,10 @@
-"""The same numbers on one device, on eight (of one CPU) and in two processes on loopback."""
+"""The same numbers on one device, on eight (of one CPU) and in two processes on loopback. They
+hear what the first one says, and wait for ever for none."""
 
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -39,18 +41,28 @@ class Ended(NamedTuple):
 def start(devices: int, *arguments: Any) -> subprocess.Popen[str]:
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    environment["PYTHONIOENCODING"] = "utf-8"
     return subprocess.Popen(
         [sys.executable, "-m", "tests.on_devices", *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
+def address() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
 def end(process: subprocess.Popen[str]) -> Ended:
-    stdout, stderr = process.communicate(timeout=300)
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
     return Ended(process.returncode, stdout, stderr)
 
 
@@ -59,16 +71,13 @@ def started(
     finished: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Started]:
     """All processes, side by side. The two have three devices each: more than there are lanes."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    eight = start(8, "eight")
+    where, eight = address(), start(8, "eight")
     held, refused, shared = map(tmp_path_factory.mktemp, ("held", "refused", "shared"))
     (refused / "recon_scale").mkdir()
     (refused / "recon_scale/results.jsonl").write_text("")
     shutil.copytree(finished("recon_scale"), shared / "recon_scale")
     with lock.held(held / "recon_scale"):
-        two = tuple(start(3, "two", port, process, held, refused, shared) for process in (0, 1))
+        two = tuple(start(3, "two", where, process, held, refused, shared) for process in (0, 1))
         yield Started(eight, two, shared)
         for process in (eight, *two):
             process.kill()
@@ -119,7 +128,7 @@ def test_devices_of_different_lanes_never_speak_and_those_of_a_batch_sum_their_g
 
 
 def test_a_batch_that_its_devices_cannot_share_is_refused(eight: dict[str, Any]) -> None:
-    assert eight["refused"].startswith("8 devices cannot share a batch of 12: change --batch-size")
+    assert eight["refused"].startswith("8 devices cannot share a batch of 12: change batch_size")
 
 
 def figures(rows: list[dict[str, Any]]) -> list[list[float]]:
@@ -156,3 +165,38 @@ def test_what_stops_the_first_process_stops_the_second_with_the_same_message(
         assert "is in use by another process" in locked
         assert "holds results already" in refused
         assert "Traceback" not in process.stderr
+
+
+def test_a_process_whose_other_never_comes_ends_with_one_line() -> None:
+    for process in [start(1, "alone", address(), this) for this in (0, 1)]:
+        ended = end(process)
+        assert ended.status == 1
+        assert ended.stderr == (
+            "error: The other processes did not come within 2 s: start all of them, with the same "
+            "coordinator and number of processes, or allow more seconds.\n"
+        )
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Ended]:
+    where = address()
+    return [end(process) for process in [start(1, "told", where, this) for this in (0, 1)]]
+
+
+def test_what_the_first_process_returns_or_raises_is_told_to_the_second(told: list[Ended]) -> None:
+    raised = "ZeroDivisionError ", "LabError The first process failed: "
+    for process, error in zip(told, raised, strict=True):
+        # The transport of jax may print, too.
+        assert [line for line in process.stdout.splitlines() if "Gloo" not in line] == [
+            "{'process': 0, 'of': [2, None, 'λ']}",
+            "[('<i8', (3,), [0, 1, 2]), ('<f4', (2, 0), [[], []]), ('|b1', (), True)]",
+            f"{error}division by zero",
+        ]
+
+
+def test_a_process_whose_other_is_killed_ends_with_one_line(told: list[Ended]) -> None:
+    first, second = told
+    assert (first.status, second.status) == (1, -signal.SIGKILL)
+    (line,) = first.stderr.splitlines()
+    assert line.startswith("error: Another process has ended (")
+    assert line.endswith("a study resumes from its newest checkpoint.")

@@ -258,7 +258,7 @@ def test_a_split_of_one_image_is_refused_before_training(split, monkeypatch, tmp
 @pytest.mark.parametrize(
     ("study", "flags", "words"),
     [
-        ("latent_size", ["--train-images", "100"], "use --batch-size 100 or less"),
+        ("latent_size", ["--train-images", "100"], "use a batch_size of 100 or less"),
         ("latent_size", ["--train-images", "1"], "--train-images 1"),
         ("dead_or_slow", ["--widths"], "use one width"),
         ("dead_or_slow", ["--widths", "8", "8"], "use one width"),

@@ -27,13 +27,13 @@ ROOMS = {
     "model": "config",
     "loss": "config model",
     "train": "config errors loss model",
-    "hosts": "errors",
-    "sweep": "config errors hosts train",
+    "parallel": "config errors loss train",
+    "trained": "config errors parallel run train",
     "measure": "config errors loss model theory train",
     "store.trace_files": "run train",
-    "store.checkpoint": "config errors run store.records store.trace_files sweep train",
-    "lab": "config data errors files hosts loss measure model run show store store.checkpoint "
-    "store.records sweep theory train",
+    "store.checkpoint": "config errors run store.records store.trace_files train trained",
+    "lab": "config data errors files loss measure model parallel run show store store.checkpoint "
+    "store.records theory train trained",
     "vaejax": "",
     "store": "",
 }
@@ -56,7 +56,7 @@ ONLY_HERE = {
     "tyro": {"lab", "pages"},
     "rich": {"lab", "pages"},
     "pickle": set(),
-    "lazy_loader": {"vaejax", "data", "theory", "show", "measure", "store", "lab"},
+    "lazy_loader": {"vaejax", "data", "parallel", "theory", "show", "measure", "store", "lab"},
 }
 """Where each package is used, and nowhere else; "pages" are those of `experiments`."""
 

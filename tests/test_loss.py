@@ -114,7 +114,7 @@ def test_kl_is_zero_at_the_prior_and_only_there() -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 def test_at_the_elbo_scale_the_objective_is_the_negative_elbo(config: Config) -> None:
     error = loss.reconstruction_error(config, LOGITS, X)
-    got = loss.objective(knobs(config, recon_scale="elbo"), error, KL, UNIT, STEP)
+    got = loss.objective(config, knobs(config, recon_scale="elbo"), error, KL, UNIT, STEP)
     neg_elbo = loss.neg_log_likelihood(config, LOGITS, X, UNIT) + KL.sum(-1)
     constant = 0 if config.likelihood == "bernoulli" else 12 / 2 * math.log(2 * math.pi)
     np.testing.assert_allclose(got, neg_elbo - constant, rtol=1e-5)
@@ -133,7 +133,7 @@ def test_effective_sigma_is_that_of_the_gaussian_whose_elbo_is_trained(
     config: Config, recon_scale: float, kl_weight: float
 ) -> None:
     lane = knobs(config, recon_scale=recon_scale, kl_weight=kl_weight)
-    got = loss.objective(lane, loss.reconstruction_error(config, LOGITS, X), KL, UNIT, STEP)
+    got = loss.objective(config, lane, loss.reconstruction_error(config, LOGITS, X), KL, UNIT, STEP)
     sigma = math.sqrt(kl_weight * 12 / (2 * recon_scale))
     np.testing.assert_allclose(loss.effective_sigma(config, lane), sigma, rtol=1e-6)
     density = jstats.norm.logpdf(X, model.mean_image(config, LOGITS), scale=sigma).sum(-1)
@@ -149,7 +149,7 @@ def test_effective_sigma_is_that_of_the_gaussian_whose_elbo_is_trained(
 def test_effective_beta_weighs_kl_beside_the_true_reconstruction(config, kl_weight) -> None:
     lane = knobs(config, recon_scale=50.0, kl_weight=kl_weight)
     error = loss.reconstruction_error(config, LOGITS, X)
-    got = loss.objective(lane, error, KL, UNIT, STEP) * config.elbo_scale / 50
+    got = loss.objective(config, lane, error, KL, UNIT, STEP) * config.elbo_scale / 50
     beta_vae = config.elbo_scale * error + loss.effective_beta(config, lane) * KL.sum(-1)
     np.testing.assert_allclose(got, beta_vae, rtol=1e-5)
 

@@ -13,7 +13,7 @@ import pytest
 from rich.progress import Progress
 
 from tests.conv_nets import CONV
-from vaejax import loss, model, sweep, train
+from vaejax import loss, model, parallel, train
 from vaejax.config import Config, Nets, grid
 from vaejax.errors import LabError
 from vaejax.lab import provenance, training
@@ -21,8 +21,8 @@ from vaejax.lab.flags import Flags
 from vaejax.measure import batched, collapse, elbo, pairing, samples
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
 from vaejax.theory import components
+from vaejax.trained import Trained, begin, fit
 
 CONFIG = Config(image_shape=(4, 4, 1), latent_size=2, batch_size=16, nets=CONV)
 LANES, SEEDS = grid(CONFIG, (0, 1), learning_rate=(0.02,))
@@ -54,9 +54,10 @@ def joined(traces: list[train.Trace]) -> train.Trace:
 
 @pytest.fixture(scope="module")
 def fitted() -> Fitted:
+    images, fresh = parallel.replicate(IMAGES), parallel.init(CONFIG, SEEDS)
     states, traces = [], []
-    for lanes, trace in sweep_fit(sweep.init(CONFIG, SEEDS), EPOCHS):
-        states.append(sweep.collect(lanes))
+    for lanes, trace in parallel.advance(CONFIG, LANES, fresh, images, EPOCHS):
+        states.append(lanes.on_host())
         traces.append(trace)
     return Fitted(states, joined(traces))
 
@@ -69,10 +70,6 @@ def params(fitted: Fitted) -> Any:
 @pytest.fixture(scope="module")
 def evaluation(params: Any) -> elbo.Evaluation:
     return jax.device_get(batched.over_lanes(elbo.evaluate, CONFIG)(params, IMAGES, KEY))
-
-
-def sweep_fit(state: Any, epochs: int) -> Any:
-    return sweep.fit(CONFIG, LANES, state, sweep.replicate(sweep.mesh(), IMAGES), epochs)
 
 
 def assert_same(got: Any, want: Any) -> None:
@@ -89,16 +86,11 @@ def test_they_learn_what_a_constant_image_cannot_tell(
     assert (evaluation.mse.mean(1) < constant / 2).all()
 
 
-def test_a_sweep_is_fit_of_each_lane_alone_bit_for_bit(fitted: Fitted) -> None:
+def test_lanes_are_each_lane_alone_bit_for_bit(fitted: Fitted) -> None:
     for lane, seed in enumerate(SEEDS):
-        fresh = train.init_lanes(CONFIG, np.asarray([seed], np.uint32))
         alone = jax.tree.map(lambda values, lane=lane: values[lane : lane + 1], LANES)
-        results = list(train.fit(CONFIG, alone, fresh, IMAGES, EPOCHS))
-        got = jax.tree.map(
-            lambda leaf, lane=lane: leaf[lane : lane + 1], (fitted.states[-1], fitted.trace)
-        )
-        assert_same(got[0], sweep.to_host(results[-1][0]))
-        assert_same(got[1], joined([trace for _, trace in results]))
+        want = fit(CONFIG, alone, [seed], IMAGES, EPOCHS)
+        assert_same(train.take_lanes((fitted.states[-1], fitted.trace), [lane]), want[1:])
 
 
 def test_they_are_evaluated_by_what_they_encode_and_decode(
@@ -144,7 +136,7 @@ def test_their_samples_are_nearer_to_the_images_than_those_of_fresh_weights(para
     target = samples.reference(space, IMAGES, IMAGES)
     # Lanes of trained and of fresh weights in one call, since each call compiles.
     both = jax.tree.map(
-        lambda *lanes: np.concatenate(lanes), params, sweep.init(CONFIG, SEEDS).params
+        lambda *lanes: np.concatenate(lanes), params, parallel.init(CONFIG, SEEDS).params
     )
     distances = samples.sample_distances(CONFIG, both, target, 200, KEY)
     assert 0 < max(distances[:2]) < min(distances[2:])
@@ -152,8 +144,7 @@ def test_their_samples_are_nearer_to_the_images_than_those_of_fresh_weights(para
 
 @pytest.fixture
 def folder(fitted: Fitted, tmp_path: Path) -> Path:
-    checkpoint.create(tmp_path, RUN)
-    checkpoint.save(tmp_path, fitted.states[-1], fitted.trace, 4 * EPOCHS)
+    checkpoint.write(tmp_path, Trained(RUN, fitted.states[-1], fitted.trace))
     return tmp_path
 
 
@@ -185,11 +176,11 @@ def test_an_interrupted_run_of_theirs_resumes_to_the_bits_of_one_that_never_stop
     fitted: Fitted, tmp_path: Path
 ) -> None:
     checkpoint.create(tmp_path, RUN)
-    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
+    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
     for epochs in (2, 5):
         plan = training.plan(Flags(epochs=epochs), CONFIG, len(IMAGES), until_converged=False)
         with Progress(disable=True) as progress:
-            initial = partial(checkpoint.start, RUN)
+            initial = partial(begin, RUN)
             training.train_run(RUN, tmp_path, initial, fit, plan, progress)
     restored: Trained = checkpoint.restore(tmp_path, CONV)
     assert restored.step == 20

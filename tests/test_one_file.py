@@ -36,14 +36,14 @@ def test_its_losses_and_samples_are_those_of_the_lab_from_the_same_seed(one_file
         batch_size=batch_size,
     )
     lanes, seeds = vj.grid(config, (seed,))
-    state = vj.train.init_lanes(config, np.asarray(seeds, np.uint32))
+    on_devices, fresh = vj.parallel.replicate(images), vj.parallel.init(config, seeds)
     vae = one_file.VAE(64, hidden, latent)
     init_key, *keys = jax.random.split(jax.random.key(seed), 3)
     own = one_file.init(vae, init_key)
-    for of_lab, trace in vj.train.fit(config, lanes, state, images, epochs=3):
+    for of_lab, trace in vj.parallel.advance(config, lanes, fresh, on_devices, epochs=3):
         own, losses = one_file.epoch(vae, jnp.stack(keys), own, jnp.asarray(images), batch_size)
         np.testing.assert_allclose(losses, trace.objective[0], rtol=1e-5)
-        lane = vj.measure.lane_of(of_lab.params, 0)
+        lane = vj.measure.lane_of(of_lab.on_host().params, 0)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), own.params, lane
         )

@@ -149,7 +149,7 @@ def test_resuming_redraws_every_figure_to_the_same_bytes_and_trains_nothing(
     copy = copied(folder, tmp_path)
     for name in before.keys() - set(kept):
         (copy / name).unlink()
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     tiny.run(study, tmp_path, "--resume")
     assert {name: (copy / name).read_bytes() for name in before} == before
     printed = " ".join(capsys.readouterr().out.split())
@@ -272,7 +272,7 @@ def again(finished, tmp_path_factory) -> Callable[[str], Again]:
                     return function(*given, **more)
 
                 patch.setattr(module, name, counting)
-            patch.setattr(vj.sweep, "fit", tiny.not_again)
+            patch.setattr(vj.parallel, "advance", tiny.not_again)
             more = ["--resume", *quick_flags(study)]
             with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
                 tiny.run(study, folder.parent, *more, figures=failing)
@@ -339,7 +339,7 @@ BAD = [
     ("latent_size", "--kl-weight -0.1", "kl_weight=-0.1"),
     ("latent_size", "--batch-size 0", "batch_size=0"),
     ("latent_size", "--batch-size 5000", "1438 training images fill no batch of 5000"),
-    ("latent_size", "--batch-size 5000", "--batch-size 1438"),
+    ("latent_size", "--batch-size 5000", "a batch_size of 1438 or less"),
     ("latent_size", "--epochs 0", "--epochs 0"),
     ("latent_size", "--steps 0", "--steps 0"),
     ("latent_size", "--checkpoint-every 0", "--checkpoint-every 0"),

@@ -66,9 +66,12 @@ def made_or_refused(make: Callable[..., Any], *arguments: Any, **chosen: Any) ->
         return str(error)
 
 
+step_of = jax.jit(train.step, static_argnums=(0, 4))
+
+
 def step(name: str, numbers: Knobs, taken: int) -> tuple[train.State, train.Trace]:
     state = fresh(name)._replace(step=jnp.int32(taken))
-    return train.step(CONFIGS[name], numbers, state, jnp.asarray(IMAGES))
+    return step_of(CONFIGS[name], numbers, state, jnp.asarray(IMAGES), True)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -14,6 +14,7 @@ from vaejax import loss, model, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError
 from vaejax.measure.elbo import evaluate
+from vaejax.trained import fit
 
 CONFIG = Config(
     image_shape=(2, 3, 1), latent_size=3, encoder_widths=(8,), decoder_widths=(8,),
@@ -25,8 +26,8 @@ NOISE = np.random.default_rng(1).normal(0.5, 0.1, (512, 6))
 KEY = jax.random.key(0)
 
 kl_weight = jax.jit(loss.annealed_kl_weight)
-slopes = jax.jit(jax.value_and_grad(train.loss_fn, has_aux=True), static_argnums=1)
-"""Of the objective of a batch: (objective, trace) and its gradients."""
+slopes = jax.jit(jax.value_and_grad(loss.of_batch, has_aux=True), static_argnums=1)
+"""Of the objective of a batch: (objective, (error, KL)) and its gradients."""
 
 
 def weights(steps, **choices):
@@ -65,10 +66,9 @@ def test_cyclical_warm_up_is_the_schedule_of_fu_et_al():
 def test_training_follows_the_schedule_by_its_own_steps_also_when_resumed():
     choices = {"recon_scale": 5.0, "kl_weight": 2.0, "kl_warmup": 6.0, "kl_cycle": 11.0}
     lane = stack([knobs(CONFIG, **choices)])
-    *first, (halfway, last) = train.fit(CONFIG, lane, fresh(CONFIG), IMAGES, 2)
-    second = train.fit(CONFIG, lane, halfway, IMAGES, 3)
-    epochs = [*(trace for _, trace in first), last, *(trace for _, trace in second)]
-    trace = jax.tree.map(lambda *parts: np.concatenate(parts, 1)[0], *epochs)
+    halfway, first = train.train_lanes(CONFIG, lane, fresh(CONFIG), IMAGES, 2, clips=False)
+    _, second = train.train_lanes(CONFIG, lane, halfway, IMAGES, 3, clips=False)
+    trace = jax.tree.map(lambda *parts: np.concatenate(parts, 1)[0], first, second)
     weight = (trace.objective - 5 * trace.error) / trace.kl.sum(-1)
     np.testing.assert_allclose(weight, weights(range(20), **choices), atol=1e-4)
 
@@ -96,15 +96,15 @@ def test_free_bits_are_the_larger_of_the_allowance_and_the_kl_of_each_unit():
     kl = jnp.asarray([0.2, 0.5, 3.0])
     np.testing.assert_allclose(loss.with_free_bits(kl, jnp.float32(0.5)), [0.5, 0.5, 3])
     lane = knobs(CONFIG, recon_scale=2.0, kl_weight=4.0, free_bits=0.5)
-    got = loss.objective(lane, jnp.float32(7), kl, jnp.zeros(()), jnp.int32(0))
+    got = loss.objective(CONFIG, lane, jnp.float32(7), kl, jnp.zeros(()), jnp.int32(0))
     np.testing.assert_allclose(got, 2 * 7 + 4 * (0.5 + 0.5 + 3), rtol=1e-6)
 
 
 def test_a_unit_within_its_free_bits_is_not_pushed_and_others_are_as_without():
     def of_the_biases(free_bits):
         lane = knobs(CONFIG, recon_scale=1e-30, free_bits=free_bits)  # the KL alone
-        (_, trace), grads = slopes(params_of(CONFIG), CONFIG, lane, IMAGES, KEY, jnp.int32(0))
-        return grads["encoder"]["params"]["Dense_1"]["bias"].reshape(2, 3), trace.kl
+        (_, (_, kl)), grads = slopes(params_of(CONFIG), CONFIG, lane, IMAGES, KEY, jnp.int32(0))
+        return grads["encoder"]["params"]["Dense_1"]["bias"].reshape(2, 3), kl
 
     plain, kl = of_the_biases(0.0)
     order = np.argsort(kl)
@@ -121,8 +121,8 @@ def test_free_bits_hold_the_batch_average_not_each_image():
     bits = 1.01 * float(kl.mean(0).max())
     assert (kl > bits).any()  # of some images
     lane = knobs(CONFIG, recon_scale=1e-30, free_bits=bits)
-    (objective, trace), _ = slopes(params, CONFIG, lane, IMAGES, KEY, jnp.int32(0))
-    np.testing.assert_allclose(trace.kl, kl.mean(0), rtol=1e-5)
+    (objective, (_, charged)), _ = slopes(params, CONFIG, lane, IMAGES, KEY, jnp.int32(0))
+    np.testing.assert_allclose(charged, kl.mean(0), rtol=1e-5)
     np.testing.assert_allclose(objective, 3 * bits, rtol=1e-6)
 
 
@@ -139,7 +139,7 @@ def test_the_reported_likelihood_is_the_gaussian_of_the_learned_sigma():
 
 def test_at_the_elbo_scale_the_objective_is_the_negative_elbo_of_the_learned_sigma():
     error, kl, log_sigma = jnp.asarray([0.1, 0.4]), jnp.ones((2, 3)), jnp.log(0.3)
-    got = loss.objective(knobs(LEARNED), error, kl, log_sigma, jnp.int32(0))
+    got = loss.objective(LEARNED, knobs(LEARNED), error, kl, log_sigma, jnp.int32(0))
     nll = error * 6 / (2 * 0.3**2) + 6 * math.log(0.3)  # without D/2 log 2 pi
     np.testing.assert_allclose(got, nll + 3, rtol=1e-5)
 
@@ -166,8 +166,8 @@ def trained_on_noise():
     """A lane for each remedy; in the last one the KL is too dear for any code: all is noise."""
     lanes = stack([knobs(LEARNED, **choices) for choices in [*REMEDIES, NO_CODE]])
     images = np.clip(np.rint(NOISE * 255), 0, 255).astype(np.uint8)
-    ((state, trace),) = train.fit(LEARNED, lanes, fresh(LEARNED, 6), images, 40, 40)
-    return state, np.asarray(trace.objective)
+    trained = fit(LEARNED, lanes, (0,) * 6, images, 40, epochs_per_call=40)
+    return trained.state, trained.trace.objective
 
 
 def test_sigma_is_learned_from_1_to_the_noise_of_the_pixels():

@@ -37,7 +37,7 @@ def test_other_importance_samples_are_measured_again_without_training(
     before = tiny.rows_of(finished("latent_size"))
     copy = tmp_path / "latent_size"
     shutil.copytree(finished("latent_size"), copy)
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     more = ["--resume", *ONE_SIZE, "--nll-samples", 6]
     tiny.run("latent_size", tmp_path, *more, figures=tiny.no_figures)
     rows = tiny.rows_of(copy)
@@ -69,7 +69,7 @@ def test_a_row_that_lacks_its_lane_is_measured_again(finished, tmp_path, monkeyp
     rows = tiny.rows_of(copy)
     damaged = [{name: value for name, value in rows[0].items() if name != "lane"}, *rows[1:]]
     (copy / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in damaged))
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     resumed_to_draw(tmp_path)
     assert tiny.rows_of(copy) == [*damaged, rows[0]]
 
@@ -148,7 +148,7 @@ def test_figures_are_drawn_in_the_formats_that_were_asked_for(finished, tmp_path
 
 def test_study_json_keeps_every_run_that_measured_anything(finished, tmp_path, monkeypatch) -> None:
     """And has none of those that only drew."""
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     shutil.copytree(finished("latent_size"), tmp_path / "latent_size")
     (first,) = tiny.about(tmp_path / "latent_size")["invocations"]
     assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == [first]
@@ -245,7 +245,7 @@ def test_a_study_whose_reader_has_left_draws_nothing_more_and_says_nothing(
 def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:
     wrong = [*ONE_SIZE, "--out", tmp_path, "--batch-size", 5000]
     message = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], *wrong)
-    assert "--batch-size 1438" in message
+    assert "a batch_size of 1438" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -349,7 +349,7 @@ def test_a_damaged_study_json_is_found_before_the_training(tmp_path, capsys, mon
     folder = tmp_path / "latent_size"
     folder.mkdir()
     (folder / "study.json").write_text("{")
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
     assert "study.json is damaged" in tiny.fail(capsys, "latent_size", *flags)
     assert [path.name for path in folder.glob("[!.]*")] == ["study.json"]

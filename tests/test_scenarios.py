@@ -338,7 +338,7 @@ class Commands(RuleBasedStateMachine):
     def run_study(self, asked: Asked, *more: str, resume: bool = True) -> int:
         """Run the study; returns how many epochs it trained, of all models together."""
         trained = 0
-        real = vj.sweep.fit
+        real = vj.parallel.advance
 
         def counting(config: Any, knobs: Any, *rest: Any, **named: Any) -> Iterator[Any]:
             nonlocal trained
@@ -351,7 +351,7 @@ class Commands(RuleBasedStateMachine):
             *("--batch-size", BATCH, "--checkpoint-every", "1", "--out", self.out),
             *(["--resume"] if resume and self.history[:-1] else []), *asked.flags, *more,
         ]  # fmt: skip
-        with mock.patch.object(vj.sweep, "fit", counting):
+        with mock.patch.object(vj.parallel, "advance", counting):
             text = self.command("latent_size", *flags, figures=one_figure)
         self.table = table(text)
         return trained

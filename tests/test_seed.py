@@ -62,7 +62,7 @@ def test_a_run_of_two_studies_is_trained_once(
     shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "digits" / "latent_size")
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     run(tmp_path, "--resume")
     assert "z2 is vae-z2 of autoencoder, which is trained already" in capsys.readouterr().err
     rows = [tiny.rows_of(place / "latent_size") for place in (both, tmp_path / "digits")]
@@ -87,7 +87,7 @@ def test_all_answers_stand_in_one_table_and_on_one_page(
     shutil.copytree(both.parent, tmp_path / "checkpoints" / "seed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     tiny.command("seed", *SEEDS, "--resume")
     out = capsys.readouterr().out
     page = (tmp_path / "checkpoints" / "seed" / "report.html").read_text()
@@ -128,7 +128,7 @@ def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
         (tmp_path / "digits" / name / "results.jsonl").unlink()
     other, failing = tiny_studies()
     monkeypatch.setattr(seed, "STUDIES", (failing._replace(**{part: refuse}), other))
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         run(tmp_path, "--resume")
@@ -152,7 +152,7 @@ def test_the_minutes_of_a_study_are_those_of_all_its_runs(
         about["invocations"] = [{**about["invocations"][0], "seconds": 300.0}] * 2
         path.write_text(json.dumps(about))
     monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.sweep, "fit", tiny.not_again)
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     run(tmp_path, "--resume")
     assert capsys.readouterr().out.count(" 10.0 ") == 2
 

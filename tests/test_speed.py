@@ -165,7 +165,7 @@ def lab_objective(task: nets.Task, weights: Any) -> tuple[np.ndarray, np.ndarray
     noise = jax.random.normal(jax.random.split(key)[1], (len(images), config.latent_size))
     first = jax.tree.map(lambda leaf: leaf[0], weights)
     knobs = vj.knobs(config)
-    found, _ = vj.train.loss_fn(first, config, knobs, jnp.asarray(images), key, jnp.zeros((), int))
+    found, _ = vj.loss.of_batch(first, config, knobs, jnp.asarray(images), key, jnp.zeros((), int))
     return images, np.array(noise), float(found)
 
 

@@ -13,6 +13,7 @@ import vaejax as vj
 from tests import tiny
 from vaejax.lab import starts
 from vaejax.store import checkpoint
+from vaejax.trained import one_lane
 
 
 def state_of(run: vj.Run, folder: Path) -> vj.train.State:
@@ -45,9 +46,8 @@ def test_the_folder_of_a_study_stands_for_its_run_of_the_same_name(z2: Path) -> 
 
 def test_a_single_model_is_the_start_of_every_lane(z2: Path, tmp_path: Path) -> None:
     there = checkpoint.restore(z2)
-    alone = checkpoint.one_lane(there, 1)
-    checkpoint.create(tmp_path, alone.run)
-    checkpoint.save(tmp_path, alone.state, alone.trace, alone.step)
+    alone = one_lane(there, 1)
+    checkpoint.write(tmp_path, alone)
     state = state_of(there.run, tmp_path)
     for got, want in zip(
         jax.tree.leaves(state.params), jax.tree.leaves(there.state.params), strict=True

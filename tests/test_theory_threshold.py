@@ -91,7 +91,7 @@ def curvatures(config: Config) -> Any:
         errors = jax.vmap(error_at)(jnp.asarray(nodes))
         error = errors @ (masses / masses.sum())
         kl, log_sigma = chance @ loss.kl_divergence(mean, logvar), model.log_sigma(config, params)
-        return loss.objective(weights, error, kl, log_sigma, jnp.zeros((), int))
+        return loss.objective(config, weights, error, kl, log_sigma, jnp.zeros((), int))
 
     @jax.jit
     def of(x: jax.Array, chance: jax.Array, weights: Knobs) -> tuple[jax.Array, jax.Array]:

@@ -9,10 +9,11 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import sweep, train
+from vaejax import loss, parallel, train
 from vaejax.config import Config, knobs, stack
-from vaejax.errors import LabError
 from vaejax.measure import batched, elbo
+from vaejax.parallel.devices import to_host
+from vaejax.parallel.placement import calls
 from vaejax.theory import components
 
 CONFIG = Config(
@@ -21,6 +22,7 @@ CONFIG = Config(
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), dtype=np.uint8)
 THREE = [{}, {"recon_scale": 3.0}, {"decay_steps": 4.0}]
 epoch_order = jax.jit(train.epoch_order, static_argnums=(0, 2))
+step = jax.jit(train.step, static_argnums=(0, 4))
 
 
 def lanes(config, *choices):
@@ -39,13 +41,18 @@ def one_model(state, index=0):
 
 
 def single(seed):
-    return one_model(sweep.to_host(fresh([seed])))
+    return one_model(to_host(fresh([seed])))
 
 
-def trained(config, choices, seeds, epochs, images=IMAGES, passes=1, nets=CONFIG):
-    knob = lanes(config, *choices)
-    results = list(train.fit(config, knob, fresh(seeds, nets), images, epochs, passes))
-    return results[-1][0], [trace for _, trace in results]
+def trained(config, choices, seeds, epochs, images=IMAGES, per_call=1, nets=CONFIG):
+    """The state of lanes, and the trace of each call of the program."""
+    state, traces = fresh(seeds, nets), []
+    for count in calls(epochs, per_call):
+        state, trace = train.train_lanes(
+            config, lanes(config, *choices), state, jnp.asarray(images), count, clips=False
+        )
+        traces.append(trace)
+    return state, traces
 
 
 def evaluated(config, params, images):
@@ -64,7 +71,7 @@ def assert_same_bits(a, b):
 @partial(jax.jit, static_argnums=0)
 def adam_step(config, knob, state, images):
     key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 0)
-    grads, _ = jax.grad(train.loss_fn, has_aux=True)(
+    grads, _ = jax.grad(loss.of_batch, has_aux=True)(
         state.params, config, knob, images, key, state.step
     )
     adam = optax.adam(0.01)
@@ -75,7 +82,7 @@ def adam_step(config, knob, state, images):
 def test_a_step_is_adam_on_the_gradient_of_the_objective():
     state, knob = single(3), knobs(CONFIG, learning_rate=0.01)
     batch = jnp.asarray(IMAGES[:16])
-    after, trace = train.step(CONFIG, knob, state, batch)
+    after, trace = step(CONFIG, knob, state, batch, False)
     expected = adam_step(CONFIG, knob, state, batch)
     for got, want in zip(jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)
@@ -85,14 +92,13 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
 
 
 def test_gradients_are_clipped_as_optax_does_with_a_threshold_of_each_lane():
-    grads = {"a": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([[4.0]])}  # norm 5
-    limits = (1.0, 4.999, 5.0, 100.0)
-    thresholds = jnp.asarray([*limits, 0.0])
-    got = jax.vmap(train.clipped, (None, 0))(grads, thresholds)
+    """Bit for bit, and not at all where it is 0."""
+    grads = {"a": jnp.asarray([3.0, 0.1]), "b": jnp.asarray([[4.0]])}  # norm 5.001
+    limits = (1.0, 4.999, 5.1, 100.0)
+    got = jax.vmap(train.clipped, (None, 0))(grads, jnp.asarray([*limits, 0.0]))
     for index, limit in enumerate(limits):
         want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
-        for left, right in zip(lane(got, index), jax.tree.leaves(want), strict=True):
-            np.testing.assert_allclose(left, right, rtol=1e-6)
+        assert_same_bits(lane(got, index), jax.tree.leaves(want))
     assert_same_bits(lane(got, len(limits)), jax.tree.leaves(grads))
 
 
@@ -100,46 +106,22 @@ def test_a_step_clips_the_gradient_that_adam_sees():
     state, batch = single(3), jnp.asarray(IMAGES[:16])
 
     def moment(clip_norm):
-        after, _ = train.step(CONFIG, knobs(CONFIG, clip_norm=clip_norm), state, batch)
+        after, _ = step(CONFIG, knobs(CONFIG, clip_norm=clip_norm), state, batch, True)
         return float(np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(after.opt_state.mu))))
 
     assert moment(0.01) == pytest.approx(0.1 * 0.01, rel=1e-5)  # mu is 0.1 times the gradient
     assert moment(0.0) == moment(1e6) > moment(0.01)
 
 
-def test_runs_in_which_no_lane_clips_have_no_clipping_in_their_program():
-    grads = {"a": np.ones(2)}
-    assert train.clipped(grads, None) is grads
-    assert train.without_idle_clipping(lanes(CONFIG, {}, {})).clip_norm is None
-    some = lanes(CONFIG, {}, {"clip_norm": 1.0})
-    assert train.without_idle_clipping(some) is some
-
-
-def test_the_learning_rate_falls_along_half_a_cosine_or_not_at_all():
-    schedule = optax.cosine_decay_schedule(0.3, 40)
-    for at in (0, 1, 10, 20, 39, 40, 1000):
-        rates = [
-            float(
-                jax.jit(train.learning_rate)(
-                    knobs(CONFIG, learning_rate=0.3, decay_steps=n), jnp.int32(at)
-                )
-            )
-            for n in (0.0, 40.0)
-        ]
-        assert rates[0] == np.float32(0.3)
-        assert rates[1] == pytest.approx(np.asarray(schedule(at)), abs=1e-7)
-
-
-def test_the_learning_rates_of_lanes_are_those_of_each_lane_at_each_step():
-    knob = lanes(CONFIG, *({"learning_rate": 0.3, "decay_steps": n} for n in (0.0, 3.0, 5.0)))
-    rates = train.learning_rates(knob, 7)
-    assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 7), np.float64)
-    for index, of_lane in enumerate(rates):
-        one = jax.tree.map(lambda values, at=index: values[at], knob)
-        alone = [jax.jit(train.learning_rate)(one, jnp.int32(step)) for step in range(7)]
-        np.testing.assert_allclose(of_lane, alone, rtol=1e-6, atol=1e-7)
-    assert (rates[1, :3] > 0).all()
-    np.testing.assert_allclose(rates[1, 3:], 0, atol=1e-7)
+def test_the_learning_rate_of_a_lane_falls_along_half_a_cosine_or_not_at_all():
+    choices = [(0.3, 0), (0.3, 40), (0.1, 3)]
+    knob = lanes(CONFIG, *({"learning_rate": a, "decay_steps": float(n)} for a, n in choices))
+    rates = train.learning_rates(knob, 50)
+    assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 50), np.float64)
+    assert set(rates[0]) == {np.float32(0.3)}
+    for of_lane, choice in zip(rates[1:], choices[1:], strict=True):
+        schedule = optax.cosine_decay_schedule(*choice)
+        np.testing.assert_allclose(of_lane, schedule(np.arange(50)), atol=1e-7)
 
 
 def test_weights_stay_once_the_learning_rate_is_0():
@@ -166,29 +148,6 @@ def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
     np.testing.assert_array_equal(orders[0], epoch_order(CONFIG, first, 64))
 
 
-def test_one_compilation_serves_every_epoch_knob_and_seed(monkeypatch):
-    calls = []
-    original = train.loss_fn
-    monkeypatch.setattr(train, "loss_fn", lambda *args: calls.append(1) or original(*args))
-    config = replace(CONFIG, batch_size=8)  # not traced before
-    for rate, seed in ((1e-3, 0), (1e-2, 5)):
-        choices = [{"learning_rate": rate}, {"recon_scale": 7.0}, {"kl_weight": rate}]
-        trained(config, choices, [seed, seed + 1, seed + 2], 3)
-    assert len(calls) == 1
-
-
-def test_every_lane_is_its_own_single_run():
-    choices = [{"learning_rate": 1e-3}, {"recon_scale": 40.0}, {"kl_weight": 0.5}]
-    together, traces = trained(CONFIG, choices, [0, 1, 2], 3)
-    for index, choice in enumerate(choices):
-        alone, trace = trained(CONFIG, [choice], [index], 3)
-        # XLA may round batched products otherwise: equal to a few float32 units, not bitwise.
-        for got, want in zip(lane(together.params, index), lane(alone.params, 0), strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-        of_lane, of_single = lane(traces[-1].objective, index), lane(trace[-1].objective, 0)
-        np.testing.assert_allclose(of_lane, of_single, rtol=1e-5)
-
-
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     first, again, other = (trained(CONFIG, [{}], [seed], 2)[0] for seed in (4, 4, 5))
     assert_same_bits(lane(first.params, 0), lane(again.params, 0))
@@ -196,26 +155,18 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     assert any((a != b).any() for a, b in pairs)
 
 
-def test_epochs_in_two_parts_are_epochs_in_one():
-    knob, state = lanes(CONFIG, *THREE), fresh([0, 1, 2])
-    *_, (halfway, _) = train.fit(CONFIG, knob, state, IMAGES, 2)
-    *_, (resumed, _) = train.fit(CONFIG, knob, halfway, IMAGES, 3)
-    *_, (whole, _) = train.fit(CONFIG, knob, state, IMAGES, 5)
-    assert_same_bits(*(jax.tree.leaves(sweep.to_host(state)) for state in (resumed, whole)))
-
-
 @pytest.mark.parametrize(
-    ("epochs", "passes", "steps"), [(5, 2, [8, 8, 4]), (2, 2, [8]), (2, 5, [8])]
+    ("epochs", "per_call", "steps"), [(5, 2, [8, 8, 4]), (2, 2, [8]), (2, 5, [8])]
 )
-def test_epochs_of_several_to_a_call_are_epochs_one_by_one(epochs, passes, steps):
+def test_epochs_of_several_to_a_call_are_epochs_one_by_one(epochs, per_call, steps):
     single, alone = trained(CONFIG, THREE, [0, 1, 2], epochs)
-    several, together = trained(CONFIG, THREE, [0, 1, 2], epochs, passes=passes)
+    several, together = trained(CONFIG, THREE, [0, 1, 2], epochs, per_call=per_call)
     assert [trace.error.shape[1] for trace in together] == steps
     whole, parts = (
         np.concatenate([trace.objective for trace in traces], 1) for traces in (alone, together)
     )
     np.testing.assert_array_equal(whole, parts)
-    assert_same_bits(*(jax.tree.leaves(sweep.to_host(state)) for state in (single, several)))
+    assert_same_bits(*(jax.tree.leaves(to_host(state)) for state in (single, several)))
 
 
 DRAWN_WITH = (train.Use.ORDER, train.Use.NOISE)
@@ -232,12 +183,12 @@ def keys_of(key):
 
 
 def test_no_two_uses_of_a_key_share_it():
-    for key in sweep.init(CONFIG, [0, 1]).key:
+    for key in parallel.init(CONFIG, [0, 1]).key:
         assert len({*keys_of(key), tuple(key.tolist())}) == 1 + 1 + 40
 
 
 def test_a_branch_goes_on_from_the_weights_of_lanes_with_noise_and_orders_of_its_own():
-    state = sweep.to_host(trained(CONFIG, THREE, [0, 1, 2], 1)[0])
+    state = to_host(trained(CONFIG, THREE, [0, 1, 2], 1)[0])
     copies = [2, 0, 2]
     branched = train.branch(state, copies)
     for index, copied in enumerate(copies):
@@ -302,9 +253,3 @@ def test_dynamic_binarization_trains_on_the_bernoulli_mean_of_the_pixels():
     entropy = -6 * (0.2 * np.log(0.2) + 0.8 * np.log(0.8))
     error = recon.std() / np.sqrt(len(recon))
     assert abs(recon.mean() - entropy) < 5 * error + 0.05
-
-
-def test_too_few_images_for_a_batch_is_one_clear_error():
-    state = fresh([0])
-    with pytest.raises(LabError, match=r"10 training images fill no batch of 16.*--batch-size 10"):
-        next(train.fit(CONFIG, lanes(CONFIG, {}), state, IMAGES[:10], 1))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
-from vaejax import sweep, train
+from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError, StoppedError
 from vaejax.lab import progress, training
@@ -19,7 +19,7 @@ from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained, begin
 
 CONFIG = Config(
     image_shape=(4, 4, 1),
@@ -88,8 +88,8 @@ def test_images_that_fill_no_batch_have_no_plan(until_converged: bool) -> None:
 
 
 def test_the_steps_of_a_run_are_those_of_its_whole_epochs() -> None:
-    assert training.run_steps(Flags(epochs=3), CONFIG, 24) == 12.0
-    assert training.run_steps(Flags(steps=10), CONFIG, 20) == 8.0
+    for flags, images, steps in ((Flags(epochs=3), 24, 12), (Flags(steps=10), 20, 8)):
+        assert training.plan(flags, CONFIG, images, until_converged=False).steps == steps
 
 
 def rests(run: Run, error: np.ndarray) -> np.ndarray:
@@ -113,8 +113,8 @@ def trained(
     flags = Flags(epochs=epochs, checkpoint_every=every)
     plan = training.plan(flags, CONFIG, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
-    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
-    initial = partial(checkpoint.start, RUN, start)
+    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
+    initial = partial(begin, RUN, start)
     begun = checkpoint.latest(folder) or 0
     with Progress(disable=True) as shown:
         state, step = training.train_run(
@@ -161,31 +161,27 @@ def at_rest_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
-def test_an_interrupted_run_resumes_to_the_bits_of_one_that_never_stopped(
+def test_a_run_that_is_killed_or_stopped_resumes_to_the_bits_of_one_that_never_stopped(
     converged: Any, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trained(tmp_path / "whole", converged, epochs)
     with monkeypatch.context() as patch:
         interrupt_save(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "stopped", converged, epochs)
-    assert 0 < (checkpoint.latest(tmp_path / "stopped") or 0) < whole.step
-    assert_same_run(trained(tmp_path / "stopped", converged, epochs), whole)
+            trained(tmp_path / "killed", converged, epochs)
+    assert 0 < (checkpoint.latest(tmp_path / "killed") or 0) < whole.step
+    assert_same_run(trained(tmp_path / "killed", converged, epochs), whole)
 
-
-@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
-def test_a_run_that_a_signal_stops_after_each_yield_resumes_to_the_bits_of_one_that_never_stopped(
-    converged: Any, epochs: int, tmp_path: Path
-) -> None:
-    whole = trained(tmp_path / "whole", converged, epochs)
+    stop = partial(
+        trained, tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM
+    )
     each = BLOCK // 4 if converged else 1
     for epoch in range(each, whole.step // 4, each):
         with pytest.raises(StoppedError, match=f"SIGTERM after epoch {epoch} of .* of tiny") as end:
-            trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
+            stop()
         assert end.value.status == 143
         assert checkpoint.latest(tmp_path / "stopped") == 4 * epoch
-    last = trained(tmp_path / "stopped", converged, epochs, stopped_by=lambda: signal.SIGTERM)
-    assert_same_run(last, whole)
+    assert_same_run(stop(), whole)
 
 
 def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since_the_save_before(
@@ -216,7 +212,7 @@ def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(
     error = np.asarray(found.trace.error)
     blocks = range(BLOCK, found.step + 1, BLOCK)
     assert [steps for steps in blocks if rests(RUN, error[:, :steps]).all()] == [found.step]
-    monkeypatch.setattr(train, "epoch_lanes", None)
+    monkeypatch.setattr(train, "train_lanes", None)
     assert_same_run(trained(at_rest_in), found)
 
 
@@ -225,7 +221,7 @@ def test_a_run_that_never_converges_ends_at_its_cap(
 ) -> None:
     found = trained(tmp_path, never, epochs=7)
     assert found.step == 7 * 4  # blocks of 2, 2, 2 and 1 epochs
-    monkeypatch.setattr(train, "epoch_lanes", None)
+    monkeypatch.setattr(train, "train_lanes", None)
     assert_same_run(trained(tmp_path, never, epochs=7), found)
 
 
@@ -255,7 +251,7 @@ def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Path) 
 
 
 def test_a_lane_that_diverged_is_told_with_the_epoch_of_its_last_good_state() -> None:
-    state = checkpoint.start(RUN).state
+    state = begin(RUN).state
     plan = training.plan(Flags(epochs=7), CONFIG, len(IMAGES), until_converged=False)
     after = state._replace(diverged=np.asarray([False, True]), step=np.asarray([28, 12], np.int32))
     (line,) = training.divergences(Path("study"), RUN, after, 28, plan)

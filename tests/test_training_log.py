@@ -14,12 +14,12 @@ import pytest
 from rich.progress import Progress
 
 from tests.test_training import CONFIG, IMAGES, LANES, RUN, assert_same_run, interrupt_save
-from vaejax import sweep, train
+from vaejax import parallel, train
 from vaejax.errors import LabError
 from vaejax.lab import flags, training, training_log
 from vaejax.lab.flags import Flags, LogFormat
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained, begin
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 BOTH: tuple[LogFormat, ...] = ("jsonl", "tensorboard")
@@ -31,11 +31,11 @@ def trained(folder: Path, formats: Sequence[LogFormat] = BOTH, epochs: int = 6) 
     """The tiny run, with a checkpoint every two epochs."""
     plan = training.plan(Flags(epochs=epochs, checkpoint_every=2), CONFIG, len(IMAGES), False)
     checkpoint.create(folder, RUN)
-    fit = partial(sweep.fit, images=sweep.replicate(sweep.mesh(), IMAGES))
-    begin = partial(checkpoint.start, RUN)
+    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
+    initial = partial(begin, RUN)
     log = training_log.opened(formats, folder, RUN, plan, IMAGES)
     with log as watch, Progress(disable=True) as shown:
-        training.train_run(RUN, folder, begin, fit, plan, shown, watch=watch)
+        training.train_run(RUN, folder, initial, fit, plan, shown, watch=watch)
     return checkpoint.restore(folder)
 
 

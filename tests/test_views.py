@@ -18,8 +18,7 @@ from vaejax.lab.flags import Flags
 from vaejax.lab.keys import figure_key
 from vaejax.lab.laboratory import Lab
 from vaejax.run import Run
-from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained, begin
 
 RNG = np.random.default_rng(0)
 SHAPE = (4, 4, 3)
@@ -36,7 +35,7 @@ def run_of(config: Config) -> Run:
 
 @cache
 def initial() -> Trained:
-    return checkpoint.start(run_of(CONFIG))
+    return begin(run_of(CONFIG))
 
 
 def trained_of(config: Config = CONFIG) -> Trained:

@@ -201,7 +201,7 @@ def ours(code: Code, parameters: Net, x: jax.Array) -> Terms:
     kl = loss.kl_divergence(out.mean, out.logvar)
     none, step = jnp.zeros(()), jnp.int32(0)
     terms = [
-        loss.objective(lane, *only, none, step).mean()
+        loss.objective(config, lane, *only, none, step).mean()
         for only in ((error, 0 * kl), (0 * error, kl))
     ]
     return terms[0], terms[1]

@@ -150,5 +150,5 @@ def no_figures(*_: Any) -> dict[str, Any]:
 
 
 def not_again(*_: Any, **__: Any) -> None:
-    """For `vj.sweep.fit` where everything is trained already."""
+    """For `vj.parallel.advance` where everything is trained already."""
     raise AssertionError("it trains again")

@@ -1,17 +1,17 @@
 """The settings of a model: static choices in `Config`, numbers that may be swept in `Knobs`.
 
 A `Config` fixes the shapes and the traced program: two different Configs are two compilations.
-`Knobs` are arrays: any grid of them trains in one program (see `train.fit`).
+`Knobs` are arrays: any grid of them trains in one program (see `vaejax.fit`).
 """
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Key
 
 from vaejax.errors import LabError
 
@@ -27,15 +27,12 @@ DecoderVariance = Literal["fixed", "learned"]
 Scale = float | Literal["elbo"]
 """A recon_scale; `elbo` stands for `Config.elbo_scale`."""
 
-CHOICES = {
-    "model": Model,
-    "encoder_activation": Activation,
-    "decoder_activation": Activation,
-    "likelihood": Likelihood,
-    "output": Output,
-    "pixel_range": PixelRange,
-    "decoder_variance": DecoderVariance,
-}
+
+class Posterior(NamedTuple):
+    """The Gaussian q(z | x) with a diagonal covariance, a row per image."""
+
+    mean: "Float[Array, '*batch latent']"
+    logvar: "Float[Array, '*batch latent']"
 
 
 class Nets(NamedTuple):
@@ -48,11 +45,11 @@ class Nets(NamedTuple):
 
     name: str
     """Names the nets in `config.json`, in rows and in messages."""
-    init: Callable[[Any, Any], dict[str, Any]]
+    init: "Callable[[Config, Key[Array, '']], dict[str, Any]]"
     """`init(config, key)`: fresh parameters, a dict. The key `log_sigma` is reserved."""
-    encode: Callable[[Any, Any, Any], Any]
-    """`encode(config, params, x)`: `model.Posterior(mean, logvar)`, each [batch, latent]."""
-    decode: Callable[[Any, Any, Any], Any]
+    encode: "Callable[[Config, dict[str, Any], Float[Array, 'batch pixels']], Posterior]"
+    """`encode(config, params, x)`: the posterior's mean and log variance, each [batch, latent]."""
+    decode: "Callable[[Config, dict[str, Any], Float[Array, 'batch latent']], Array]"
     """`decode(config, params, z)`: logits [batch, pixels]."""
 
 
@@ -97,30 +94,27 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("image_shape", "encoder_widths", "decoder_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # a list has no hash
-        self._check_choices()
+        for choice in fields(self):
+            known, value = get_args(choice.type), getattr(self, choice.name)
+            if get_origin(choice.type) is Literal and value not in known:
+                raise LabError(f"{choice.name}={value!r} is unknown: use one of {known}.")
         self._check_sizes()
         self._check_combinations()
-
-    def _check_choices(self) -> None:
-        for name, choice in CHOICES.items():
-            if getattr(self, name) not in get_args(choice):
-                raise LabError(
-                    f"{name}={getattr(self, name)!r} is unknown: use one of {get_args(choice)}."
-                )
 
     def _check_sizes(self) -> None:
         if len(self.image_shape) != 3:
             raise LabError(f"image_shape={self.image_shape}: give height, width and channels.")
-        sizes = {
-            "image_shape": self.image_shape,
-            "latent_size": (self.latent_size,),
-            "encoder_widths": self.encoder_widths,
-            "decoder_widths": self.decoder_widths,
-            "batch_size": (self.batch_size,),
-        }
-        for name, values in sizes.items():
-            if any(not isinstance(value, int) or value < 1 for value in values):
-                raise LabError(f"{name}={getattr(self, name)}: use whole numbers of at least 1.")
+        for name in (
+            "image_shape",
+            "latent_size",
+            "encoder_widths",
+            "decoder_widths",
+            "batch_size",
+        ):
+            value = getattr(self, name)
+            sizes = value if isinstance(value, tuple) else (value,)
+            if any(not isinstance(size, int) or size < 1 for size in sizes):
+                raise LabError(f"{name}={value}: use whole numbers of at least 1.")
 
     def _check_combinations(self) -> None:
         if self.likelihood == "bernoulli" and self.output != "sigmoid":
@@ -161,77 +155,77 @@ class Config:
         return 2 if self.pixel_range == "signed" else 1
 
 
+Positive = Annotated[float, "more than 0"]
+Steps = Annotated[float, "a whole number, 0 or more"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnobValues:
+    """The knobs of one model, but for its recon_scale, as plain numbers: what they mean, their
+    defaults, and by their types their ranges. All are 0 or more. They are flags of every study."""
+
+    learning_rate: Positive = 1e-3
+    """The learning rate of Adam."""
+    decay_steps: Steps = 0.0
+    """Steps over which the learning rate falls to 0 as half a cosine. 0: it is constant."""
+    kl_weight: float = 1.0
+    """Weight of the KL summed over latent units, in nats."""
+    kl_warmup: Steps = 0.0
+    """Steps over which the weight of the KL grows from 0 to kl_weight. 0: no warm-up."""
+    kl_cycle: Steps = 0.0
+    """Steps after which the warm-up starts again. 0: never."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent unit has for free."""
+    clip_norm: float = 0.0
+    """The largest norm of a gradient, over all parameters: a longer one is scaled down to it. 0: no
+    gradient is."""
+
+
 class Knobs(NamedTuple):
-    """Numbers that may differ between lanes; arrays of shape [] (one model) or [lanes]."""
+    """The knobs of models, see `KnobValues`: arrays of shape [] (one model) or [lanes]."""
 
     learning_rate: "Float[Array | np.ndarray, '*lanes']"
     decay_steps: "Float[Array | np.ndarray, '*lanes']"
-    """Steps over which the learning rate falls to 0 as half a cosine. 0: it is constant."""
     recon_scale: "Float[Array | np.ndarray, '*lanes']"
     """Weight of the error averaged over pixels."""
     kl_weight: "Float[Array | np.ndarray, '*lanes']"
-    """Weight of the KL summed over latent units, in nats."""
     kl_warmup: "Float[Array | np.ndarray, '*lanes']"
-    """Steps over which the weight of the KL grows from 0 to kl_weight. 0: no warm-up."""
     kl_cycle: "Float[Array | np.ndarray, '*lanes']"
-    """Steps after which the warm-up starts again. 0: never."""
     free_bits: "Float[Array | np.ndarray, '*lanes']"
-    """Nats of KL that each latent unit has for free."""
     clip_norm: "Float[Array | np.ndarray, '*lanes']"
-    """The largest norm that the gradient of all parameters together keeps. 0: any."""
 
 
-POSITIVE = ("learning_rate", "recon_scale")
-"""Knobs that may not be 0."""
-WHOLE = ("decay_steps", "kl_warmup", "kl_cycle")
-"""Knobs that count steps."""
+KINDS = {"recon_scale": Positive} | {knob.name: knob.type for knob in fields(KnobValues)}
 
 
-def knobs(
-    config: Config,
-    *,
-    learning_rate: float = 1e-3,
-    decay_steps: float = 0.0,
-    recon_scale: Scale = "elbo",
-    kl_weight: float = 1.0,
-    kl_warmup: float = 0.0,
-    kl_cycle: float = 0.0,
-    free_bits: float = 0.0,
-    clip_norm: float = 0.0,
-) -> Knobs:
-    """The knobs of one model, checked. `recon_scale="elbo"` is `config.elbo_scale`.
+def knobs(config: Config, *, recon_scale: Scale = "elbo", **others: float) -> Knobs:
+    """The knobs of one model, checked: `others` are fields of `KnobValues`. The recon_scale `elbo`
+    is `config.elbo_scale`.
 
     Raises:
         LabError: a number is out of its range.
     """
     if isinstance(recon_scale, str) and recon_scale != "elbo":
         raise LabError(f"recon_scale={recon_scale!r}: use a positive number or 'elbo'.")
-    chosen = {
-        "learning_rate": learning_rate,
-        "decay_steps": decay_steps,
-        "recon_scale": config.elbo_scale if recon_scale == "elbo" else float(recon_scale),
-        "kl_weight": kl_weight,
-        "kl_warmup": kl_warmup,
-        "kl_cycle": kl_cycle,
-        "free_bits": free_bits,
-        "clip_norm": clip_norm,
-    }
+    scale = config.elbo_scale if recon_scale == "elbo" else float(recon_scale)
+    chosen = {"recon_scale": scale, **asdict(KnobValues(**others))}
     with np.errstate(over="ignore", under="ignore"):
-        stored = {name: np.asarray(value, np.float32) for name, value in chosen.items()}
+        stored = Knobs(**{name: np.asarray(value, np.float32) for name, value in chosen.items()})
     for name, value in chosen.items():
-        smallest = np.finfo(np.float32).tiny if name in POSITIVE else 0
-        if not (smallest <= stored[name] and np.isfinite(stored[name])):
-            needed = "a positive number" if name in POSITIVE else "0 or a positive number"
+        smallest = np.finfo(np.float32).tiny if KINDS[name] is Positive else 0
+        number = getattr(stored, name)
+        if not (smallest <= number and np.isfinite(number)):
+            needed = "a positive number" if smallest else "0 or a positive number"
             raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
-    for name in WHOLE:
-        if chosen[name] != round(chosen[name]):
-            raise LabError(f"{name}={chosen[name]:g}: use whole steps.")
-    if kl_cycle and not 0 < kl_warmup <= kl_cycle:
+        if KINDS[name] is Steps and value != round(value):
+            raise LabError(f"{name}={value:g}: use whole steps.")
+    warmup, cycle = chosen["kl_warmup"], chosen["kl_cycle"]
+    if cycle and not 0 < warmup <= cycle:
         raise LabError(
-            f"kl_cycle={kl_cycle:g} needs a kl_warmup from 1 to {kl_cycle:g} steps, but kl_warmup "
-            f"is {kl_warmup:g}: change one of them, or use kl_cycle=0 for no cycle."
+            f"kl_cycle={cycle:g} needs a kl_warmup from 1 to {cycle:g} steps, but kl_warmup "
+            f"is {warmup:g}: change one of them, or use kl_cycle=0 for no cycle."
         )
-    return Knobs(**stored)
+    return stored
 
 
 def stack(lanes: Sequence[Knobs]) -> Knobs:

@@ -7,12 +7,13 @@ contains either weight. For squared error it is the negative ELBO of a Gaussian 
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key, UInt8
 
+from vaejax import model
 from vaejax.config import Config, Knobs
-from vaejax.model import mean_image
 
 
 def cross_entropy(
@@ -30,7 +31,7 @@ def reconstruction_error(
     """The error of each image, averaged over its pixels: cross entropy (nats) or squared error."""
     if config.likelihood == "bernoulli":
         return cross_entropy(logits, x).mean(-1)
-    return jnp.square(mean_image(config, logits) - x).mean(-1)
+    return jnp.square(model.mean_image(config, logits) - x).mean(-1)
 
 
 def neg_log_likelihood(
@@ -81,6 +82,7 @@ def with_free_bits(
 
 
 def objective(
+    config: Config,
     knobs: Knobs,
     error: Float[Array, "*batch"],
     kl: Float[Array, "*batch latent"],
@@ -89,9 +91,32 @@ def objective(
 ) -> Float[Array, "*batch"]:
     """What training minimizes, from the terms of an image or from their averages over a batch. With
     free bits the two differ: training takes the averages."""
-    charged = with_free_bits(kl, knobs.free_bits).sum(-1)
     weighted = jnp.asarray(knobs.recon_scale) * reconstruction_term(error, log_sigma)
+    if config.model == "ae":
+        return weighted
+    charged = with_free_bits(kl, knobs.free_bits).sum(-1)
     return weighted + annealed_kl_weight(knobs, step) * charged
+
+
+def of_batch(
+    params: model.Params,
+    config: Config,
+    knobs: Knobs,
+    images: UInt8[Array, "batch pixels"],
+    key: Key[Array, ""],
+    step: Int[Array, ""],
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, "latent"]]]:
+    """The objective of a batch at a step, with its error and its KL, which is 0 for an AE; `key`
+    draws the pixels, if the config binarizes, and the codes."""
+    pixel_key, code_key = jax.random.split(key)
+    x = model.to_pixels(config, images, pixel_key)
+    posterior = model.encode(config, params, x)
+    logits = model.decode(config, params, model.draw_code(config, posterior, code_key))
+    error = reconstruction_error(config, logits, x).mean()
+    kl = kl_divergence(*posterior).mean(0)
+    if config.model == "ae":
+        kl = jnp.zeros_like(kl)
+    return objective(config, knobs, error, kl, model.log_sigma(config, params), step), (error, kl)
 
 
 def effective_beta(config: Config, knobs: Knobs) -> Float[np.ndarray, "*lanes"]:

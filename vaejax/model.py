@@ -4,14 +4,14 @@ Images are flat here: `x` is [batch, D] in the pixel range of the config, `z` is
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
-from vaejax.config import Config, Nets
+from vaejax.config import Config, Nets, Posterior
 
 Params = dict[str, Any]
 
@@ -31,13 +31,6 @@ class MLP(nn.Module):
         return nn.Dense(self.outputs)(hidden)
 
 
-class Posterior(NamedTuple):
-    """The Gaussian q(z | x) with a diagonal covariance, a row per image."""
-
-    mean: Float[Array, "*batch latent"]
-    logvar: Float[Array, "*batch latent"]
-
-
 def _encoder(config: Config) -> MLP:
     return MLP(config.encoder_widths, config.encoder_activation, 2 * config.latent_size)
 
@@ -54,27 +47,20 @@ def _init_mlps(config: Config, key: Key[Array, ""]) -> Params:
     }
 
 
-def _encode_mlp(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
-    outputs = _apply(_encoder(config), params["encoder"], x)
-    mean, logvar = jnp.split(outputs, 2, axis=-1)
-    return Posterior(mean, logvar)
+def _encode_mlp(config: Config, params: Params, x: Float[Array, "batch pixels"]) -> Posterior:
+    outputs: Any = _encoder(config).apply(params["encoder"], x)
+    return Posterior(*jnp.split(outputs, 2, axis=-1))
 
 
 def _decode_mlp(
-    config: Config, params: Params, z: Float[Array, "*batch latent"]
-) -> Float[Array, "*batch pixels"]:
-    return _apply(_decoder(config), params["decoder"], z)
-
-
-def _apply(net: MLP, params: Params, inputs: Array) -> Array:
-    outputs = net.apply(params, inputs)
-    assert isinstance(outputs, jax.Array)  # flax returns a pair where state is mutable
-    return outputs
+    config: Config, params: Params, z: Float[Array, "batch latent"]
+) -> Float[Array, "batch pixels"]:
+    logits: Any = _decoder(config).apply(params["decoder"], z)
+    return logits
 
 
 MLP_NETS = Nets("mlp", _init_mlps, _encode_mlp, _decode_mlp)
-"""The nets of a Config that names none. They take any leading axes; nets of your own always see
-exactly one, the batch."""
+"""The nets of a Config that names none."""
 
 
 def init(config: Config, key: Key[Array, ""]) -> Params:
@@ -86,12 +72,11 @@ def init(config: Config, key: Key[Array, ""]) -> Params:
 
 
 def encode(config: Config, params: Params, x: Float[Array, "*batch pixels"]) -> Posterior:
-    """The posterior q(z | x) of each image."""
+    """The posterior q(z | x) of each image. Whatever the leading axes, the nets see one: the
+    batch."""
     if config.centre_inputs and config.pixel_range == "unit":
         x = x - 0.5
-    if config.nets is None:
-        return MLP_NETS.encode(config, params, x)
-    parts = config.nets.encode(config, params, x.reshape(-1, config.pixels))
+    parts = (config.nets or MLP_NETS).encode(config, params, x.reshape(-1, config.pixels))
     return Posterior(*(part.reshape(*x.shape[:-1], config.latent_size) for part in parts))
 
 
@@ -99,9 +84,7 @@ def decode(
     config: Config, params: Params, z: Float[Array, "*batch latent"]
 ) -> Float[Array, "*batch pixels"]:
     """Logits; `mean_image` turns them into pixels."""
-    if config.nets is None:
-        return MLP_NETS.decode(config, params, z)
-    logits = config.nets.decode(config, params, z.reshape(-1, config.latent_size))
+    logits = (config.nets or MLP_NETS).decode(config, params, z.reshape(-1, config.latent_size))
     return logits.reshape(*z.shape[:-1], config.pixels)
 
 

@@ -2,7 +2,7 @@
 
     python docs/examples/one_file_vae.py --dataset mnist --epochs 10
 
-It is a minimal version of `vaejax.train.fit`: Bernoulli pixels, a true ELBO, an epoch as one
+It is a minimal version of `vaejax.fit`: Bernoulli pixels, a true ELBO, an epoch as one
 compiled program, randomness as a function of the seed and the step. It imports nothing of the lab
 but the data, and a test shows that losses, weights and samples agree with the lab's up to rounding.
 """

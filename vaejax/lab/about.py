@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from vaejax import hosts
 from vaejax.lab import findings
 from vaejax.lab.flags import QUICK, Flags, Format
 from vaejax.lab.provenance import provenance
 from vaejax.lab.report import noise_columns
 from vaejax.lab.verdicts import distinct, number
+from vaejax.parallel import processes
 from vaejax.store import records
 
 ELSEWHERE = (
@@ -120,7 +120,7 @@ def write(
     Raises:
         LabError: the old study.json is damaged, or the new one cannot be written.
     """
-    if not hosts.is_first():
+    if not processes.is_first():
         return
     old = findings.read_about(folder)
     records.write_json(

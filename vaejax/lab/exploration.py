@@ -30,6 +30,7 @@ from vaejax.measure.elbo import evaluate, summary
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint, records
 from vaejax.theory import components, threshold
+from vaejax.trained import Trained
 
 Weights = Literal["float16", "float32"]
 SMALL = 6.0
@@ -138,7 +139,7 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
 
 def part_page(
     part: Part,
-    trained: checkpoint.Trained,
+    trained: Trained,
     weight_names: Sequence[str],
     images: UInt8[np.ndarray, "n pixels"],
     moments: components.Moments | None,

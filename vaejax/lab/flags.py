@@ -12,6 +12,7 @@ from vaejax.config import (
     Config,
     DecoderVariance,
     Knobs,
+    KnobValues,
     Likelihood,
     Output,
     PixelRange,
@@ -45,9 +46,6 @@ QUICK: dict[str, Any] = {
 }
 """What `--quick` changes in the shared flags."""
 RATE_PIXELS = 784
-KNOBS = (
-    "learning_rate", "decay_steps", "kl_weight", "kl_warmup", "kl_cycle", "free_bits", "clip_norm",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class DataFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(DataFlags):
+class Flags(KnobValues, DataFlags):
     """What every study takes."""
 
     train: str = "train"
@@ -95,21 +93,6 @@ class Flags(DataFlags):
     epochs: int | None = None
     """Passes over the training images, instead of --steps."""
     batch_size: int = 128
-    learning_rate: float = 1e-3
-    """The learning rate of Adam."""
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: it does not fall."""
-    kl_weight: float = 1.0
-    """Weight of the KL in nats."""
-    kl_warmup: float = 0.0
-    """Steps over which the weight of the KL grows from 0. 0: no warm-up."""
-    kl_cycle: float = 0.0
-    """Steps after which the warm-up starts again. 0: never."""
-    free_bits: float = 0.0
-    """Nats of KL that each latent unit has for free."""
-    clip_norm: float = 0.0
-    """The largest norm of a gradient, over all parameters: a longer one is scaled down to it. 0: no
-    gradient is."""
     likelihood: Likelihood = "bernoulli"
     """bernoulli: cross entropy on logits; gaussian: squared error."""
     decoder_variance: DecoderVariance = "fixed"
@@ -227,7 +210,7 @@ class Flags(DataFlags):
     ) -> Run:
         """The run that these flags ask for: a lane for each scale and seed. Each of `labels` is
         the same for all lanes."""
-        common = {name: [getattr(self, name)] for name in KNOBS}
+        common = {name: [getattr(self, name)] for name in KnobValues.__annotations__}
         knobs, seeds = grid(config, self.seeds, recon_scale=recon_scales, **common)
         of_lanes = {label: (value,) * len(seeds) for label, value in labels.items()}
         return self.run_of(name, split, config, knobs, seeds, of_lanes)

@@ -10,22 +10,22 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 import numpy as np
 
-from vaejax import hosts
 from vaejax.config import Config, Scale
 from vaejax.data import dataset, names, splits
 from vaejax.errors import LabError
 from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags, Size
 from vaejax.lab.keys import evaluation_key
-from vaejax.lab.training import run_steps
+from vaejax.lab.training import plan
 from vaejax.lab.views import Pictures, unit_pixels
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
+from vaejax.parallel import processes
 from vaejax.run import Run, digest
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
 from vaejax.theory import components, linear, threshold
+from vaejax.trained import Trained
 
 F = TypeVar("F", bound=Flags)
 HELD_OUT = 10
@@ -264,7 +264,7 @@ class Lab(Generic[F]):
 
     def steps(self, config: Config) -> float:
         """The steps of a run of this Config on all training images."""
-        return run_steps(self.flags, config, len(self.train))
+        return float(plan(self.flags, config, len(self.train), until_converged=False).steps)
 
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it, but without the state of the
@@ -343,7 +343,7 @@ def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:
 
 def say(*notes: str) -> None:
     """Lines about the images, from the first process."""
-    if hosts.is_first():
+    if processes.is_first():
         for note in notes:
             print(note, file=sys.stderr)
 
@@ -389,7 +389,7 @@ def join(flags: Flags) -> None:
     if flags.distributed:
         wait = flags.connect_timeout
         print(f"waiting for the other processes, up to {wait} s", file=sys.stderr)
-        hosts.connect(flags.coordinator, flags.processes, flags.process_id, wait)
+        processes.connect(flags.coordinator, flags.processes, flags.process_id, wait)
     surroundings.prepare()
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vaejax import hosts
 from vaejax.errors import LabError
 from vaejax.files import remove_unfinished
+from vaejax.parallel import processes
 
 LOCK = ".lock"
 
@@ -24,11 +24,11 @@ def held(folder: Path) -> Iterator[None]:
         LabError: another process holds it, or it cannot be written.
     """
     lock = FileLock(folder / LOCK)
-    hosts.once(partial(_acquire, lock, folder))
+    processes.once(partial(_acquire, lock, folder))
     try:
         yield
     finally:
-        if hosts.is_first():
+        if processes.is_first():
             _release(lock, folder)
 
 

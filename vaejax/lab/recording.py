@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from vaejax import hosts, sweep, train
+from vaejax import parallel, train
 from vaejax.config import Knobs
 from vaejax.errors import LabError, StoppedError
 from vaejax.lab import (
@@ -29,12 +29,14 @@ from vaejax.lab.laboratory import Lab
 from vaejax.lab.progress import following
 from vaejax.lab.provenance import describe, grouped, identities
 from vaejax.lab.report import Terminal
+from vaejax.parallel import processes
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.store.records import RESULTS, Row
 from vaejax.theory import threshold
+from vaejax.trained import Trained, begin
 
-Measure = Callable[[Any, checkpoint.Trained], Sequence[Row]]
+Measure = Callable[[Any, Trained], Sequence[Row]]
 """`measure(lab, trained)`: a row for each lane. The state comes without that of the optimizer."""
 InitialState = Callable[[Any, Run], train.State | None]
 """`initial_state(lab, run)`: the state, on the host, that a run starts from; None for fresh
@@ -88,7 +90,7 @@ def prepare(
     """
     initial_state = _choose_start(lab, initial_state)
     plans = plans_of(lab, until_converged)
-    hosts.once(partial(_prepare_folder, lab, plans))
+    processes.once(partial(_prepare_folder, lab, plans))
     chosen = {name: getattr(lab.flags, name) for name in settings}
     wanted = {
         name: {"run": name, "epochs": plan.epochs, "test_digest": lab.test_digest, **chosen}
@@ -117,25 +119,24 @@ def record(
         StoppedError: a signal came during the training; what was trained is saved.
     """
     flags, (plans, wanted, initial_state) = lab.flags, prepared
-    mesh = sweep.mesh(flags.batch_devices)
-    finished = hosts.once(partial(_finished, lab, wanted))
+    finished = processes.once(partial(_finished, lab, wanted))
     unfinished = [
         run
         for name, run in lab.runs.items()
-        if len(finished[name]) < len(run.seeds) or hosts.once(partial(_added, lab, run))
+        if len(finished[name]) < len(run.seeds) or processes.once(partial(_added, lab, run))
     ]
     replicas = {
-        split: sweep.replicate(mesh, lab.images(split))
+        split: parallel.replicate(lab.images(split), flags.batch_devices)
         for split in dict.fromkeys(run.images.train for run in unfinished)
     }
-    console = Terminal(stderr=True, quiet=not hosts.is_first(), highlight=False)
+    console = Terminal(stderr=True, quiet=not processes.is_first(), highlight=False)
     diverged: list[str] = []
     measured = False
     with following(console) if shown is None else nullcontext(shown) as progress:
         for run, before in zip(unfinished, [None, *unfinished], strict=False):
             _make_room(run, before)
-            hosts.once(partial(_announce, lab, run, plans[run.name], console))
-            fit = partial(sweep.fit, images=replicas[run.images.train], chunk=flags.chunk)
+            processes.once(partial(_announce, lab, run, plans[run.name], console))
+            fit = partial(parallel.advance, images=replicas[run.images.train], chunk=flags.chunk)
             trainer = Trainer(lab, plans[run.name], fit, progress, initial_state, converged)
             state, step = trainer.train_lanes(run, range(len(run.seeds)), lab.folder / run.name)
             new = sorted(set(np.flatnonzero(~state.diverged).tolist()) - set(finished[run.name]))
@@ -144,8 +145,8 @@ def record(
             if new:
                 measured = True
                 of_run = wanted[run.name] | {"steps": step}
-                hosts.once(partial(_measure, lab, run, measure, of_run, new))
-    rows = records.read(lab.folder / RESULTS) if hosts.is_first() else []
+                processes.once(partial(_measure, lab, run, measure, of_run, new))
+    rows = records.read(lab.folder / RESULTS) if processes.is_first() else []
     return Recorded(records.current(rows, wanted), diverged, measured)
 
 
@@ -299,7 +300,7 @@ def _choose_start(lab: Lab[Any], initial_state: InitialState | None) -> InitialS
     if initial_state is not None:
         raise LabError("This study chooses itself what it begins from: leave out --start.")
     runs = lab.runs.values()
-    begins = hosts.once(lambda: {run.name: starts.description(start, run) for run in runs})
+    begins = processes.once(lambda: {run.name: starts.description(start, run) for run in runs})
     lab.runs = {run.name: replace(run, start=begins[run.name]) for run in runs}
     return starts.initial_state
 
@@ -321,25 +322,25 @@ class Trainer(NamedTuple):
         folder lacks train alone, until they are as far as the others. Returns the state of the
         lanes and the steps that they have taken."""
         own = run.of_lanes(lanes)
-        if found := hosts.once(partial(checkpoint.added_lanes, folder, own)):
+        if found := processes.once(partial(checkpoint.added_lanes, folder, own)):
             added = checkpoint.Added(*found)
             there, missing = ([lanes[place] for place in places] for places in added)
             _, step = self.go_on(run, there, folder, least)
             if missing:
                 aside = folder / checkpoint.ADDED
-                hosts.once(partial(_open, aside, run.of_lanes(missing)))
+                processes.once(partial(_open, aside, run.of_lanes(missing)))
                 _, longest = self.train_lanes(run, missing, aside, step)
                 if longest > step:
                     plan = self.plan._replace(epochs=longest // self.plan.steps_per_epoch)
                     self._replace(plan=plan, converged=None).go_on(run, there, folder)
-            hosts.once(partial(checkpoint.merge, folder, own, added))
+            processes.once(partial(checkpoint.merge, folder, own, added))
         return self.go_on(run, lanes, folder, least)
 
-    def initial(self, run: Run, lanes: Sequence[int]) -> checkpoint.Trained:
+    def initial(self, run: Run, lanes: Sequence[int]) -> Trained:
         """Lanes of a run before their first step."""
         state = self.initial_state(self.lab, run) if self.initial_state else None
-        own = None if state is None else checkpoint.take_lanes(state, lanes)
-        return checkpoint.start(run.of_lanes(lanes), own)
+        own = None if state is None else train.take_lanes(state, lanes)
+        return begin(run.of_lanes(lanes), own)
 
     def go_on(
         self, run: Run, lanes: Sequence[int], folder: Path, least: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from vaejax import hosts
+from vaejax.parallel import processes
 
 HEEDED = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
@@ -32,7 +32,7 @@ def deferred() -> Iterator[Callable[[], int | None]]:
 
     before = {number: signal.signal(number, note) for number in HEEDED}
     try:
-        yield lambda: hosts.largest(noted[0] if noted else 0) or None
+        yield lambda: processes.largest(noted[0] if noted else 0) or None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from vaejax import sweep, train
+from vaejax import parallel, train
 from vaejax.errors import LabError
 from vaejax.files import own_path
 from vaejax.run import Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Trained
+from vaejax.trained import Trained
 
 MAY_DIFFER = ("model", "likelihood", "binarize", "batch_size")
 """Choices of a Config that may change at a start: with any of them the weights are the same net."""
@@ -76,5 +76,5 @@ def initial_state(lab: Any, run: Run) -> train.State:
     params = jax.tree.map(
         lambda leaf: np.repeat(leaf, lanes // len(leaf), axis=0), found.state.params
     )
-    fresh = sweep.init(run.config, run.seeds)
+    fresh = parallel.init(run.config, run.seeds)
     return train.branch(fresh._replace(params=params), range(lanes))

@@ -10,21 +10,24 @@ import jax
 import numpy as np
 from rich.progress import Progress
 
-from vaejax import hosts, sweep, train
+from vaejax import train
 from vaejax.config import Config
 from vaejax.errors import StoppedError
 from vaejax.lab import surroundings
 from vaejax.lab.flags import Flags
 from vaejax.lab.progress import terms
+from vaejax.parallel import memory, processes
+from vaejax.parallel.lanes import Lanes
 from vaejax.run import Run
 from vaejax.store import checkpoint
-from vaejax.store.checkpoint import Best, Trained
+from vaejax.store.checkpoint import Best
+from vaejax.trained import Trained
 
 Converged = Callable[[Run, np.ndarray], np.ndarray]
 """Tells which lanes [lanes] of a run have converged, from the error [lanes, steps] of all its
 steps, averaged over pixels. The run ends once all have."""
-Fit = Callable[..., Iterator[tuple[sweep.Lanes, train.Trace]]]
-"""`sweep.fit` with the images of a run filled in."""
+Fit = Callable[..., Iterator[tuple[Lanes, train.Trace]]]
+"""`parallel.advance` with the images of a run filled in."""
 
 
 def _ignore(*_: Any) -> None:
@@ -61,8 +64,12 @@ class Plan(NamedTuple):
     steps_per_epoch: int
     every: int
     """Epochs between checkpoints."""
-    passes: int
-    """Epochs in one call of the compiled program."""
+    epochs_per_call: int
+    """Epochs of one call of the compiled program."""
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
 
 
 def plan(
@@ -84,21 +91,11 @@ def plan(
     return Plan(epochs, steps, flags.checkpoint_every or max(1, epochs // 10), 1)
 
 
-def run_steps(flags: Flags, config: Config, images: int) -> float:
-    """The steps of a run on so many images, as a number that a knob may be.
-
-    Raises:
-        LabError: there are fewer images than one batch.
-    """
-    steps = train.steps_per_epoch(config, images)
-    return float(flags.run_epochs(steps) * steps)
-
-
 def work(run: Run, plan: Plan) -> float:
     """How much the training of a run is, to compare runs: parameters times images, over all steps
     and lanes."""
-    each = sweep.parameters(run.config) * (run.config.batch_size + STEP_IMAGES)
-    return float(each * len(run.seeds) * plan.epochs * plan.steps_per_epoch)
+    each = memory.parameters(run.config) * (run.config.batch_size + STEP_IMAGES)
+    return float(each * len(run.seeds) * plan.steps)
 
 
 def train_run(
@@ -120,49 +117,51 @@ def train_run(
         StoppedError: `stopped_by()` named a signal after an epoch; the checkpoint is saved.
     """
 
-    step, before, state = _begin(run, folder, initial, converged is not None, watch)
-    errors, first = [before], step // plan.steps_per_epoch
-    last = first
+    step, error, state = _begin(run, folder, initial, watch)
+    errors, done = [error], step // plan.steps_per_epoch
     task = progress.add_task(
         run.name,
         total=plan.epochs,
-        completed=first,
-        first=first,
+        completed=done,
+        first=done,
         steps_per_epoch=plan.steps_per_epoch,
         work=work(run, plan) / plan.epochs,
         terms="",
     )
 
     def is_over() -> bool:
-        if step >= plan.epochs * plan.steps_per_epoch:
-            return True
-        return (
+        at_a_block = step > 0 and step // plan.steps_per_epoch % plan.epochs_per_call == 0
+        return step >= plan.steps or (
             converged is not None
-            and step > 0
-            and step // plan.steps_per_epoch % plan.passes == 0  # at the end of a block
+            and at_a_block
             and bool(converged(run, np.concatenate(errors, 1)).all())
         )
 
     if is_over() or state.diverged.all():
         return state, step
     unsaved: list[train.Trace] = []
-    epochs = fit(
-        run.config, run.knobs, state, epochs=plan.epochs - first, passes=plan.passes, trained=first
+    calls = fit(
+        run.config,
+        run.knobs,
+        state,
+        epochs=plan.epochs - done,
+        epochs_per_call=plan.epochs_per_call,
+        trained=done,
     )
     del state  # it is large, and the lanes have it
-    for lanes, trace in epochs:
+    for lanes, trace in calls:
         unsaved.append(trace)
-        step += trace.objective.shape[1]
         errors.append(np.asarray(trace.error))
+        step += trace.objective.shape[1]
         epoch = step // plan.steps_per_epoch
         progress.update(task, completed=epoch, terms=terms(trace))
-        hosts.once(partial(watch.trained, trace, step))
+        processes.once(partial(watch.trained, trace, step))
         over, stop = is_over(), stopped_by()
-        due = over or epoch // plan.every > last // plan.every
-        last = epoch
+        due = over or epoch // plan.every > done // plan.every
+        done = epoch
         if due or stop:
-            state = _collected(lanes)
-            hosts.once(partial(_save, folder, state, unsaved, step, watch, due))
+            state = lanes.on_host()
+            processes.once(partial(_save, folder, state, unsaved, step, watch, due))
             unsaved.clear()
             if over or state.diverged.all():
                 return state, step
@@ -174,31 +173,20 @@ def train_run(
 
 
 def _begin(
-    run: Run, folder: Path, initial: Callable[[], Trained], needs_errors: bool, watch: Watch
+    run: Run, folder: Path, initial: Callable[[], Trained], watch: Watch
 ) -> tuple[int, np.ndarray, train.State]:
-    """The steps taken before, their errors [lanes, steps] if they are needed, and the state, in all
-    processes."""
-    step, errors, *leaves = hosts.arrays_once(
-        partial(_newest, run, folder, initial, needs_errors, watch)
-    )
-    return int(step), errors, jax.tree.unflatten(sweep.structure(run.config), leaves)
+    """From the newest checkpoint, or else from `initial()`: the steps taken, their errors
+    [lanes, steps], and the state, in all processes."""
 
+    def newest() -> list[np.ndarray]:
+        is_new = checkpoint.latest(folder) is None
+        found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
+        watch.began(found.trace)
+        return [np.asarray(found.trace.error), *jax.tree.leaves(found.state)]
 
-def _newest(
-    run: Run, folder: Path, initial: Callable[[], Trained], needs_errors: bool, watch: Watch
-) -> list[np.ndarray]:
-    """What all processes need of the newest checkpoint, or of the beginning: the steps taken, the
-    errors [lanes, steps], and the leaves of the state."""
-    is_new = checkpoint.latest(folder) is None
-    found = initial() if is_new else checkpoint.restore(folder, run.config.nets)
-    watch.began(found.trace)
-    error = np.asarray(found.trace.error) if needs_errors else np.empty((len(run.seeds), 0))
-    return [np.asarray(found.step), error, *jax.tree.leaves(found.state)]
-
-
-def _collected(lanes: sweep.Lanes) -> train.State:
-    surroundings.give_back_memory()  # steps, and mapped images, have used more than the state takes
-    return sweep.collect(lanes)
+    error, *leaves = processes.arrays_once(newest)
+    structure = jax.tree.structure(memory.shapes(run.config))
+    return error.shape[1], error, jax.tree.unflatten(structure, leaves)
 
 
 def _save(

@@ -29,7 +29,8 @@ from vaejax.lab import views
 from vaejax.lab.flags import LogFormat
 from vaejax.lab.training import Plan, Watch
 from vaejax.run import Run
-from vaejax.store import checkpoint, records
+from vaejax.store import records
+from vaejax.trained import begin
 
 FOLDER, METRICS = "log", "metrics.jsonl"
 ACROSS = 8
@@ -53,7 +54,7 @@ class Entry(NamedTuple):
 
 def entries(run: Run, plan: Plan, trace: train.Trace, last: int) -> Iterator[Entry]:
     """The entries of a trace [lanes, steps, ...] that ends at step `last`."""
-    count, block = trace.objective.shape[1], plan.passes * plan.steps_per_epoch
+    count, block = trace.objective.shape[1], plan.epochs_per_call * plan.steps_per_epoch
     for start in range(0, count, block):
         part = jax.tree.map(lambda terms, at=start: np.asarray(terms[:, at : at + block]), trace)
         step, kl = last - count + min(start + block, count), part.kl.mean(1)
@@ -95,7 +96,7 @@ def drawn(
     run: Run, state: train.State, lane: int, images: UInt8[np.ndarray, "across pixels"]
 ) -> dict[str, np.ndarray]:
     """Pictures of one lane, by name: flat images above what it makes of them, and samples."""
-    trained = checkpoint.start(run, state)
+    trained = begin(run, state)
     inputs = views.unit_pixels(images, run.config.image_shape)
     pairs = np.concatenate([inputs, views.outputs(trained, lane, images)])
     return {

@@ -15,12 +15,11 @@ def take_over(lab: Lab[Any], run: Run, plan: Plan, console: Console) -> None:
     its labels, and trained for as long. A run that has a checkpoint of its own keeps it."""
     if checkpoint.latest(lab.folder / run.name) is not None:
         return
-    steps = plan.epochs * plan.steps_per_epoch
     for folder in (path.parent for place in lab.siblings for path in place.glob("*/config.json")):
-        trained = checkpoint.latest(folder) == steps
+        trained = checkpoint.latest(folder) == plan.steps
         if trained and checkpoint.is_twin(folder, run):
             twin = checkpoint.restore(folder, run.config.nets)
-            checkpoint.save(lab.folder / run.name, twin.state, twin.trace, steps)
+            checkpoint.save(lab.folder / run.name, twin.state, twin.trace, plan.steps)
             same = f"{run.name} is {folder.name} of {folder.parent.name}, which is trained already"
             console.print(same, soft_wrap=True)
             return

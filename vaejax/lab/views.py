@@ -15,7 +15,7 @@ from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import reconstructions
 from vaejax.run import Run
 from vaejax.show.cloud import Cloud
-from vaejax.store.checkpoint import Trained, one_lane
+from vaejax.trained import Trained, one_lane
 
 Pictures = Float[np.ndarray, "n height width channels"]
 """Pixels in [0, 1]."""

@@ -17,7 +17,7 @@ import re
 import resource
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,11 +27,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
-from vaejax import sweep, train
+from vaejax import train
 from vaejax.config import Nets
 from vaejax.errors import LabError, first_line
 from vaejax.run import Run
 from vaejax.store import records, trace_files
+from vaejax.trained import Trained
 
 CHECKSUMS = "checksums.json"
 ADDED, MERGED = "added", "merged"
@@ -43,22 +44,6 @@ FORMAT = 2
 """The format of a run's folder. A folder of another one is refused."""
 
 
-class Trained(NamedTuple):
-    """A run, with the state of its models and the terms of all steps that led there."""
-
-    run: Run
-    state: train.State
-    """The state of all lanes, on the host: numpy arrays, of keys the raw data."""
-    trace: train.Trace
-    """The loss terms of every step from the first on, on the host: arrays [lanes, steps, ...],
-    mapped from disk where they were read from there."""
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self.trace.objective.shape[1]
-
-
 class Best(NamedTuple):
     """Of each lane the best state that was measured. `state.step` says how old it is."""
 
@@ -66,22 +51,6 @@ class Best(NamedTuple):
     """Of all lanes, on the host."""
     neg_elbo: np.ndarray
     """[lanes]; nats, on images that were held out."""
-
-
-def start(run: Run, state: train.State | None = None) -> Trained:
-    """A run before its first step, from fresh weights or from a state on the host."""
-    return Trained(run, state or sweep.init(run.config, run.seeds), _zero_trace(run, 0))
-
-
-def take_lanes(tree: Any, lanes: Sequence[int]) -> Any:
-    """Some lanes of arrays with a leading lane axis, on the host."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(lanes)], tree)
-
-
-def one_lane(trained: Trained, lane: int) -> Trained:
-    """One lane of a run, as a run of its own."""
-    state, trace = take_lanes((trained.state, trained.trace), [lane])
-    return Trained(trained.run.of_lanes([lane]), state, trace)
 
 
 def create(folder: Path, run: Run) -> None:
@@ -236,6 +205,17 @@ def _damaged(folder: Path, error: Exception) -> LabError:
         f"{folder / 'config.json'} is damaged ({error}): mend it, or move {folder} away and train "
         "again."
     )
+
+
+def write(folder: Path | str, trained: Trained) -> None:
+    """Write trained models, such as `vaejax.fit` gives, as a run of their own: for `restore`, and
+    for the commands that read a run.
+
+    Raises:
+        LabError: it cannot be written, or the folder holds another run.
+    """
+    create(Path(folder), trained.run)
+    save(Path(folder), trained.state, trained.trace, trained.step)
 
 
 def save(
@@ -511,12 +491,6 @@ def _remove(folders: Iterable[Path]) -> None:
                 else path.rename(path.with_name(f".{path.name}.old"))
             )
             shutil.rmtree(away)
-
-
-def _zero_trace(run: Run, steps: int) -> train.Trace:
-    """A trace of so many steps, all zeros: none yet, or the shapes that a checkpoint holds."""
-    terms = np.zeros((len(run.seeds), steps), np.float32)
-    return train.Trace(terms, terms, np.zeros((*terms.shape, run.config.latent_size), np.float32))
 
 
 def _differences(there: dict[str, Any], asked: dict[str, Any]) -> list[str]:

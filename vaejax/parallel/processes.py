@@ -42,11 +42,9 @@ def connect(
     """
     given = (coordinator, processes, process_id)
     if None in given and any(value is not None for value in given):
-        raise LabError("Give all of --coordinator, --processes and --process-id, or none of them.")
+        raise LabError("Give all of coordinator, processes and process_id, or none of them.")
     if coordinator is not None and not _is_address(coordinator):
-        raise LabError(
-            f"--coordinator {coordinator!r}: give HOST:PORT, with a port from 1 to 65535."
-        )
+        raise LabError(f"coordinator={coordinator!r}: give HOST:PORT, with a port from 1 to 65535.")
     joined: Future[None] = Future()
 
     def join() -> None:
@@ -67,12 +65,12 @@ def connect(
     except TimeoutError:
         _end(
             f"The other processes did not come within {timeout} s: start all of them, with the "
-            "same --coordinator and --processes, or wait longer with --connect-timeout."
+            "same coordinator and number of processes, or allow more seconds."
         )
     except (ValueError, RuntimeError) as error:
         raise LabError(
-            f"These processes cannot find each other ({first_line(error)}): start each "
-            "with --coordinator HOST:PORT --processes N --process-id I, I from 0 to N-1, or run "
+            f"These processes cannot find each other ({first_line(error)}): give each "
+            "the coordinator, HOST:PORT, the number of processes and its own process_id, or run "
             "under SLURM, Open MPI or on a TPU pod."
         ) from error
 
@@ -108,7 +106,7 @@ def _together(collective: Callable[[], T]) -> T:
     except (ValueError, RuntimeError) as error:
         _end(
             f"Another process has ended ({first_line(error)}): its own messages say why. Start all "
-            "of them again, with --resume to continue from the newest checkpoint."
+            "of them again; a study resumes from its newest checkpoint."
         )
 
 
@@ -130,7 +128,8 @@ def once(function: Callable[[], T]) -> T:
     """
     if jax.process_count() == 1:
         return function()
-    return json.loads(_from_first(lambda: json.dumps(function()).encode()))
+    (text,) = arrays_once(lambda: [np.asarray(json.dumps(function()))])
+    return json.loads(str(text))
 
 
 def arrays_once(function: Callable[[], Sequence[Any]]) -> list[np.ndarray]:
@@ -141,34 +140,21 @@ def arrays_once(function: Callable[[], Sequence[Any]]) -> list[np.ndarray]:
     """
     if jax.process_count() == 1:
         return [np.asarray(array) for array in function()]
-
-    def packed() -> bytes:
-        buffer = io.BytesIO()
-        np.savez(buffer, *function())
-        return buffer.getvalue()
-
-    with np.load(io.BytesIO(_from_first(packed)), allow_pickle=False) as arrays:
-        return [arrays[name] for name in arrays.files]  # in their order
-
-
-def _from_first(function: Callable[[], bytes]) -> bytes:
-    """What the function returns in the first process, or the error that it raises there. The byte
-    before it says which of the two it is."""
-    message = b""
-    mistake: Exception | None = None
+    buffer, mistake = io.BytesIO(), None
     if is_first():
         try:
-            message = b"=" + function()
+            np.savez(buffer, *function())
         except LabError as error:
-            message = b"!" + str(error).encode()
+            np.savez(buffer, error=str(error))
         except Exception as error:
             mistake = error
-            message = b"!" + f"The first process failed: {first_line(error)}".encode()
-    size = largest(len(message))  # it is 0 in all but the first
-    sent = np.resize(np.frombuffer(message, np.uint8), size)
-    received = _together(partial(multihost_utils.broadcast_one_to_all, sent)).tobytes()
+            np.savez(buffer, error=f"The first process failed: {first_line(error)}")
+    size = largest(len(buffer.getvalue()))  # it is 0 in all but the first
+    sent = np.resize(np.frombuffer(buffer.getvalue(), np.uint8), size)
+    received = _together(partial(multihost_utils.broadcast_one_to_all, sent))
     if mistake is not None:
         raise mistake
-    if received[:1] == b"!":
-        raise LabError(received[1:].decode())
-    return received[1:]
+    with np.load(io.BytesIO(received.tobytes()), allow_pickle=False) as arrays:
+        if "error" in arrays:
+            raise LabError(str(arrays["error"]))
+        return [arrays[name] for name in arrays.files]  # in their order
