@@ -49,7 +49,7 @@ REMEDIES = {
 ANSWER = re.compile(r"(<!-- answers: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the story has the answers to a claim."""
 PICTURES = {
-    "mnist/autoencoder": ("samples",),
+    "mnist/autoencoder": ("samples", "distances", "nearest"),
     "mnist/latent_size": ("curves",),
     "cifar10/blur": ("reconstructions",),
     "cifar10/few_images": ("few_images", "two_images"),
