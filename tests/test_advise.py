@@ -72,7 +72,7 @@ def test_a_scale_that_must_collapse_is_warned_of_in_one_line(capsys) -> None:
 
 
 def test_constant_images_have_no_units(capsys, tmp_path) -> None:
-    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 90, np.uint8))
     text = printed(capsys, "--likelihood", "gaussian", "--dataset", tmp_path / "constant.npz")
     assert "no threshold: the images are all equal" in text
 
@@ -142,7 +142,7 @@ def test_a_latent_size_that_is_used_up_is_named(capsys) -> None:
 
 
 def test_no_weight_helps_images_that_do_not_vary(capsys, tmp_path) -> None:
-    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 90, np.uint8))
     text = printed(capsys, *MEAN, "--dataset", tmp_path / "constant.npz")
     assert "no unit can pay at any weight" in paragraph(text)
 

@@ -152,7 +152,6 @@ def test_sets_that_need_tensorflow_say_so(monkeypatch: pytest.MonkeyPatch) -> No
         ("huggingface:mnist", "no data set name"),
         ("imdb_reviews/plain_text", "no 'image' of one fixed shape"),
         ("tf_flowers", "no 'image' of one fixed shape"),
-        ("binarized_mnist", "no integer 'label'"),
     ],
 )
 def test_names_that_cannot_be_loaded(name: str, complaint: str, root: Path) -> None:

@@ -16,6 +16,8 @@ from vaejax.errors import LabError
 
 ONE_IN = 5
 """Of images that are not divided, about one in so many is for test."""
+DARK = 16
+"""If no pixel is above this, of 255, pixels have another range: 0 and 1, or four bits."""
 
 
 class Own(NamedTuple):
@@ -44,6 +46,14 @@ def read(source: Source) -> Own:
     found = _contents(path, source)
     divided = WHOLE not in found.parts
     splits = _as_given(found, source) if divided else _divided(found, source)
+    for split, (images, _) in splits.items():
+        if source.white is None and (most := images.max()) <= DARK:
+            raise LabError(
+                f"{path}, {split}: no pixel is above {most} of 255, so 255 is hardly white here. "
+                "Name the number that is: --white 1 for bytes of 0 and 1, --white 0.00392157 for "
+                "floats divided by 255 twice. --white 255 takes bytes, and --white 1 floats, as "
+                "they are."
+            )
     shapes = {split: images.shape[1:] for split, (images, _) in splits.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {_sizes(shape)}" for split, shape in shapes.items())
@@ -91,6 +101,7 @@ def _key(source: Source, split: str) -> dict[str, str]:
         "split": split,
         "resize": str(source.resize),
         "colour": str(source.colour),
+        "white": str(source.white),
     }
 
 
@@ -135,7 +146,8 @@ def divide(examples: Iterable[bytes]) -> dict[str, Indices]:
     test = np.array([number % ONE_IN == 0 for number in numbers])
     if min(test.sum(), (~test).sum()) < 2:
         raise LabError(
-            f"{len(test)} images are too few to divide by themselves: name the splits, as folders "
-            "train and test, or as arrays x_train and x_test."
+            f"{len(test)} images, of which {len(set(numbers))} differ, are too few to divide by "
+            "themselves: name the splits, as folders train and test, or as arrays x_train and "
+            "x_test."
         )
     return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

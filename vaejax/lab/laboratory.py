@@ -353,7 +353,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
         LabError: see `vaejax.data.load`; or the images are not those of the run.
     """
     images, colour = run.images, cast(names.Colour | None, run.images.colour)
-    source = names.Source(images.dataset, images.path, images.resize, colour)
+    source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
     split, known = (
         (images.train, images.train_digest)
         if which == "train"
