@@ -65,9 +65,9 @@ def contents(path: Path, source: Source) -> Contents:
         stamp = fingerprint([path], path.parent)
         headers = _headers(path)
     except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from None
     except Exception as error:  # zip files and headers are damaged in many ways
-        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from error
+        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from None
     chosen = _roles(path, headers)
     full = {split: names for split, names in chosen.items() if 0 not in headers[names.images].shape}
     empty = [names.images for split, names in chosen.items() if split not in full]
@@ -222,7 +222,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
     except Exception as error:  # zip files are damaged in many ways
-        raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from error
+        raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from None
 
 
 def _raw(load: Callable[[str], np.ndarray], names: Names) -> Iterator[bytes]:

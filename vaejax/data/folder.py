@@ -63,7 +63,7 @@ def contents(folder: Path, source: Source) -> Contents:
         files = [item.path for part in items.values() for item in part]
         stamp = fingerprint(files, folder)
     except OSError as error:
-        raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from error
+        raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from None
     labels = sorted({item.label or "" for part in items.values() for item in part})
     number = {label: index for index, label in enumerate(labels)}
     parts = {
@@ -153,7 +153,7 @@ def _raw(items: list[Item]) -> Iterator[bytes]:
         try:
             yield item.path.read_bytes()
         except OSError as error:
-            raise LabError(f"Cannot read {item.path}: {error.strerror}.") from error
+            raise LabError(f"Cannot read {item.path}: {error.strerror}.") from None
 
 
 def _batches(
@@ -225,7 +225,7 @@ def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height wid
     except Exception as error:  # each decoder of Pillow has errors of its own
         raise LabError(
             f"{path} is damaged or no image ({first_line(error)}): mend it or take it away."
-        ) from error
+        ) from None
     return array if array.ndim == 3 else array[..., None]
 
 

@@ -75,9 +75,9 @@ def _errors_mean_damage(directory: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except ImportError as error:
-        raise LabError(f"{directory} cannot be read: {error}. Install that package.") from error
+        raise LabError(f"{directory} cannot be read: {error}. Install that package.") from None
     except Exception as error:
-        raise damaged(directory, f"{type(error).__name__}: {error}") from error
+        raise damaged(directory, f"{type(error).__name__}: {error}") from None
 
 
 def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[bytes]]:
