@@ -68,7 +68,7 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
         raise LabError("An AE has no KL to pay for, and no threshold: use model='vae'.")
     if count < 1:
         raise LabError(f"Thresholds of {count} directions: ask for 1 or more.")
-    matrix, price = moments.covariance, config.pixels / 2
+    matrix, price = moments.products, config.pixels / 2
     if config.likelihood == "bernoulli":
         matrix, price = _standardized(moments, config.binarize), float(config.pixels)
     elif config.decoder_variance == "learned":
@@ -83,9 +83,13 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
     return np.where(pays, price / np.where(pays, eigenvalues, 1), np.inf)
 
 
-def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "kept kept"]:
-    """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`; pixels that are always 0 or 1 are left out."""
+def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "m m"]:
+    """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`, or a matrix of the same eigenvalues but for
+    zeros; pixels that are always 0 or 1 are left out."""
     variance = moments.mean * (1 - moments.mean)
+    if moments.images is not None and not binarize:
+        rows = moments.centred()[:, variance > 0] / np.sqrt(variance[variance > 0])
+        return rows @ rows.T
     covariance = moments.covariance.copy()
     if binarize:
         np.fill_diagonal(covariance, variance)
@@ -267,6 +271,6 @@ def constant_error(config: Config, moments: Moments) -> float:
     """The error of the mean image, averaged over pixels in [0, 1]: for squared error the variance
     of a pixel, for cross entropy its entropy in nats."""
     if config.likelihood == "gaussian":
-        return float(moments.covariance.trace() / config.pixels)
+        return float(moments.products.trace() / config.pixels)
     mean = moments.mean
     return float((scipy.special.entr(mean) + scipy.special.entr(1 - mean)).mean())
