@@ -70,13 +70,14 @@ def load(
     return take(open_source(names.source(name, resize, colour, white)), split, limit)
 
 
-def open_source(source: names.Source) -> Opened:
-    """A data set, ready for `take`.
+def open_source(source: names.Source, whole: bool = False) -> Opened:
+    """A data set, ready for `take`. With `whole`, your own images that have no splits are not
+    divided.
 
     Raises LabError, see `load`.
     """
     if source.path is not None:
-        own = data.own.read(source)
+        own = data.own.read(source, whole)
         sizes = {split: len(labels) for split, (_, labels) in own.splits.items()}
         return Opened(sizes, own.splits.__getitem__, own.checksum, own.notes)
     if source.name in names.EMBEDDED:
