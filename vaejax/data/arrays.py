@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Float, Int32
 
-from vaejax.data import pixels
+from vaejax.data import pixels, splits
 from vaejax.data.contents import (
     SPLITS,
     WHOLE,
@@ -61,13 +61,8 @@ def contents(path: Path, source: Source) -> Contents:
     Raises:
         LabError: it is damaged, or its arrays are not as above.
     """
-    try:
-        stamp = fingerprint([path], path.parent)
-        headers = _headers(path)
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from None
-    except Exception as error:  # zip files and headers are damaged in many ways
-        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from None
+    headers = _headers(path)
+    stamp = fingerprint([path], path.parent)
     chosen = _roles(path, headers)
     full = {split: names for split, names in chosen.items() if 0 not in headers[names.images].shape}
     empty = [names.images for split, names in chosen.items() if split not in full]
@@ -93,8 +88,36 @@ def contents(path: Path, source: Source) -> Contents:
     return Contents(parts, stamp, tuple(notes))
 
 
+def numbers(path: Path, split: str) -> Float[np.ndarray, "n d"]:
+    """Numbers of a file as they are: those of a split, or all if it has no splits.
+
+    Raises:
+        LabError: it is damaged, there is no such split, or it does not hold finite numbers [n, d].
+    """
+    headers = _headers(path)
+    named = {name or "train": names.images for name, names in _roles(path, headers).items()}
+    pieces = splits.resolve(split, {name: headers[key].shape[0] for name, key in named.items()})
+    found = np.concatenate([_load(path, named[name])[start:stop] for name, start, stop in pieces])
+    if found.dtype.kind not in "biuf" or found.ndim < 2 or not np.isfinite(found).all():
+        raise LabError(f"{path}: {split} holds no finite numbers [n, d].")
+    return found.reshape(len(found), -1).astype(np.float64)
+
+
 def _headers(path: Path) -> dict[str, Header]:
-    """The header of each array, by name; the array of an .npy file has no name."""
+    """The header of each array, by name; the array of an .npy file has no name.
+
+    Raises:
+        LabError: it is damaged.
+    """
+    try:
+        return _read_headers(path)
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except Exception as error:  # zip files and headers are damaged in many ways
+        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from None
+
+
+def _read_headers(path: Path) -> dict[str, Header]:
     if path.suffix.lower() == ".npy":
         with path.open("rb") as file:
             return {"": _header(file)}
@@ -127,24 +150,24 @@ def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
             raise LabError(f"{path}: {found[role]} and {name} may both be the {role[1]}: keep one.")
         found[role] = name
     named = {split for split, kind in found if kind == "images"}
-    splits = sorted(named, key=lambda split: (split != "train", split))
-    if not splits or (WHOLE in splits and len(splits) > 1):
+    ordered = sorted(named, key=lambda split: (split != "train", split))
+    if not ordered or (WHOLE in named and len(named) > 1):
         listed = ", ".join(f"{name} {header}" for name, header in headers.items())
         raise LabError(
             f"{path} does not say which array is what; it holds {listed or 'nothing'}. Name them "
             "images and labels, or x_train, y_train, x_test and y_test."
         )
-    return {split: Names(found[split, "images"], found.get((split, "labels"))) for split in splits}
+    return {split: Names(found[split, "images"], found.get((split, "labels"))) for split in ordered}
 
 
 def _role(name: str) -> tuple[str, str] | None:
     """The split and the kind that a name tells; None if it tells none."""
     words = re.split(r"[_\W]+", name.lower())
-    splits = [SPLITS[word] for word in words if word in SPLITS]
+    known = [SPLITS[word] for word in words if word in SPLITS]
     others = [word for word in words if word not in SPLITS]
-    if len(splits) > 1 or len(others) > 1:
+    if len(known) > 1 or len(others) > 1:
         return None
-    split = splits[0] if splits else WHOLE
+    split = known[0] if known else WHOLE
     if not others or others[0] in IMAGES:
         return split, "images"
     return (split, "labels") if others[0] in LABELS else None

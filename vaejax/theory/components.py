@@ -21,14 +21,17 @@ a multiple of the 384 rows that OpenBLAS takes at a time: on one core sums have 
 one product of all rows."""
 
 
+Images = UInt8[np.ndarray, "n pixels"] | Float[np.ndarray, "n pixels"]
+
+
 class Moments(NamedTuple):
-    """Mean and covariance (divided by n) of images with pixels in [0, 1]."""
+    """Mean and covariance (divided by n) of images with pixels in [0, 1], or of other vectors."""
 
     mean: Float[np.ndarray, "pixels"]
     products: Float[np.ndarray, "m m"]
     """The covariance; or, of fewer images than pixels, the products of the centred images with each
     other, divided by n. Both have the same eigenvalues, but for zeros, and the same trace."""
-    images: UInt8[np.ndarray, "n pixels"] | None = None
+    images: Images | None = None
     """The images if they are fewer than pixels."""
 
     @property
@@ -44,8 +47,9 @@ class Moments(NamedTuple):
         """The images less their mean, over the root of n: of fewer images than pixels."""
         if self.images is None:
             raise ValueError("there are more images than pixels")
+        white = 255 if self.images.dtype == np.uint8 else 1
         mean = self.images.mean(0, dtype=np.float64)
-        return (self.images - mean) / (255 * math.sqrt(len(self.images)))
+        return (self.images - mean) / (white * math.sqrt(len(self.images)))
 
 
 class PCA(NamedTuple):
@@ -58,13 +62,19 @@ class PCA(NamedTuple):
     """Variance along each component: the eigenvalues of the pixel covariance."""
 
 
-def moments(images: UInt8[np.ndarray, "n pixels"]) -> Moments:
-    """Mean and covariance of the pixels. The sums are of whole numbers and have no rounding error.
+def moments(images: Images) -> Moments:
+    """Mean and covariance of the pixels; or of floats, as they are. The sums over bytes are of
+    whole numbers and have no rounding error.
 
     Raises:
         LabError: the covariance of so many pixels of so many images is too large.
     """
     count, pixels = images.shape
+    if images.dtype != np.uint8:
+        few = Moments(images.mean(0, dtype=np.float64), np.empty((0, 0)), images)
+        rows = few.centred() if count < pixels else few.centred().T
+        _check_size(len(rows))
+        return few._replace(products=rows @ rows.T, images=images if count < pixels else None)
     mean = images.sum(0, dtype=np.float64) / count / 255
     if count >= pixels:
         return Moments(mean, _covariance(images))
@@ -92,16 +102,20 @@ def _covariance(images: UInt8[np.ndarray, "n pixels"]) -> Float[np.ndarray, "pix
 def _products(rows: UInt8[np.ndarray, "n m"]) -> Float[np.ndarray, "m m"]:
     """The products of all pairs of columns, of numbers less 128, summed over rows."""
     count, size = rows.shape
-    if size > MOST:
-        raise LabError(
-            f"Principal components need the products of {size} pixels or images with each other, "
-            f"and up to {MOST} are kept: use fewer images or smaller ones."
-        )
+    _check_size(size)
     products = np.zeros((size, size))
     for start in range(0, count, EXACT_SUM):
         part = rows[start : start + EXACT_SUM].astype(np.float32) - 128
         products += part.T @ part
     return products
+
+
+def _check_size(size: int) -> None:
+    if size > MOST:
+        raise LabError(
+            f"Principal components need the products of {size} pixels or images with each other, "
+            f"and up to {MOST} are kept: use fewer images or smaller ones."
+        )
 
 
 def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from vaejax.config import Config
 from vaejax.errors import LabError
@@ -41,9 +41,7 @@ from vaejax.theory import components
 from vaejax.theory.components import Moments
 
 
-def thresholds(
-    config: Config, images: UInt8[np.ndarray, "n pixels"], count: int
-) -> Float[np.ndarray, "count"]:
+def thresholds(config: Config, images: components.Images, count: int) -> Float[np.ndarray, "count"]:
     """The recon_scale, at kl_weight 1, above which encoding a direction of the images lowers the
     error term by more than its KL costs; in rising order, inf for a direction without variance.
     Below the first one the collapsed solution is stable.
@@ -53,7 +51,8 @@ def thresholds(
     the eigenvalues of `P^-1/2 C P^-1/2`; pixels that are always 0 or always 1 are left out, and
     with `config.binarize` the diagonal of C is P. All are thresholds of the collapsed
     solution (see above): only for squared error of a fixed variance do they stay where they are
-    once units wake.
+    once units wake. Images of floats are vectors that are no pixels, taken as they are: their
+    thresholds are those of squared error.
 
     Raises:
         LabError: an AE, which has no KL; no direction is asked for; or there are too many pixels
