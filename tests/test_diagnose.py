@@ -1,6 +1,7 @@
 """diagnose: the figures and the verdict of arrays, what is said to be missing, and bad files."""
 
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_bad_array_is_one_line(changes, message, tmp_path, capsys) -> None:
 
 def test_a_decoder_that_ignores_a_code_that_varies_is_in_the_headline(tmp_path, capsys) -> None:
     one_picture, faint = np.repeat(X.mean(0)[None], N, 0), X.mean(0) + 0.2 * (X - X.mean(0))
-    ignoring = "The decoder does not use the code (its posteriors: healthy)"
+    ignoring = "The decoder makes no visible use of the code (posterior collapse: healthy)"
     cases = [
         ({"x_mean": one_picture}, ignoring),
         ({"x_mean": X / 2, "x_shuffled": X / 2}, ignoring),
@@ -298,3 +299,70 @@ def test_of_pytorch_an_averaged_error_collapses_and_a_summed_one_does_not(
         posterior = distributions.Normal(names["mean"], torch.exp(names["logvar"] / 2))
         kl = distributions.kl_divergence(posterior, distributions.Normal(0, 1)).mean(0)
         np.testing.assert_allclose(figures["kl_per_unit_nats"], kl, rtol=1e-3, atol=1e-6)
+
+
+def alarmed() -> dict[str, Any]:
+    names: dict[str, Any] = {"np": np}
+    exec(snippet(3), names)
+    return names
+
+
+def test_the_alarm_says_which_units_sleep() -> None:
+    said = alarmed()["alarm"](TWO_DEAD, LOGVAR)
+    assert re.fullmatch(r"collapse: partial, KL \S+ nats, asleep: \(1, 2\)", said)
+
+
+def test_the_alarm_of_a_pytorch_loop(capsys) -> None:
+    torch = pytest.importorskip("torch")
+    trained_epochs: list[Any] = []
+    names = {"torch": torch, "model": torch_vae(torch), "epochs": 2, "train": trained_epochs.append}
+    names["held_out"] = torch.rand(50, 64)
+    exec(snippet(4), alarmed() | names)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["0", "1"]
+    assert len(trained_epochs) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning about PyTorch
+def test_the_alarm_of_lightning(capsys) -> None:
+    torch, lightning = pytest.importorskip("torch"), pytest.importorskip("lightning")
+    names = alarmed() | {"torch": torch, "lightning": lightning}
+    exec(snippet(5), names)
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vae = torch_vae(torch)
+
+        def encode(self, x: Any) -> Any:
+            return self.vae.encode(x)
+
+        def training_step(self, batch: Any) -> Any:
+            return torch.square(self.vae.decode(self.encode(batch)[0]) - batch).mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters())
+
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", callbacks=[names["Alarm"](torch.rand(50, 64))],
+        **dict.fromkeys(quiet, False),
+    )  # fmt: skip
+    trainer.fit(Module(), torch.utils.data.DataLoader(torch.rand(64, 64), 32))
+    said = [line for line in capsys.readouterr().out.splitlines() if "collapse: " in line]
+    assert [line.split()[0] for line in said] == ["0", "1"]
+
+
+def test_the_alarm_of_keras(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    names = alarmed() | {"keras": keras}
+    exec(snippet(6), names)
+    code = keras.layers.Dense(10)
+    hidden = keras.Input((64,))
+    encoder = keras.Model(hidden, [code(hidden), keras.layers.Dense(10)(hidden)])
+    model = keras.Model(hidden, keras.layers.Dense(64)(code(hidden)))
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).random((64, 64), np.float32)
+    model.fit(x, x, epochs=2, verbose=0, callbacks=[names["Alarm"](encoder, x)])
+    said = [line for line in capsys.readouterr().out.splitlines() if "collapse: " in line]
+    assert [line.split()[0] for line in said] == ["0", "1"]

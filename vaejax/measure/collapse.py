@@ -46,7 +46,7 @@ class Collapse(NamedTuple):
         """The verdict on the posteriors, or that the decoder makes nothing of them."""
         if self.uses_code or self.verdict == "total":
             return f"Posterior collapse: {self.verdict}"
-        return f"The decoder does not use the code (its posteriors: {self.verdict})"
+        return f"The decoder makes no visible use of the code (posterior collapse: {self.verdict})"
 
 
 def collapse_figures(
