@@ -5,13 +5,13 @@
     folder/train/..., test/...   splits, each with images or with a subfolder for each label
 
 Folders are splits if all have names of splits (`contents.SPLITS`), and `train` is among them.
-Labels are numbered in the order of their names. Images are in the order of their file names,
-whatever their label.
+Labels are numbered in the order of their names; an image without a label has 0. Images are in the
+order of their file names, whatever their label.
 """
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -59,13 +59,12 @@ def contents(folder: Path, source: Source) -> Contents:
     try:
         others: list[Path] = []
         items = {name: _items(place, others) for name, place in _splits(folder).items()}
-        _check_labels(folder, items)
         files = [item.path for part in items.values() for item in part]
         stamp = fingerprint(files, folder)
     except OSError as error:
         raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from None
-    labels = sorted({item.label or "" for part in items.values() for item in part})
-    number = {label: index for index, label in enumerate(labels)}
+    labels = sorted({item.label for part in items.values() for item in part if item.label})
+    number: dict[str | None, int] = {label: index for index, label in enumerate(labels)}
     parts = {
         name: Part(
             len(part),
@@ -75,9 +74,8 @@ def contents(folder: Path, source: Source) -> Contents:
         for name, part in items.items()
     }
     notes = _notes(others, folder)
-    if labels != [""]:
-        shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
-        notes = (f"folders are labels: {shown}", *notes)
+    if labels:
+        notes = (f"folders are labels: {_shown(labels)}", *notes)
     return Contents(parts, stamp, notes)
 
 
@@ -130,22 +128,18 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def _check_labels(folder: Path, items: dict[str, list[Item]]) -> None:
-    labelled = {name: part[0].label is not None for name, part in items.items()}
-    if len(set(labelled.values())) > 1:
-        bare = [name for name, has in labelled.items() if not has]
-        raise LabError(
-            f"{folder}: images of {', '.join(bare)} are in no folder of a label, and others are: "
-            "give all images a label, or none."
-        )
-
-
 def _notes(others: list[Path], folder: Path) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(str(path.relative_to(folder)) for path in others[:3])
-    more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
-    return (f"passed over, being no images: {shown}{more}",)
+    return (
+        f"passed over, being no images: {_shown([path.relative_to(folder) for path in others])}",
+    )
+
+
+def _shown(names: Sequence[object]) -> str:
+    """The first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(map(str, names[:3])) + more
 
 
 def _raw(items: list[Item]) -> Iterator[bytes]:
@@ -157,7 +151,7 @@ def _raw(items: list[Item]) -> Iterator[bytes]:
 
 
 def _batches(
-    items: list[Item], number: dict[str, int], source: Source, indices: Indices
+    items: list[Item], number: dict[str | None, int], source: Source, indices: Indices
 ) -> Batches:
     """Raises LabError where a file is damaged or is not like the first one."""
     first: tuple[Path, tuple[int, ...]] | None = None
@@ -171,7 +165,7 @@ def _batches(
             if image.shape != first[1]:
                 raise _unlike(first, (item.path, image.shape))
             images.append(image)
-        labels = np.array([number[items[index].label or ""] for index in batch], np.int32)
+        labels = np.array([number.get(items[index].label, 0) for index in batch], np.int32)
         yield np.concatenate(images), labels
 
 
