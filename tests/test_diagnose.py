@@ -109,6 +109,7 @@ def with_one(array: np.ndarray, value: float) -> np.ndarray:
     return changed
 
 
+COUNTS = np.float32(RNG.poisson(50, X.shape) * (RNG.random(X.shape) < 0.01))
 UNIT = np.abs(X) / np.abs(X).max()
 GOOD = {"mean": NOISE, "logvar": LOGVAR, "x": X, "x_mean": X}
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -152,6 +153,7 @@ def test_a_decoder_that_ignores_a_code_that_varies_is_in_the_headline(tmp_path, 
         ({"x_mean": X / 2, "x_shuffled": X / 2}, ignoring),
         ({"x_mean": faint}, "Posterior collapse: healthy"),
         ({"x_mean": one_picture, "mean": ALL_DEAD}, "Posterior collapse: total"),
+        ({"x": COUNTS, "x_mean": COUNTS * 0 + COUNTS.mean()}, ignoring),
     ]
     for changes, headline in cases:
         tiny.command("diagnose", saved(tmp_path / "c.npz", **(GOOD | changes)))

@@ -185,7 +185,7 @@ def _check_images(what: str, header: Header, white: float | None) -> None:
     if dtype.kind not in "biuf" or (white is None and dtype != np.uint8 and dtype.kind in "iu"):
         hint = " (bfloat16? x.astype(np.float32))" if dtype.kind == "V" else ""
         raise LabError(
-            f"{what} is {dtype}{hint}: give uint8 from 0 to 255, floats in [0, 1], or the whole "
+            f"{what} is {dtype}{hint}: give uint8 from 0 to 255, floats in [0, 1], or name the "
             "number that stands for white: --white 255."
         )
     if len(shape) not in (2, 3, 4) or 0 in shape:
