@@ -10,16 +10,20 @@ that sees all pixels: below it the collapsed solution is stable whatever the enc
 
 With `--loss` it takes the loss of your own code as you wrote it. It says what that is in the terms
 of this lab, on which side of the threshold it is, and which weight to write: docs/your_loss.md.
+`--numbers` takes vectors that are no pixels as they are: standardized tables, embeddings, log
+counts.
 
 Commands: python -m experiments.advise --dataset mnist
     python -m experiments.advise --dataset mnist --loss mse --pixels mean --kl sum --kl-weight 1
 
-Cost: seconds; a minute for images of 3072 pixels.
+Cost: seconds; a minute for 3072 or more images of 3072 pixels.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -29,6 +33,8 @@ from rich.table import Table
 import vaejax as vj
 
 SCALES: tuple[vj.Scale, ...] = (1.0, "elbo", 6000.0)
+MANY_PIXELS = 2048
+"""A covariance of more pixels takes long; where images are fewer only drawn pixels need it."""
 ROUNDING = 1e-9
 """Scales that are closer than this share are not told apart."""
 NO_THRESHOLD = (
@@ -39,6 +45,8 @@ WITH_LOSS = (
     "pixels", "kl", "error_weight", "pixel_std", "error_batch", "kl_batch", "batch_size"
 )  # fmt: skip
 """Flags that say how a loss is written."""
+OF_PIXELS = ("resize", "grey", "rgb", "white", "pixel_range", "pixel_std")
+"""Flags that have no place beside `--numbers`."""
 WITHOUT_LOSS = ("likelihood", "recon_scale")
 """Flags that have no place beside `--loss`: its error is the likelihood, its weights the scale."""
 KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
@@ -51,6 +59,9 @@ class AdviseFlags(vj.lab.DataFlags):
 
     split: str = "train"
     """The images to train on, in TFDS syntax."""
+    numbers: bool = False
+    """The .npy or .npz file of --dataset holds vectors that are no pixels, [n, d]: they are taken
+    as they are, for squared error."""
     likelihood: vj.config.Likelihood | None = None
     """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
     pixel_range: vj.config.PixelRange = "unit"
@@ -96,6 +107,16 @@ class AdviseFlags(vj.lab.DataFlags):
             if getattr(self, name) != getattr(AdviseFlags, name):
                 verb = "does not go" if self.loss else "goes"
                 raise vj.LabError(f"{vj.lab.flags.flag(name)} {verb} with --loss.")
+        if self.numbers:
+            for name in OF_PIXELS:
+                if getattr(self, name) != getattr(AdviseFlags, name):
+                    raise vj.LabError(f"{vj.lab.flags.flag(name)} does not go with --numbers.")
+            entropy = self.loss == "bce" or self.likelihood == "bernoulli"
+            if entropy or self.source.path is None:
+                raise vj.LabError(
+                    "--numbers are for squared error, and for an .npy or .npz file: "
+                    "--dataset FILE, with --loss mse or half_mse, or --likelihood gaussian."
+                )
         if self.loss:
             self.written()
 
@@ -115,18 +136,32 @@ class AdviseFlags(vj.lab.DataFlags):
             raise vj.LabError(
                 "--pixel-range signed is a --pixel-std of 0.5: give one of them, not both."
             )
-        return vj.theory.WrittenLoss(
-            error=self.loss,
-            pixels=self.pixels,
-            kl=self.kl,
-            error_weight=self.error_weight,
-            kl_weight=self.kl_weight,
-            pixel_std=0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std,
-            latent_size=self.latent_size,
-            error_batch=self.error_batch,
-            kl_batch=self.kl_batch,
-            batch_size=self.batch_size,
-        )
+        try:
+            return vj.theory.WrittenLoss(
+                error=self.loss,
+                pixels=self.pixels,
+                kl=self.kl,
+                error_weight=self.error_weight,
+                kl_weight=self.kl_weight,
+                pixel_std=0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std,
+                latent_size=self.latent_size,
+                error_batch=self.error_batch,
+                kl_batch=self.kl_batch,
+                batch_size=self.batch_size,
+            )
+        except vj.LabError as error:
+            raise vj.LabError(with_flags(str(error))) from None
+
+
+def with_flags(message: str) -> str:
+    """A message of the library, in which arguments have names of Python, with those of flags."""
+
+    def flag(found: re.Match[str]) -> str:
+        name = "loss" if found[1] == "error" else found[1]
+        return f"{vj.lab.flags.flag(name)} {found[2]}"
+
+    message = re.sub(r"(\w+)='?([\w.+-]+)'?", flag, message)
+    return re.sub(r"give (\w+)_size", r"give --\1-size", message)
 
 
 def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
@@ -137,7 +172,8 @@ def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, 
         found["squared error"] = vj.Config(
             likelihood="gaussian", output="linear", pixel_range=flags.pixel_range, **shape
         )
-    if flags.likelihood == "bernoulli" or (not flags.likelihood and flags.pixel_range == "unit"):
+    unit = flags.pixel_range == "unit" and not flags.numbers
+    if flags.likelihood == "bernoulli" or (not flags.likelihood and unit):
         bernoulli = vj.Config(pixel_range=flags.pixel_range, **shape)
         found["Bernoulli"] = bernoulli
         found["Bernoulli, binarized"] = replace(bernoulli, binarize=True)
@@ -247,7 +283,11 @@ def weights_table(
 
 
 def load(flags: AdviseFlags) -> np.ndarray:
-    """The images, uint8 [n, height, width, channels]."""
+    """The images, uint8 [n, height, width, channels]; or numbers that are no pixels, float
+    [n, 1, d, 1]."""
+    if flags.numbers:
+        found = vj.data.arrays.numbers(Path(flags.source.path or ""), flags.split)
+        return found[:, None, :, None]
     opened = vj.data.dataset.open_source(flags.source)
     vj.lab.laboratory.say(*opened.notes)
     return vj.data.dataset.take(opened, flags.split).images
@@ -263,10 +303,18 @@ def advise_on_loss(flags: AdviseFlags) -> None:
         config = replace(config, likelihood="gaussian", output="linear")
     flat = images.reshape(len(images), -1)
     thresholds = vj.theory.thresholds(config, flat, config.pixels)
+    table = weights_table(flags, shape, thresholds)
     out = vj.lab.report.console()
-    out.print(f"{flags.source.name}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}\n")
-    out.print(vj.theory.advice.advice(loss, shape, thresholds), markup=False)
-    out.print(weights_table(flags, shape, thresholds))
+    out.print(f"{counted(flags, flat)}\n")
+    of = {"of": "numbers as they are"} if flags.numbers else {}
+    out.print(vj.theory.advice.advice(loss, shape, thresholds, **of), markup=False)
+    out.print(table)
+
+
+def counted(flags: AdviseFlags, flat: np.ndarray) -> str:
+    """Which images there are, and how many."""
+    what = "vectors" if flags.numbers else "images"
+    return f"{flags.source.name}, {flags.split}: {len(flat)} {what} of D = {flat.shape[1]}"
 
 
 def advise(flags: AdviseFlags) -> None:
@@ -279,10 +327,24 @@ def advise(flags: AdviseFlags) -> None:
     }
     flat = images.reshape(len(images), -1)
     moments = vj.theory.moments(flat)
+    found = {
+        name: vj.theory.thresholds_of(config, moments, config.pixels)
+        for name, config in asked.items()
+        if moments.images is None or config.pixels <= MANY_PIXELS or not config.binarize
+    }
+    for thresholds in found.values():
+        if np.isfinite(thresholds[0]):
+            units_to_keep(flags, thresholds)  # checked before anything is printed
     out = vj.lab.report.console()
-    out.print(f"{flags.source.name}, {flags.split}: {len(flat)} images of D = {flat.shape[1]}")
+    out.print(counted(flags, flat))
     for name, config in asked.items():
-        thresholds = vj.theory.thresholds_of(config, moments, config.pixels)
+        if name not in found:
+            out.print(
+                f"\n{name}: left out, since pixels that are drawn vary each on its own, and the "
+                f"covariance of all {config.pixels} takes long"
+            )
+            continue
+        thresholds = found[name]
         out.print(f"\n[bold]{name}[/bold]")
         for line in summary(flags, config, thresholds, moments):
             out.print(line)

@@ -77,6 +77,36 @@ def absent(codes: vj.lab.codes.Codes) -> list[str]:
     return lines + [f"the file also holds {name}, which says nothing here" for name in codes.unused]
 
 
+def doubts(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> list[str]:
+    """What in the arrays is seldom meant."""
+    lines = []
+    if codes.logvar.min() >= 0 < codes.logvar.max():
+        lines.append(
+            "no log variance is below 0, as if no posterior were narrower than the prior: if they "
+            "are standard deviations, save 2 * log(sigma); if variances, log(variance)"
+        )
+    inputs = len(codes.mean)
+    few = max(1, inputs // 100)
+    squares = np.sort(np.square(codes.mean - np.median(codes.mean, axis=0)), axis=0)
+    rest = squares[: inputs - few].mean(0)
+    active = figures["mean_variance_per_unit"] > vj.measure.ACTIVE_VARIANCE
+    if len(units := np.flatnonzero(active & (rest <= vj.measure.ACTIVE_VARIANCE))):
+        farthest = np.abs(codes.mean[:, units[0]]).argmax()
+        lines.append(
+            f"units {', '.join(map(str, units))} are active by {few} of {inputs} inputs alone: "
+            f"look at row {farthest}"
+        )
+    if codes.x is None or codes.x_mean is None:
+        return lines
+    if figures["reconstruction_mse"] > 1.1 * codes.x.var(0).mean():
+        ends = [f"{each.min():.3g} to {each.max():.3g}" for each in (codes.x, codes.x_mean)]
+        lines.append(
+            f"x_mean ({ends[1]}) is farther from x ({ends[0]}) than the mean image is: are they "
+            "logits, of another range, or in another order?"
+        )
+    return lines
+
+
 def diagnose(flags: DiagnoseFlags) -> None:
     """Print what there is to say about one model."""
     vj.lab.surroundings.prepare()
@@ -87,7 +117,7 @@ def diagnose(flags: DiagnoseFlags) -> None:
     for table in tables(codes, figures):
         out.print(table)
     vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))
-    for line in absent(codes):
+    for line in doubts(codes, figures) + absent(codes):
         out.print(f"  {line}")
 
 

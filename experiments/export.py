@@ -1,10 +1,12 @@
 """Write a trained model for other programs: its weights as npz, safetensors or ONNX, and the codes
-of its images as npz or CSV.
+of its images, or of any others, as npz or CSV.
 
 Command: python -m experiments.export checkpoints/mnist/latent_size/z2 --format safetensors
     --codes test
 Weights have the settings of the run beside them, as JSON. ONNX is two models, encoder and decoder.
 `experiments.diagnose` reads the codes; they need the data set that the model was trained on.
+`--new ./pictures` writes the codes, the reconstructions and the negative ELBO of images that the
+model has not seen. The negative ELBO is a score of how unlike its training images each is.
 safetensors and ONNX need a package more: python -m pip install safetensors onnx
 
 Cost: seconds. The codes of 10,000 images of MNIST take 63 MB as npz, with the images and their
@@ -32,9 +34,16 @@ class ExportFlags:
     """How to write the weights. None: they are not written."""
     codes: tuple[Literal["train", "test"], ...] = ()
     """Write the codes of these images; train: those that the model was trained on."""
+    new: str | None = None
+    """Write the codes of these images, too: a path or the name of a data set, see --dataset of a
+    study. They are resized and coloured as those of the run."""
+    white: float | None = None
+    """The number that stands for white in the images of --new. None: 255 of bytes, 1 of floats."""
+    dataset: str | None = None
+    """Where the images of the run are now, if they have moved since the training."""
     codes_format: Literal["npz", "csv"] = "npz"
-    """npz: means, log variances, images, reconstructions and labels; csv: a line for each image
-    with its label, means and log variances."""
+    """npz: means, log variances, images, reconstructions, the negative ELBO of each image and its
+    label; csv: a line for each image with its label, negative ELBO, means and log variances."""
     images: int | None = None
     """Codes of only so many images, from the first on. None: all."""
     lane: int = 0
@@ -48,8 +57,10 @@ class ExportFlags:
         vj.lab.at_least("--images", 1, self.images)
         if self.codes:
             vj.lab.each_once("--codes", self.codes)
-        if self.format is None and not self.codes:
-            raise vj.LabError("Nothing to write: give --format, --codes or both.")
+        if self.white is not None and self.new is None:
+            raise vj.LabError("--white goes with --new.")
+        if self.format is None and not self.codes and self.new is None:
+            raise vj.LabError("Nothing to write: give --format, --codes or --new.")
 
 
 def export(flags: ExportFlags) -> None:
@@ -83,11 +94,16 @@ def write_weights(flags: ExportFlags, trained: vj.store.Trained, start: Path) ->
 
 def write_codes(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
     """Write the codes of each set of images; returns the files, whose paths begin with `start`."""
+    run = vj.lab.laboratory.with_images_at(trained.run, flags.dataset)
+    sets: dict[str, vj.data.Dataset] = {
+        split: vj.lab.images_of(run, split) for split in flags.codes
+    }
+    if flags.new is not None:
+        sets["new"] = vj.lab.laboratory.images_like(run, flags.new, flags.white)
     written = []
-    for split in flags.codes:
-        found = vj.lab.images_of(trained.run, split)
-        found = vj.data.Dataset(*(part[: flags.images] for part in found))
-        path = start.with_name(f"{start.name}-{split}.{flags.codes_format}")
+    for name, images in sets.items():
+        found = vj.data.Dataset(*(part[: flags.images] for part in images))
+        path = start.with_name(f"{start.name}-{name}.{flags.codes_format}")
         if flags.codes_format == "npz":
             vj.lab.codes.write(path, vj.lab.export.codes_of(trained, found))
         else:

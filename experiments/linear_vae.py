@@ -86,7 +86,7 @@ class Oracle(NamedTuple):
 
 def oracle_of(lab: vj.lab.Lab, config: vj.Config) -> Oracle:
     count = min(config.latent_size + 1, config.pixels)
-    total = float(np.trace(lab.moments.covariance))
+    total = float(np.trace(lab.moments.products))
     return Oracle(lab.pca(count), total, lab.thresholds(config)[:count])
 
 

@@ -36,14 +36,21 @@ EXPLORED: dict[str, dict[str, Any]] = {
 """Choices of a Config of three latent units, by name."""
 
 
+DIGITS = vj.Images("digits", "train")
+
+
 def make(
-    folder: Path, scales: tuple[float, ...] = (64.0,), seeds: tuple[int, ...] = (0,), **choices: Any
+    folder: Path,
+    scales: tuple[float, ...] = (64.0,),
+    seeds: tuple[int, ...] = (0,),
+    images: vj.Images = DIGITS,
+    **choices: Any,
 ) -> vj.store.Trained:
     """Write a run of the digits whose weights are drawn, not trained; lanes of each scale and
     seed."""
     config = vj.Config(image_shape=(8, 8, 1), latent_size=3, **choices)
     knobs, of_lanes = vj.grid(config, seeds, recon_scale=scales)
-    run = vj.Run(folder.name, vj.Images("digits", "train"), config, knobs, of_lanes)
+    run = vj.Run(folder.name, images, config, knobs, of_lanes)
     return write(folder, run)
 
 

@@ -72,7 +72,7 @@ def test_a_scale_that_must_collapse_is_warned_of_in_one_line(capsys) -> None:
 
 
 def test_constant_images_have_no_units(capsys, tmp_path) -> None:
-    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 90, np.uint8))
     text = printed(capsys, "--likelihood", "gaussian", "--dataset", tmp_path / "constant.npz")
     assert "no threshold: the images are all equal" in text
 
@@ -142,7 +142,7 @@ def test_a_latent_size_that_is_used_up_is_named(capsys) -> None:
 
 
 def test_no_weight_helps_images_that_do_not_vary(capsys, tmp_path) -> None:
-    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 9, np.uint8))
+    np.savez(tmp_path / "constant.npz", x_train=np.full((30, 8, 8), 90, np.uint8))
     text = printed(capsys, *MEAN, "--dataset", tmp_path / "constant.npz")
     assert "no unit can pay at any weight" in paragraph(text)
 
@@ -193,14 +193,20 @@ LOSS = "--loss mse --pixels mean --kl sum"
         (f"{LOSS} --recon-scale 1", "--recon-scale does not go with --loss"),
         (f"{LOSS} --pixel-range signed --pixel-std 0.3", "give one of them"),
         (f"{LOSS} --kl-weight 0", "--kl-weight 0"),
-        (f"{LOSS} --kl-weight inf", "kl_weight=inf"),
-        (f"{LOSS} --error-weight 0", "error_weight=0"),
-        (f"{LOSS} --pixel-std 0", "pixel_std=0"),
-        (f"{LOSS} --kl mean", "give latent_size"),
-        (f"{LOSS} --kl-batch sum", "give batch_size"),
+        (f"{LOSS} --kl-weight inf", "--kl-weight inf: use"),
+        (f"{LOSS} --error-weight 0", "--error-weight 0: use"),
+        (f"{LOSS} --pixel-std 0", "--pixel-std 0: use"),
+        (
+            f"{LOSS} --kl mean",
+            "--kl mean divides by the number of latent units: give --latent-size",
+        ),
+        (
+            f"{LOSS} --kl-batch sum",
+            "--error-batch mean, --kl-batch sum: the size of the batch",
+        ),
         (f"{LOSS} --latent-size 0", "--latent-size 0"),
-        (f"{LOSS} --loss l1", "median"),
-        (f"{LOSS} --loss bce --pixel-range signed", "bce"),
+        (f"{LOSS} --loss l1", "--loss l1: what collapses"),
+        (f"{LOSS} --loss bce --pixel-range signed", "--loss bce needs pixels in [0, 1]"),
     ],
 )
 def test_a_loss_that_is_none_is_refused_in_one_line_before_images_are_loaded(
@@ -210,6 +216,38 @@ def test_a_loss_that_is_none_is_refused_in_one_line_before_images_are_loaded(
     text = tiny.fail(capsys, "advise", *DIGITS, *arguments.split())
     assert message in text
     assert len(text.strip().splitlines()) == 1
+
+
+def test_vectors_that_are_no_pixels_are_taken_as_they_are(capsys, tmp_path) -> None:
+    table = np.random.default_rng(0).normal(2, 3, (500, 12)) @ np.diag(np.linspace(1, 4, 12))
+    np.savez(tmp_path / "a.npz", x_train=table, x_test=table[:9])
+    own = ["--dataset", tmp_path / "a.npz", "--numbers"]
+    first = 6 / np.linalg.eigvalsh(np.cov(table.T, bias=True))[-1]
+    said = paragraph(printed(capsys, *MEAN, *own))
+    assert "for numbers as they are, your loss is recon_scale 1 at kl_weight 1" in said
+    assert f"the threshold of these images, {first:.4g}: ABOVE" in said
+    assert f"threshold: recon_scale {first:.4g}, a Gaussian" in printed(capsys, *own)
+    few = paragraph(printed(capsys, *MEAN, *own, "--split", "train[:7]"))
+    first = 6 / np.linalg.eigvalsh(np.cov(table[:7].T, bias=True))[-1]
+    assert f"the threshold of these images, {first:.4g}: ABOVE" in few
+    for more, message in (
+        (["--loss", "bce", "--pixels", "sum", "--kl", "sum"], "--numbers are for squared error"),
+        (["--pixel-range", "signed"], "--pixel-range does not go with --numbers"),
+        (["--dataset", "digits"], "for an .npy or .npz file"),
+        (["--split", "val"], "there is no split 'val'"),
+    ):
+        assert message in tiny.fail(capsys, "advise", *own, *more)
+    np.save(tmp_path / "b.npy", np.where(table > 9, np.nan, table))
+    text = tiny.fail(capsys, "advise", "--dataset", tmp_path / "b.npy", "--numbers")
+    assert "b.npy: train holds no finite numbers [n, d]" in text
+
+
+def test_too_many_units_are_refused_before_anything_is_printed(capsys) -> None:
+    for more in (MEAN, []):
+        tiny.fail(capsys, "advise", *DIGITS, *more, "--units", "65")
+        with pytest.raises(SystemExit):
+            tiny.command("advise", *DIGITS, *more, "--units", "65")
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,6 @@ def test_sets_that_need_tensorflow_say_so(monkeypatch: pytest.MonkeyPatch) -> No
         ("huggingface:mnist", "no data set name"),
         ("imdb_reviews/plain_text", "no 'image' of one fixed shape"),
         ("tf_flowers", "no 'image' of one fixed shape"),
-        ("binarized_mnist", "no integer 'label'"),
     ],
 )
 def test_names_that_cannot_be_loaded(name: str, complaint: str, root: Path) -> None:
@@ -160,6 +159,24 @@ def test_names_that_cannot_be_loaded(name: str, complaint: str, root: Path) -> N
         load(name)
     assert "\n" not in str(info.value)
     assert not root.exists()
+
+
+@pytest.mark.parametrize("deep", ["mnist", "mnist/3.0.1"])
+def test_a_data_dir_that_is_a_prepared_set_names_the_one_that_holds_it(
+    deep: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_small(root, "mnist", 30, 20)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(root / deep))
+    before = sorted(root.rglob("*"))
+    for name in ("mnist", "cifar10"):
+        with pytest.raises(LabError, match=f"set 'mnist' .*: set it to {root}") as caught:
+            load(name)
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert sorted(root.rglob("*")) == before
+    nested = root.rename(root.with_name("mnist"))  # a folder called as a set is none
+    monkeypatch.setenv("TFDS_DATA_DIR", str(nested))
+    with pytest.raises(LabError, match="'cifar10' is not prepared in"):
+        load("cifar10")
 
 
 def test_remote_data_dir_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,10 +146,117 @@ def test_a_folder_is_a_label_and_images_keep_the_order_of_their_names(tmp_path: 
     assert test.labels.tolist() == [0, 1] * 2
 
 
+def test_images_of_a_split_without_labels_have_the_label_0(tmp_path: Path) -> None:
+    for index, image in enumerate(GREY):
+        write(tmp_path / "a" / "train" / ("cat", "dog")[index % 2] / f"{index:02d}.png", image)
+        write(tmp_path / "a" / "test" / f"{index:02d}.png", image)
+    assert load(tmp_path / "a").labels.tolist() == [0, 1] * 6
+    assert load(tmp_path / "a", "test").labels.tolist() == [0] * 12
+
+
 def test_a_folder_called_train_beside_other_labels_is_a_label(tmp_path: Path) -> None:
     for index, image in enumerate(MANY):
         write(tmp_path / "a" / ("bus", "train", "test")[index % 3] / f"{index:02d}.png", image)
     assert np.bincount(load(str(tmp_path / "a"), "all").labels).tolist() == [20, 20, 20]
+    notes = own.read(names.source(tmp_path / "a")).notes
+    assert "folders are labels: bus, test, train" in notes
+
+
+@pytest.mark.parametrize(
+    "named",
+    [("Train", "Test", "test"), ("training", "TESTING", "test"), ("train", "dev", "dev"),
+     ("TRAIN", "Validation", "validation")],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["folder", "arrays"])
+def test_splits_have_their_usual_names_in_any_case(
+    named: tuple[str, str, str], kind: str, tmp_path: Path
+) -> None:
+    train, test, split = named
+    place = tmp_path / ("a.npz" if kind == "arrays" else "a")
+    if kind == "arrays":
+        arrays: dict[str, Any] = {f"{train}_images": GREY[:10], f"x_{test}": GREY[10:]}
+        np.savez(place, **arrays)
+    else:
+        for index, image in enumerate(GREY):
+            write(place / (train if index < 10 else test) / f"{index:02d}.png", image)
+    np.testing.assert_array_equal(load(place).images[..., 0], GREY[:10])
+    np.testing.assert_array_equal(load(place, split).images[..., 0], GREY[10:])
+
+
+def test_a_path_object_is_a_path_even_if_it_is_one_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", x_train=GREY)
+    folder_of(tmp_path / "mnist")
+    for place in ("a.npz", "mnist"):
+        np.testing.assert_array_equal(load(Path(place)).images[:10, ..., 0], GREY[:10])
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [({"resize": 0}, "resize=0: use a whole"), ({"resize": -1}, "resize=-1"),
+     ({"white": 0}, "white=0: use a positive"),
+     ({"white": 1}, "white=1 is for images of your own")],
+)  # fmt: skip
+def test_an_argument_that_is_none_is_refused(choices: Any, message: str) -> None:
+    with pytest.raises(LabError, match=message):
+        load("digits", **choices)
+
+
+# Pixel ranges.
+
+MASKS = GREY > 127
+RANGES: dict[str, tuple[np.ndarray, float | None]] = {
+    "bool": (MASKS, None),
+    "0 and 1": (MASKS.astype(np.uint8), 1),
+    "0 and 1, 64 bits": (MASKS.astype(np.int64), 1),
+    "0 to 255, 16 bits": (MASKS.astype(np.uint16) * 255, 255),
+    "0 to 255, floats": (MASKS * 255.0, 255),
+    "divided twice": (MASKS / 255, 1 / 255),
+    "just above 1": (MASKS * np.float32(1.0000001), None),
+}
+DARK_IMAGES: dict[str, tuple[Any, int]] = {
+    "0 and 1": (MASKS.astype(np.uint8), 1),
+    "4 bits": (GREY // 16 + 1, 16),
+    "divided twice": (MASKS / 255, 1),
+    "black": (np.zeros_like(GREY), 0),
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+def test_white_is_255_whatever_number_stands_for_it(kind: str, tmp_path: Path) -> None:
+    images, white = RANGES[kind]
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images)
+    found = load(tmp_path / "a.npz", "all", white=white).images[..., 0]
+    np.testing.assert_array_equal(found, np.tile(255 * MASKS, (2, 1, 1)))
+
+
+@pytest.mark.parametrize("kind", DARK_IMAGES)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pixels_that_are_surely_of_another_range_are_refused(
+    kind: str, split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, most = DARK_IMAGES[kind]
+    dark: dict[str, Any] = {"x_train": GREY, "x_test": GREY, f"x_{split}": images}
+    np.savez(tmp_path / "a.npz", **dark)
+    text = tiny.fail(capsys, "advise", "--dataset", tmp_path / "a.npz")
+    assert f"a.npz, {split}: no pixel is above {most} of 255" in text
+    assert len(text.splitlines()) == 1
+    meant = 1.0 if images.dtype.kind == "f" else 255.0
+    other = GREY / 255 if images.dtype.kind == "f" else GREY
+    dark = {"x_train": other, "x_test": other, f"x_{split}": images}
+    np.savez(tmp_path / "b.npz", **dark)
+    assert load(tmp_path / "b.npz", split, white=meant).images.max() == most
+
+
+def test_masks_of_0_and_1_in_files_are_refused_and_read_with_their_white(tmp_path: Path) -> None:
+    folder_of(tmp_path / "a", MASKS.astype(np.uint8))
+    with pytest.raises(LabError, match="no pixel is above 1 of 255"):
+        load(tmp_path / "a")
+    np.testing.assert_array_equal(
+        load(tmp_path / "a", white=1).images[..., 0], 255 * MASKS[:10].astype(np.uint8)
+    )
 
 
 def test_what_systems_leave_behind_is_passed_over_and_other_files_are_named(tmp_path: Path) -> None:
@@ -258,6 +365,28 @@ def test_a_bad_file_is_named_in_one_line(kind: str, tmp_path: Path) -> None:
     assert str(bad) in text
 
 
+def test_of_a_camera_the_picture_is_read_and_not_its_preview(tmp_path: Path) -> None:
+    first = Image.fromarray(RGB[0].repeat(8, 0).repeat(8, 1))
+    preview = Image.fromarray(RGB[1])
+    path = write(tmp_path / "b.jpg", first)
+    place = tmp_path / "a" / "train" / "a.jpg"
+    write(place, first, format="MPO", save_all=True, append_images=[preview])
+    with Image.open(path) as expected:
+        np.testing.assert_array_equal(load(tmp_path / "a").images[0], np.asarray(expected))
+
+
+def test_a_file_of_too_many_pixels_is_no_damage_and_can_be_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder_of(tmp_path / "a")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 14)  # refused from twice as many on
+    assert "too large: more than 179 million pixels are read with --resize" in refused(
+        tmp_path / "a"
+    )
+    assert load(tmp_path / "a", resize=5).images.shape == (10, 5, 5, 1)
+    assert Image.MAX_IMAGE_PIXELS == 14
+
+
 def test_colours_of_print_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a" / "train" / "a.jpg", Image.fromarray(RGB[0]).convert("CMYK"))
     assert "colours of the kind CMYK" in refused(tmp_path / "a")
@@ -267,12 +396,12 @@ def test_colours_of_print_are_refused(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ([], "holds no image"),
+        (["Train/a.png", "training/b.png"], "Train, training, two of them for one split"),
         (["train/a.png", "b.png"], "beside the folder train"),
         (["a.png", "cat/b.png"], "both images and folders"),
         (["cat/old/a.png"], "too deep"),
-        (["train/cat/a.png", "test/b.png"], "in no folder of a label"),
         (["train/a.png", "test/"], "holds no image"),
-        (["a.png", "b.png"], "too few to divide"),
+        (["a.png", "b.png"], "2 images, of which 1 differ, are too few to divide"),
     ],
 )
 def test_a_folder_that_is_not_clear_is_refused(
@@ -384,11 +513,11 @@ class Trap:
 
 
 BAD_ARRAYS: dict[str, tuple[Any, str]] = {
-    "integers": (GREY.astype(np.int64), r"int64: give uint8 from 0 to 255"),
+    "integers": (GREY.astype(np.int64), r"int64: give uint8 from 0 to 255.*--white 255"),
     "16 bits": (GREY.astype(np.uint16), "uint16"),
-    "bool": (GREY > 9, "bool"),
+    "bfloat16": (GREY.astype(np.uint16).view("V2"), r"\|V2 \(bfloat16\? x\.astype"),
     "objects": (np.array([{"a": Trap()}], object), "never unpickled"),
-    "pixels as floats": (GREY.astype(np.float32), r"from 0 to 25\d, outside \[0, 1\].*x / 255"),
+    "pixels as floats": (GREY.astype(np.float32), r"from 0 to 25\d, outside \[0, 1\].*--white 255"),
     "negative": (GREY / 255 - 0.5, r"outside \[0, 1\]"),
     "NaN": (np.where(GREY[3, 2, 2] == GREY, np.nan, 0.5), "NaN or infinity"),
     "one axis": (np.zeros(9, np.uint8), r"shape \[9\]"),
@@ -420,10 +549,6 @@ def test_a_bad_array_is_refused_in_one_line(kind: str, key: str, tmp_path: Path)
         ({"a": GREY, "b": GREY}, r"it holds a uint8 \[12, 6, 5\], b uint8"),
         ({"x": GREY, "images": GREY}, "x and images may both be the images"),
         ({"images": GREY, "x_train": GREY}, "does not say which array is what"),
-        ({"images": GREY, "labels": np.arange(11)}, r"labels is int64 \[11\]"),
-        ({"images": GREY, "labels": np.eye(12)}, "a whole number for each image"),
-        ({"x_train": GREY, "y_train": np.arange(12), "x_test": GREY}, "x_test has no labels"),
-        ({"x_train": GREY, "y_train": np.arange(12) + 2**40}, "32 bits"),
         ({"labels": np.arange(3), "y_train": np.arange(3)}, "does not say which"),
         ({}, "it holds nothing"),
     ],
@@ -433,6 +558,42 @@ def test_an_npz_file_that_is_not_clear_is_refused(
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     assert re.search(message, refused(tmp_path / "a.npz"))
+
+
+LABELS: dict[str, tuple[Any, Any]] = {
+    "floats": (np.arange(12.0), np.arange(12)),
+    "one-hot": (np.eye(12)[::-1], np.arange(12)[::-1]),
+    "bool": (np.arange(12) > 5, np.arange(12) > 5),
+    "text": (np.array(["dog", "cat", "ant", "cat"] * 3), [3, 2, 0, 2] * 3),
+    "too few": (np.arange(11), None),
+    "scores": (np.arange(12) / 7, None),
+    "64 bits": (np.arange(12) + 2**40, None),
+    "objects": (np.array([{}] * 12, object), None),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_no_label_blocks_images(kind: str, tmp_path: Path) -> None:
+    """Texts are numbered by the order of all of them, those of other splits too."""
+    labels, expected = LABELS[kind]
+    arrays: dict[str, Any] = {"x_train": GREY, "y_train": labels, "x_val": GREY}
+    if kind == "text":
+        arrays |= {"x_test": GREY, "y_test": np.array(["bee"] * 12)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    found = own.read(names.source(tmp_path / "a.npz"))
+    images, classes = found.splits["train"]
+    np.testing.assert_array_equal(images[..., 0], GREY)
+    np.testing.assert_array_equal(classes, np.zeros(12) if expected is None else expected)
+    assert not found.splits["val"][1].any()
+    noted = any("is no class for each image: all are 0" in note for note in found.notes)
+    assert noted == (expected is None)
+
+
+def test_an_empty_split_is_passed_over(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=GREY, y_train=np.arange(12), x_test=GREY[:0])
+    found = own.read(names.source(tmp_path / "a.npz"))
+    assert list(found.splits) == ["train"]
+    assert found.notes[-1] == "x_test is empty, and passed over"
 
 
 def test_splits_of_different_sizes_are_refused_unless_made_equal(tmp_path: Path) -> None:
@@ -473,6 +634,15 @@ def test_named_sets_are_changed_as_well() -> None:
     np.testing.assert_array_equal(small.images, pixels.changed(plain.images, 8, "grey"))
     assert small.images.shape == (9, 8, 8, 1)
     assert_equal(load("digits", colour="grey"), load("digits"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 8), (8, 9), (32, 31), (31, 64)])
+def test_where_nothing_is_scaled_whole_pixels_are_cut_out(height: int, width: int) -> None:
+    images = RNG.integers(0, 256, (3, height, width, 3), np.uint8)
+    side = min(height, width)
+    found = pixels.changed(images, side, None)
+    top, left = (height - side) // 2, (width - side) // 2
+    np.testing.assert_array_equal(found, images[:, top : top + side, left : left + side])
 
 
 def test_vectors_cannot_be_resized(tmp_path: Path) -> None:
@@ -540,7 +710,7 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
     other = write(tmp_path / "other" / "my digits" / "train" / "a.png", GREY[0, :4, :4])
     for index in range(300):
         write(other.with_name(f"{index}.png"), np.full((8, 8), index % 256, np.uint8))
-        write(other.parents[1] / "test" / f"{index}.png", np.full((8, 8), index % 9, np.uint8))
+        write(other.parents[1] / "test" / f"{index}.png", np.full((8, 8), index % 99, np.uint8))
     other.unlink()
     again = [*tiny.STUDIES["latent_size"], *flags, "--dataset", other.parents[1]]
     text = tiny.fail(capsys, "latent_size", *again, "--out", tmp_path, "--resume")

@@ -1,6 +1,7 @@
 """diagnose: the figures and the verdict of arrays, what is said to be missing, and bad files."""
 
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def with_one(array: np.ndarray, value: float) -> np.ndarray:
     return changed
 
 
+COUNTS = np.float32(RNG.poisson(50, X.shape) * (RNG.random(X.shape) < 0.01))
+UNIT = np.abs(X) / np.abs(X).max()
 GOOD = {"mean": NOISE, "logvar": LOGVAR, "x": X, "x_mean": X}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"logvar": None}, "has no logvar; it has mean, x, x_mean"),
@@ -121,7 +124,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"x_mean": with_one(X, math.inf)}, "x_mean is inf in row 4"),
     ({"mean": np.array([[None]])}, "mean is an array of Python objects"),
     ({"mean": NOISE.astype(str)}, "mean holds <U32, not numbers"),
-    ({"x": np.zeros((N, 6), np.uint8)}, "x of uint8, x_mean of float32: give all of them as"),
+    ({"x": UNIT * 255, "x_mean": UNIT}, "x reaches 255, and x_mean is in [0, 1]: give all of them"),
+    ({"x": UNIT, "x_mean": np.uint8(UNIT * 255)}, "x_mean reaches 255, and x is in [0, 1]"),
+    ({"mean": NOISE.reshape(N, 3, 1, 1)}, "(200, 3, 1, 1), not [n, z]: reshape mean and logvar"),
+    (
+        {"logvar": LOGVAR - 98},
+        "unit 0 of logvar is -100 in row 0, the first of 600 such numbers: "
+        "such a posterior has no noise. Bound it: logvar.clip(-80",
+    ),
+    ({"mean": NOISE.astype(np.float16).view("V2")}, "mean holds |V2, not numbers: save bfloat16"),
     ({"mean": NOISE[:0], "logvar": LOGVAR[:0]}, "mean is empty"),
 ]
 
@@ -132,6 +143,57 @@ def test_a_bad_array_is_one_line(changes, message, tmp_path, capsys) -> None:
     text = tiny.fail(capsys, "diagnose", saved(tmp_path / "codes.npz", **arrays))
     assert message in text
     assert len(text.splitlines()) == 1
+
+
+def test_a_decoder_that_ignores_a_code_that_varies_is_in_the_headline(tmp_path, capsys) -> None:
+    one_picture, faint = np.repeat(X.mean(0)[None], N, 0), X.mean(0) + 0.2 * (X - X.mean(0))
+    ignoring = "The decoder makes no visible use of the code (posterior collapse: healthy)"
+    cases = [
+        ({"x_mean": one_picture}, ignoring),
+        ({"x_mean": X / 2, "x_shuffled": X / 2}, ignoring),
+        ({"x_mean": faint}, "Posterior collapse: healthy"),
+        ({"x_mean": one_picture, "mean": ALL_DEAD}, "Posterior collapse: total"),
+        ({"x": COUNTS, "x_mean": COUNTS * 0 + COUNTS.mean()}, ignoring),
+    ]
+    for changes, headline in cases:
+        tiny.command("diagnose", saved(tmp_path / "c.npz", **(GOOD | changes)))
+        assert headline in capsys.readouterr().out.splitlines()
+
+
+def test_what_is_seldom_meant_is_said(tmp_path, capsys) -> None:
+    one_row = ALL_DEAD.copy()
+    one_row[7, 1] = 1e4
+    cases = [
+        ({"mean": one_row}, "units 1 are active by 2 of 200 inputs alone: look at row 7"),
+        ({"logvar": np.full((N, 3), 0.3)}, "if they are standard deviations, save 2 * log(sigma)"),
+        ({"x": UNIT, "x_mean": np.log(UNIT + 0.01)}, "are they logits"),
+        ({"x_mean": X[::-1]}, "or in another order?"),
+    ]
+    for changes, line in cases:
+        tiny.command("diagnose", saved(tmp_path / "c.npz", **(GOOD | changes)))
+        assert line in " ".join(capsys.readouterr().out.split())
+    tiny.command("diagnose", saved(tmp_path / "c.npz", **(GOOD | {"logvar": LOGVAR * 0})))
+    text = " ".join(capsys.readouterr().out.split())
+    assert not any(line in text for _, line in cases)
+
+
+def test_arrays_of_any_float_type_are_measured_alike_in_python_as_by_the_command() -> None:
+    def figures(mean: Any, logvar: Any) -> Any:
+        return vj.measure.posterior_figures(mean, logvar, KEY)
+
+    rounded = NOISE.astype(jnp.bfloat16)
+    expected = figures(rounded.astype(np.float32), LOGVAR)
+    for mean in (rounded, jnp.asarray(rounded), rounded.astype(np.float64)):
+        for logvar in (LOGVAR, np.float64(-2), LOGVAR[0], LOGVAR[:1], LOGVAR[:, :1]):
+            for name, figure in figures(mean, logvar).items():
+                np.testing.assert_array_equal(figure, expected[name])
+    images, outputs = RNG.integers(0, 256, (2, N, 4, 4, 3), np.uint8)
+    mse = vj.measure.output_figures(images, outputs, None, KEY)["reconstruction_mse"]
+    assert mse == pytest.approx(np.square(images - np.float64(outputs)).mean(), rel=1e-5)
+    with pytest.raises(vj.LabError, match=r"x_mean has .*: give both with their axes in one order"):
+        vj.measure.output_figures(images.transpose(0, 3, 1, 2), outputs, None, KEY)
+    with pytest.raises(vj.LabError, match="reshape mean and logvar"):
+        figures(NOISE[:, None, None], LOGVAR[:, None, None])
 
 
 def test_one_input_cannot_be_compared(tmp_path, capsys) -> None:
@@ -239,3 +301,70 @@ def test_of_pytorch_an_averaged_error_collapses_and_a_summed_one_does_not(
         posterior = distributions.Normal(names["mean"], torch.exp(names["logvar"] / 2))
         kl = distributions.kl_divergence(posterior, distributions.Normal(0, 1)).mean(0)
         np.testing.assert_allclose(figures["kl_per_unit_nats"], kl, rtol=1e-3, atol=1e-6)
+
+
+def alarmed() -> dict[str, Any]:
+    names: dict[str, Any] = {"np": np}
+    exec(snippet(3), names)
+    return names
+
+
+def test_the_alarm_says_which_units_sleep() -> None:
+    said = alarmed()["alarm"](TWO_DEAD, LOGVAR)
+    assert re.fullmatch(r"collapse: partial, KL \S+ nats, asleep: \(1, 2\)", said)
+
+
+def test_the_alarm_of_a_pytorch_loop(capsys) -> None:
+    torch = pytest.importorskip("torch")
+    trained_epochs: list[Any] = []
+    names = {"torch": torch, "model": torch_vae(torch), "epochs": 2, "train": trained_epochs.append}
+    names["held_out"] = torch.rand(50, 64)
+    exec(snippet(4), alarmed() | names)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["0", "1"]
+    assert len(trained_epochs) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning about PyTorch
+def test_the_alarm_of_lightning(capsys) -> None:
+    torch, lightning = pytest.importorskip("torch"), pytest.importorskip("lightning")
+    names = alarmed() | {"torch": torch, "lightning": lightning}
+    exec(snippet(5), names)
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vae = torch_vae(torch)
+
+        def encode(self, x: Any) -> Any:
+            return self.vae.encode(x)
+
+        def training_step(self, batch: Any) -> Any:
+            return torch.square(self.vae.decode(self.encode(batch)[0]) - batch).mean()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters())
+
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", callbacks=[names["Alarm"](torch.rand(50, 64))],
+        **dict.fromkeys(quiet, False),
+    )  # fmt: skip
+    trainer.fit(Module(), torch.utils.data.DataLoader(torch.rand(64, 64), 32))
+    said = [line for line in capsys.readouterr().out.splitlines() if "collapse: " in line]
+    assert [line.split()[0] for line in said] == ["0", "1"]
+
+
+def test_the_alarm_of_keras(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    names = alarmed() | {"keras": keras}
+    exec(snippet(6), names)
+    code = keras.layers.Dense(10)
+    hidden = keras.Input((64,))
+    encoder = keras.Model(hidden, [code(hidden), keras.layers.Dense(10)(hidden)])
+    model = keras.Model(hidden, keras.layers.Dense(64)(code(hidden)))
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).random((64, 64), np.float32)
+    model.fit(x, x, epochs=2, verbose=0, callbacks=[names["Alarm"](encoder, x)])
+    said = [line for line in capsys.readouterr().out.splitlines() if "collapse: " in line]
+    assert [line.split()[0] for line in said] == ["0", "1"]

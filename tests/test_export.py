@@ -92,7 +92,7 @@ def test_exported_codes_are_diagnosed_as_the_model_is(made, tmp_path, capsys) ->
     """`inspect_checkpoint` has the same figures from the model itself."""
     tiny.command("export", made, "--codes", "train", "test", "--lane", 1, "--out", tmp_path)
     codes = vj.lab.codes.read(tmp_path / "lane1-test.npz")
-    assert codes.unused == ("labels",)
+    assert sorted(codes.unused) == ["labels", "neg_elbo_nats", "recon_nats"]
     found = tiny.page("diagnose").measured(codes)
     test = vj.data.load("digits", "test").images.reshape(-1, 64)
     trained = vj.lab.chosen_lane(vj.store.restore(made), 1)
@@ -117,14 +117,55 @@ def test_codes_as_csv_are_the_same_numbers(made, tmp_path) -> None:
         more = ["--codes-format", kind, "--images", 9, "--out", tmp_path]
         tiny.command("export", made, "--codes", "test", *more)
     names, *_ = (tmp_path / "lane0-test.csv").read_text().splitlines()
-    assert names == "label,mean_0,mean_1,mean_2,logvar_0,logvar_1,logvar_2"
+    units = "mean_0,mean_1,mean_2,logvar_0,logvar_1,logvar_2"
+    assert names == f"label,neg_elbo_nats,recon_nats,{units}"
     table = np.loadtxt(tmp_path / "lane0-test.csv", delimiter=",", skiprows=1)
     with np.load(tmp_path / "lane0-test.npz") as found:
         assert len(found["mean"]) == 9
         assert found["x"].shape == found["x_mean"].shape == (9, 8, 8, 1)
         np.testing.assert_array_equal(table[:, 0], found["labels"])
-        np.testing.assert_array_equal(np.float32(table[:, 1:4]), found["mean"])
-        np.testing.assert_array_equal(np.float32(table[:, 4:]), found["logvar"])
+        np.testing.assert_array_equal(np.float32(table[:, 1]), found["neg_elbo_nats"])
+        np.testing.assert_array_equal(np.float32(table[:, 3:6]), found["mean"])
+        np.testing.assert_array_equal(np.float32(table[:, 6:]), found["logvar"])
+
+
+def test_new_images_have_codes_and_a_score_in_the_order_of_their_files(
+    made, tmp_path, capsys
+) -> None:
+    """The score of a test image is as exported with the others; noise is less like digits."""
+    test = vj.data.load("digits", "test").images[:30, ..., 0]
+    noise = np.random.default_rng(0).integers(0, 256, test.shape, np.uint8)
+    np.save(tmp_path / "new.npy", np.concatenate([test, noise]))
+    flags = [made, "--out", tmp_path, "--images", 60]
+    tiny.command("export", *flags, "--codes", "test", "--new", tmp_path / "new.npy")
+    with np.load(tmp_path / "lane0-new.npz") as new, np.load(tmp_path / "lane0-test.npz") as known:
+        assert new["neg_elbo_nats"].shape == new["recon_nats"].shape == (60,)
+        for name in ("x", "mean", "neg_elbo_nats"):
+            np.testing.assert_allclose(new[name][:30], known[name][:30], rtol=1e-5, atol=1e-5)
+        kl = new["neg_elbo_nats"] - new["recon_nats"]
+        formula = np.square(new["mean"]) + np.exp(new["logvar"]) - 1 - new["logvar"]
+        np.testing.assert_allclose(kl, formula.sum(-1) / 2, rtol=1e-3, atol=1e-3)
+    np.save(tmp_path / "one.npy", test[:1] > 99)  # a single image, of black and white
+    tiny.command("export", made, "--out", tmp_path, "--new", tmp_path / "one.npy")
+    np.save(tmp_path / "large.npy", np.tile(test, (1, 2, 2)))
+    text = tiny.fail(capsys, "export", made, "--new", tmp_path / "large.npy")
+    assert "large.npy are of [16, 16, 1], height, width and channels" in text
+    assert "--white goes with --new" in tiny.fail(capsys, "export", made, "--white", 1)
+
+
+def test_images_that_have_moved_are_named_and_a_file_is_no_folder(tmp_path, capsys) -> None:
+    images = {split: vj.data.load("digits", split).images for split in ("train", "test")}
+    np.savez(tmp_path / "a.npz", x_train=images["train"], x_test=images["test"])
+    folder = tmp_path / "z3"
+    explored.make(folder, images=vj.Images("a", path=str(tmp_path / "gone.npz")))
+    codes = ["export", folder, "--codes", "test"]
+    assert "There is no" in tiny.fail(capsys, *codes)
+    tiny.command(*codes, "--dataset", tmp_path / "a.npz")
+    with np.load(folder / "lane0-test.npz") as found:
+        np.testing.assert_allclose(found["x"] * 255, images["test"], atol=1e-4)
+    text = tiny.fail(capsys, *codes, "--dataset", tmp_path / "a.npz", "--out", tmp_path / "a.npz")
+    assert f"{tmp_path / 'a.npz'} is in a file or is one: choose another --out" in text
+    assert "space" not in text
 
 
 def test_an_ae_has_codes_and_no_log_variances(tmp_path, capsys) -> None:
@@ -132,7 +173,7 @@ def test_an_ae_has_codes_and_no_log_variances(tmp_path, capsys) -> None:
     tiny.command("export", tmp_path / "ae", "--codes", "test", "--images", 9)
     path = tmp_path / "ae" / "lane0-test.npz"
     text = tiny.fail(capsys, "diagnose", path)
-    assert "has no logvar; it has mean, x, x_mean, labels" in text
+    assert "has no logvar; it has mean, recon_nats, x, x_mean, labels" in text
 
 
 def test_nets_of_ones_own_are_written_but_not_as_onnx(tmp_path, capsys) -> None:

@@ -105,9 +105,48 @@ def test_the_largest_eigenvalues_are_those_of_numpy(count: int) -> None:
     np.testing.assert_array_equal(nothing, np.zeros(count))
 
 
-def test_images_too_large_for_a_covariance_are_refused() -> None:
-    with pytest.raises(LabError, match="Images of 20000 pixels"):
-        theory.pca(np.zeros((2, 20_000), np.uint8), 1)
+@pytest.mark.parametrize("shape", [(11, 11), (11, 99), (99, 11)])
+def test_too_many_pairs_of_pixels_and_images_are_refused(shape, monkeypatch) -> None:
+    monkeypatch.setattr(components, "MOST", 10)
+    with pytest.raises(LabError, match="products of 11 pixels or images"):
+        theory.pca(np.zeros(shape, np.uint8), 1)
+
+
+@pytest.mark.parametrize("count", [2, 15, 39, 60])
+def test_of_fewer_images_than_pixels_all_is_as_of_their_covariance(count: int) -> None:
+    """15 have 14 directions; the further ones are any."""
+    images = np.random.default_rng(3).integers(0, 256, (15, 60), np.uint8)
+    images[:, 7] = 200
+    few = theory.moments(images)
+    assert few.images is not None
+    dense = theory.Moments(few.mean, few.covariance)
+    np.testing.assert_allclose(dense.covariance, np.cov(images.T / 255, bias=True), atol=1e-12)
+    gaussian = Config(image_shape=(1, 60, 1), likelihood="gaussian", output="linear")
+    bernoulli = Config(image_shape=(1, 60, 1))
+    for config in (gaussian, replace(gaussian, decoder_variance="learned"),
+                   bernoulli, replace(bernoulli, binarize=True)):  # fmt: skip
+        found, expected = (theory.thresholds_of(config, each, count) for each in (few, dense))
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+        assert config.binarize or np.isinf(found[14:]).all()
+    assert theory.constant_error(gaussian, few) == pytest.approx(
+        theory.constant_error(gaussian, dense), rel=1e-12
+    )
+    space, expected = (theory.principal_components(each, count) for each in (few, dense))
+    np.testing.assert_allclose(space.eigenvalues, expected.eigenvalues, atol=1e-12)
+    np.testing.assert_allclose(space.components @ space.components.T, np.eye(count), atol=1e-6)
+    known = min(count, 14)
+    overlap = np.abs(np.sum(space.components * expected.components, axis=1))[:known]
+    np.testing.assert_allclose(overlap, 1, rtol=1e-5)
+
+
+def test_few_images_of_any_size_have_thresholds() -> None:
+    images = np.random.default_rng(3).integers(0, 256, (3, 40_000), np.uint8)
+    config = Config(image_shape=(200, 200, 1), likelihood="gaussian", output="linear")
+    found = theory.thresholds(config, images, 40_000)
+    x = images / 255 - (images / 255).mean(0)
+    expected = np.sort(20_000 * 3 / np.linalg.svd(x, compute_uv=False)[:2] ** 2)
+    np.testing.assert_allclose(found[:2], expected)
+    assert np.isinf(found[2:]).all()
 
 
 def test_moments_are_those_of_whole_numbers() -> None:
@@ -116,7 +155,7 @@ def test_moments_are_those_of_whole_numbers() -> None:
     exact = images.astype(np.int64)
     total = exact.sum(0)
     scatter = len(images) * exact.T @ exact - np.outer(total, total)
-    mean, covariance = theory.moments(images)
+    mean, covariance, _ = theory.moments(images)
     np.testing.assert_allclose(mean, total / 2500 / 255, rtol=1e-15)
     np.testing.assert_array_equal(covariance, scatter / (255 * 2500) ** 2)
 

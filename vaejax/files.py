@@ -53,9 +53,11 @@ def write_bytes(path: Path, content: bytes) -> None:
             aside.unlink(missing_ok=True)
             raise
     except OSError as error:
+        blocked = isinstance(error, FileExistsError | NotADirectoryError)
+        remedy = f"{path.parent} is in a file or is one:" if blocked else "Free some space or"
         raise LabError(
-            f"Cannot write {path}: {error.strerror}. Free some space or choose another --out; what "
-            "was already written is whole, and --resume continues from it."
+            f"Cannot write {path}: {error.strerror}. {remedy} choose another --out; what was "
+            "already written is whole, and --resume continues from it."
         ) from error
 
 

@@ -28,6 +28,8 @@ class Images:
     """The largest centred square of each image was scaled to so many pixels a side."""
     colour: str | None = None
     """What the images were turned into: `grey` or `rgb`."""
+    white: float | None = None
+    """The number that stands for white in your own images. None: 255 of bytes, 1 of floats."""
     train_digest: str | None = None
     """Tells the training images from others of the same name (`digest`). None: unknown."""
     test_digest: str | None = None

@@ -1,9 +1,9 @@
 """Images in an `.npy` or `.npz` file, never unpickled.
 
-An array of images is uint8, or float in [0, 1], of shape [n, height, width], [n, height, width, 1
-or 3], or [n, d] for vectors. In an `.npz` file names tell what an array is: `images` and `labels`,
-or `x_train`, `y_train`, `x_test` and `y_test`, or `train_images` and the like; the only array needs
-no name.
+An array of images is uint8, bool, or float in [0, 1], of shape [n, height, width], [n, height,
+width, 1 or 3], or [n, d] for vectors. In an `.npz` file names tell what an array is: `images` and
+`labels`, or `x_train`, `y_train`, `x_test` and `y_test`, or `train_images` and the like; the only
+array needs no name.
 """
 
 import re
@@ -14,16 +14,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Float, Int32
 
-from vaejax.data import pixels
-from vaejax.data.contents import WHOLE, Batches, Contents, Indices, Part, fingerprint, in_batches
+from vaejax.data import pixels, splits
+from vaejax.data.contents import (
+    SPLITS,
+    WHOLE,
+    Batches,
+    Contents,
+    Indices,
+    Part,
+    fingerprint,
+    in_batches,
+)
 from vaejax.data.names import Source
 from vaejax.errors import LabError, first_line
 
 IMAGES = {"x", "image", "images", "data", "features"}
 LABELS = {"y", "label", "labels", "target", "targets"}
-SPLITS = {"train", "test", "val", "valid", "validation"}
 READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -53,40 +61,63 @@ def contents(path: Path, source: Source) -> Contents:
     Raises:
         LabError: it is damaged, or its arrays are not as above.
     """
-    try:
-        stamp = fingerprint([path], path.parent)
-        headers = _headers(path)
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # zip files and headers are damaged in many ways
-        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from error
+    headers = _headers(path)
+    stamp = fingerprint([path], path.parent)
     chosen = _roles(path, headers)
+    full = {split: names for split, names in chosen.items() if 0 not in headers[names.images].shape}
+    empty = [names.images for split, names in chosen.items() if split not in full]
+    chosen = full or chosen
     for names in chosen.values():
-        _check_images(f"{path}{_of(names.images)}", headers[names.images])
-        if names.labels is not None:
-            _check_labels(path, names, headers)
+        _check_images(f"{path}{_of(names.images)}", headers[names.images], source.white)
     load = cache(partial(_load, path))
+    labels, notes = _labels(chosen, headers, load)
+    notes += [f"{name} is empty, and passed over" for name in empty if full]
     parts = {
         split: Part(
             headers[names.images].shape[0],
             partial(_raw, load, names),
-            partial(_batches, path, load, names, source),
+            partial(_batches, path, load, names, labels[split], source),
         )
         for split, names in chosen.items()
     }
     used = {name for names in chosen.values() for name in names}
-    return Contents(parts, stamp, tuple(_notes(headers, used)))
+    if any(headers[names.images].dtype.kind == "f" for names in chosen.values()):
+        notes.append("numbers in [0, 1] are rounded to 256 levels: none moves by more than 1/510")
+    if others := sorted(set(headers) - used - set(empty)):
+        notes.append(f"arrays passed over: {', '.join(others)}")
+    return Contents(parts, stamp, tuple(notes))
 
 
-def _notes(headers: Mapping[str, Header], used: set[str | None]) -> Iterator[str]:
-    if any(headers[name].dtype.kind == "f" for name in used if name is not None):
-        yield "numbers in [0, 1] are rounded to 256 levels: none moves by more than 1/510"
-    if others := sorted(set(headers) - used):
-        yield f"arrays passed over: {', '.join(others)}"
+def numbers(path: Path, split: str) -> Float[np.ndarray, "n d"]:
+    """Numbers of a file as they are: those of a split, or all if it has no splits.
+
+    Raises:
+        LabError: it is damaged, there is no such split, or it does not hold finite numbers [n, d].
+    """
+    headers = _headers(path)
+    named = {name or "train": names.images for name, names in _roles(path, headers).items()}
+    pieces = splits.resolve(split, {name: headers[key].shape[0] for name, key in named.items()})
+    found = np.concatenate([_load(path, named[name])[start:stop] for name, start, stop in pieces])
+    if found.dtype.kind not in "biuf" or found.ndim < 2 or not np.isfinite(found).all():
+        raise LabError(f"{path}: {split} holds no finite numbers [n, d].")
+    return found.reshape(len(found), -1).astype(np.float64)
 
 
 def _headers(path: Path) -> dict[str, Header]:
-    """The header of each array, by name; the array of an .npy file has no name."""
+    """The header of each array, by name; the array of an .npy file has no name.
+
+    Raises:
+        LabError: it is damaged.
+    """
+    try:
+        return _read_headers(path)
+    except OSError as error:
+        raise LabError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except Exception as error:  # zip files and headers are damaged in many ways
+        raise LabError(f"{path} is damaged or no array file ({first_line(error)}).") from None
+
+
+def _read_headers(path: Path) -> dict[str, Header]:
     if path.suffix.lower() == ".npy":
         with path.open("rb") as file:
             return {"": _header(file)}
@@ -119,30 +150,24 @@ def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
             raise LabError(f"{path}: {found[role]} and {name} may both be the {role[1]}: keep one.")
         found[role] = name
     named = {split for split, kind in found if kind == "images"}
-    splits = sorted(named, key=lambda split: (split != "train", split))
-    if not splits or (WHOLE in splits and len(splits) > 1):
+    ordered = sorted(named, key=lambda split: (split != "train", split))
+    if not ordered or (WHOLE in named and len(named) > 1):
         listed = ", ".join(f"{name} {header}" for name, header in headers.items())
         raise LabError(
             f"{path} does not say which array is what; it holds {listed or 'nothing'}. Name them "
             "images and labels, or x_train, y_train, x_test and y_test."
         )
-    chosen = {
-        split: Names(found[split, "images"], found.get((split, "labels"))) for split in splits
-    }
-    if len({names.labels is None for names in chosen.values()}) > 1:
-        bare = [names.images for names in chosen.values() if names.labels is None]
-        raise LabError(f"{path}: {', '.join(bare)} has no labels, and other arrays have.")
-    return chosen
+    return {split: Names(found[split, "images"], found.get((split, "labels"))) for split in ordered}
 
 
 def _role(name: str) -> tuple[str, str] | None:
     """The split and the kind that a name tells; None if it tells none."""
     words = re.split(r"[_\W]+", name.lower())
-    splits = [word for word in words if word in SPLITS]
+    known = [SPLITS[word] for word in words if word in SPLITS]
     others = [word for word in words if word not in SPLITS]
-    if len(splits) > 1 or len(others) > 1:
+    if len(known) > 1 or len(others) > 1:
         return None
-    split = splits[0] if splits else WHOLE
+    split = known[0] if known else WHOLE
     if not others or others[0] in IMAGES:
         return split, "images"
     return (split, "labels") if others[0] in LABELS else None
@@ -152,15 +177,16 @@ def _of(name: str) -> str:
     return f", {name}" if name else ""
 
 
-def _check_images(what: str, header: Header) -> None:
+def _check_images(what: str, header: Header, white: float | None) -> None:
     """Refuse arrays that are no images, from the header alone."""
     shape, dtype = header
     if dtype.hasobject:
         raise LabError(f"{what} holds Python objects, which are never unpickled: save numbers.")
-    if dtype != np.uint8 and dtype.kind != "f":
+    if dtype.kind not in "biuf" or (white is None and dtype != np.uint8 and dtype.kind in "iu"):
+        hint = " (bfloat16? x.astype(np.float32))" if dtype.kind == "V" else ""
         raise LabError(
-            f"{what} is {dtype}: give uint8 from 0 to 255 (x.astype(np.uint8) if all values are), "
-            "or floats in [0, 1] (x / x.max())."
+            f"{what} is {dtype}{hint}: give uint8 from 0 to 255, floats in [0, 1], or name the "
+            "number that stands for white: --white 255."
         )
     if len(shape) not in (2, 3, 4) or 0 in shape:
         raise LabError(
@@ -175,14 +201,41 @@ def _check_images(what: str, header: Header) -> None:
         )
 
 
-def _check_labels(path: Path, names: Names, headers: Mapping[str, Header]) -> None:
-    images, labels = headers[names.images], headers[names.labels or ""]
-    n = images.shape[0]
-    if labels.dtype.kind not in "iu" or labels.shape not in ((n,), (n, 1)):
-        raise LabError(
-            f"{path}: {names.labels} is {labels}, and {names.images} {images}: give a whole number "
-            "for each image."
-        )
+def _labels(
+    chosen: Mapping[str, Names], headers: Mapping[str, Header], load: Callable[[str], np.ndarray]
+) -> tuple[dict[str, Int32[np.ndarray, "n"]], list[str]]:
+    """The class of each image, by split, and a line for each split that has none: there all are
+    0. No study needs them, so none is refused."""
+    read = {
+        names.labels: load(names.labels)
+        for names in chosen.values()
+        if names.labels is not None and not headers[names.labels].dtype.hasobject
+    }
+    texts = np.unique([text for each in read.values() if each.dtype.kind in "US" for text in each])
+    found, notes = {}, []
+    for split, (images, labels) in chosen.items():
+        n = headers[images].shape[0]
+        classes = _classes(read[labels], n, texts) if labels in read else None
+        if labels is not None and classes is None:
+            notes.append(f"{labels}, {headers[labels]}, is no class for each image: all are 0")
+        found[split] = np.zeros(n, np.int32) if classes is None else classes
+    return found, notes
+
+
+def _classes(labels: np.ndarray, n: int, texts: np.ndarray) -> Int32[np.ndarray, "n"] | None:
+    """Whole numbers as they are, those of one-hot rows, and texts by their place among all."""
+    numbers = labels.dtype.kind in "biuf"
+    wide = numbers and labels.ndim == 2 and labels.shape[1] > 1
+    if wide and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all():
+        labels = labels.argmax(1)
+    if labels.shape not in ((n,), (n, 1)):
+        return None
+    flat, limits = labels.reshape(-1), np.iinfo(np.int32)
+    if labels.dtype.kind in "US":
+        return np.searchsorted(texts, flat).astype(np.int32)
+    if not numbers or not ((flat >= limits.min) & (flat <= limits.max) & (flat % 1 == 0)).all():
+        return None
+    return flat.astype(np.int32)
 
 
 def _load(path: Path, name: str) -> np.ndarray:
@@ -192,7 +245,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
     except Exception as error:  # zip files are damaged in many ways
-        raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from error
+        raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from None
 
 
 def _raw(load: Callable[[str], np.ndarray], names: Names) -> Iterator[bytes]:
@@ -201,15 +254,17 @@ def _raw(load: Callable[[str], np.ndarray], names: Names) -> Iterator[bytes]:
 
 
 def _batches(
-    path: Path, load: Callable[[str], np.ndarray], names: Names, source: Source, indices: Indices
+    path: Path,
+    load: Callable[[str], np.ndarray],
+    names: Names,
+    labels: Int32[np.ndarray, "n"],
+    source: Source,
+    indices: Indices,
 ) -> Batches:
     """Raises LabError for numbers outside of their range."""
     images = load(names.images)
-    labels = np.zeros(len(images), np.int32)
-    if names.labels is not None:
-        labels = _whole(path, names.labels, load(names.labels).reshape(-1))
     for batch in in_batches(indices):
-        found = to_bytes(f"{path}{_of(names.images)}", images[batch])
+        found = pixels.to_bytes(f"{path}{_of(names.images)}", images[batch], source.white)
         shaped = found.reshape(_image_shape(found.shape))
         yield pixels.changed(shaped, source.resize, source.colour), labels[batch]
 
@@ -219,31 +274,3 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     if len(shape) == 2:
         return shape[0], 1, shape[1], 1
     return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
-
-
-def _whole(path: Path, name: str, labels: np.ndarray) -> Int32[np.ndarray, "n"]:
-    limits = np.iinfo(np.int32)
-    if labels.min() < limits.min or labels.max() > limits.max:
-        raise LabError(f"{path}, {name}: labels are whole numbers of 32 bits.")
-    return labels.astype(np.int32)
-
-
-def to_bytes(what: str, images: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Images as bytes: floats in [0, 1] are rounded to 256 levels.
-
-    Raises:
-        LabError: a float is not in [0, 1].
-    """
-    if images.dtype == np.uint8:
-        return np.asarray(images)
-    if not np.isfinite(images).all():
-        raise LabError(
-            f"{what} holds NaN or infinity: replace them (np.nan_to_num), or leave these rows out."
-        )
-    least, most = float(images.min()), float(images.max())
-    if least < 0 or most > 1:
-        raise LabError(
-            f"{what} holds numbers from {least:g} to {most:g}, outside [0, 1]: scale them, such as "
-            "x / 255 for pixels, or (x - x.min(0)) / (x.max(0) - x.min(0)) for features."
-        )
-    return np.rint(images.astype(np.float64) * 255).astype(np.uint8)

@@ -87,7 +87,7 @@ def fetch(
         raise LabError(
             f"cannot use the cache in {entry.parent}: {error}. "
             "Free some space there or set VAEJAX_CACHE_DIR to a directory that can be written."
-        ) from error
+        ) from None
 
 
 def find(source: Mapping[str, str], fingerprint: str) -> tuple[Images, Labels] | None:
@@ -119,7 +119,7 @@ def _open(entry: Path, source: Mapping[str, str], fingerprint: str) -> tuple[Ima
             raise _UnusableError("was made before the prepared data set changed")
         images, labels = (_open_array(entry / name, note["files"]) for name in _ARRAYS)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _UnusableError(f"is damaged ({error})") from error
+        raise _UnusableError(f"is damaged ({error})") from None
     if images.ndim != 4 or images.dtype != np.uint8:
         raise _UnusableError("holds no uint8 images")
     if labels.shape != images.shape[:1] or labels.dtype != np.int32:

@@ -37,6 +37,11 @@ class Contents(NamedTuple):
 
 
 WHOLE = ""
+SPLITS = {
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "val", "valid": "valid", "validation": "validation", "dev": "dev"},
+}
+"""What a folder or an array is called in small letters, and the split that it is."""
 
 
 def is_vectors(shape: tuple[int, int, int]) -> bool:

@@ -8,6 +8,7 @@ needs none of them.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -41,11 +42,12 @@ class Opened(NamedTuple):
 
 
 def load(
-    name: str,
+    name: str | Path,
     split: str = "train",
     limit: int | None = None,
     resize: int | None = None,
     colour: names.Colour | None = None,
+    white: float | None = None,
 ) -> Dataset:
     """Loads a split of a data set, or its first `limit` examples.
 
@@ -58,22 +60,24 @@ def load(
 
     `split` is in TFDS's syntax: `train`, `test[:200]`, `train[-50:]`, `train[:10%]`, `train+test`,
     `all`. `resize` scales the largest centred square of each image to so many pixels a side;
-    `colour` turns images into grey or RGB ones.
+    `colour` turns images into grey or RGB ones; `white` is the number that stands for white in
+    your own images, by itself 255 of bytes and 1 of floats.
 
     Raises LabError, with the remedy, for an unknown or unusable data set, a split that does not
     exist or is empty, data that can be neither found nor downloaded or is damaged, and a directory
     that cannot be written.
     """
-    return take(open_source(names.source(name, resize, colour)), split, limit)
+    return take(open_source(names.source(name, resize, colour, white)), split, limit)
 
 
-def open_source(source: names.Source) -> Opened:
-    """A data set, ready for `take`.
+def open_source(source: names.Source, whole: bool = False) -> Opened:
+    """A data set, ready for `take`. With `whole`, your own images that have no splits are not
+    divided.
 
     Raises LabError, see `load`.
     """
     if source.path is not None:
-        own = data.own.read(source)
+        own = data.own.read(source, whole)
         sizes = {split: len(labels) for split, (_, labels) in own.splits.items()}
         return Opened(sizes, own.splits.__getitem__, own.checksum, own.notes)
     if source.name in names.EMBEDDED:

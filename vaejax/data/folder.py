@@ -4,12 +4,15 @@
     folder/<label>/*.png         a subfolder for each label
     folder/train/..., test/...   splits, each with images or with a subfolder for each label
 
-Labels are numbered in the order of their names. Images are in the order of their file names,
-whatever their label.
+Folders are splits if all have names of splits (`contents.SPLITS`), and `train` is among them.
+Labels are numbered in the order of their names; an image without a label has 0. Images are in the
+order of their file names, whatever their label.
 """
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +22,20 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from vaejax.data import pixels
-from vaejax.data.contents import WHOLE, Batches, Contents, Indices, Part, fingerprint, in_batches
+from vaejax.data.contents import (
+    SPLITS,
+    WHOLE,
+    Batches,
+    Contents,
+    Indices,
+    Part,
+    fingerprint,
+    in_batches,
+)
 from vaejax.data.names import Source
 from vaejax.errors import LabError, first_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-SPLITS = {"train", "test", "val", "valid", "validation"}
-"""Folders of these names are splits if there are no others and `train` is among them."""
 PASSED_OVER = {"thumbs.db", "desktop.ini", "__macosx"}
 """What systems leave in folders, beside names that begin with a dot."""
 CONVERTED = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "LA": "L", "PA": "RGB", "RGBA": "RGB"}
@@ -49,13 +59,12 @@ def contents(folder: Path, source: Source) -> Contents:
     try:
         others: list[Path] = []
         items = {name: _items(place, others) for name, place in _splits(folder).items()}
-        _check_labels(folder, items)
         files = [item.path for part in items.values() for item in part]
         stamp = fingerprint(files, folder)
     except OSError as error:
-        raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from error
-    labels = sorted({item.label or "" for part in items.values() for item in part})
-    number = {label: index for index, label in enumerate(labels)}
+        raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from None
+    labels = sorted({item.label for part in items.values() for item in part if item.label})
+    number: dict[str | None, int] = {label: index for index, label in enumerate(labels)}
     parts = {
         name: Part(
             len(part),
@@ -64,18 +73,24 @@ def contents(folder: Path, source: Source) -> Contents:
         )
         for name, part in items.items()
     }
-    return Contents(parts, stamp, _notes(others, folder))
+    notes = _notes(others, folder)
+    if labels:
+        notes = (f"folders are labels: {_shown(labels)}", *notes)
+    return Contents(parts, stamp, notes)
 
 
 def _splits(folder: Path) -> dict[str, Path]:
     """The folder of each split, or the whole folder if it has none."""
-    names = {path.name for path in _seen(folder) if path.is_dir()}
-    if "train" in names and names <= SPLITS:
-        if loose := [path for path in _seen(folder) if _is_image(path)]:
-            raise LabError(f"{loose[0]} is beside the folder train: move it into train or test.")
-        ordered = sorted(names, key=lambda name: (name != "train", name))
-        return {name: folder / name for name in ordered}
-    return {WHOLE: folder}
+    folders = [path for path in _seen(folder) if path.is_dir()]
+    places = {SPLITS.get(path.name.lower(), WHOLE): path for path in folders}
+    if "train" not in places or WHOLE in places:
+        return {WHOLE: folder}
+    if len(places) < len(folders):
+        named = ", ".join(path.name for path in folders)
+        raise LabError(f"{folder} holds {named}, two of them for one split: keep one.")
+    if loose := [path for path in _seen(folder) if _is_image(path)]:
+        raise LabError(f"{loose[0]} is beside the folder train: move it into train or test.")
+    return dict(sorted(places.items(), key=lambda item: (item[0] != "train", item[0])))
 
 
 def _items(place: Path, others: list[Path]) -> list[Item]:
@@ -113,22 +128,18 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def _check_labels(folder: Path, items: dict[str, list[Item]]) -> None:
-    labelled = {name: part[0].label is not None for name, part in items.items()}
-    if len(set(labelled.values())) > 1:
-        bare = [name for name, has in labelled.items() if not has]
-        raise LabError(
-            f"{folder}: images of {', '.join(bare)} are in no folder of a label, and others are: "
-            "give all images a label, or none."
-        )
-
-
 def _notes(others: list[Path], folder: Path) -> tuple[str, ...]:
     if not others:
         return ()
-    shown = ", ".join(str(path.relative_to(folder)) for path in others[:3])
-    more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
-    return (f"passed over, being no images: {shown}{more}",)
+    return (
+        f"passed over, being no images: {_shown([path.relative_to(folder) for path in others])}",
+    )
+
+
+def _shown(names: Sequence[object]) -> str:
+    """The first three of some names, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(map(str, names[:3])) + more
 
 
 def _raw(items: list[Item]) -> Iterator[bytes]:
@@ -136,23 +147,25 @@ def _raw(items: list[Item]) -> Iterator[bytes]:
         try:
             yield item.path.read_bytes()
         except OSError as error:
-            raise LabError(f"Cannot read {item.path}: {error.strerror}.") from error
+            raise LabError(f"Cannot read {item.path}: {error.strerror}.") from None
 
 
 def _batches(
-    items: list[Item], number: dict[str, int], source: Source, indices: Indices
+    items: list[Item], number: dict[str | None, int], source: Source, indices: Indices
 ) -> Batches:
     """Raises LabError where a file is damaged or is not like the first one."""
     first: tuple[Path, tuple[int, ...]] | None = None
     for batch in in_batches(indices):
         images = []
         for item in (items[index] for index in batch):
-            image = pixels.changed(read_image(item.path)[None], source.resize, source.colour)
+            image = read_image(item.path, source.resize is not None)[None]
+            image = pixels.to_bytes(str(item.path), image, source.white)
+            image = pixels.changed(image, source.resize, source.colour)
             first = first or (item.path, image.shape)
             if image.shape != first[1]:
                 raise _unlike(first, (item.path, image.shape))
             images.append(image)
-        labels = np.array([number[items[index].label or ""] for index in batch], np.int32)
+        labels = np.array([number.get(items[index].label, 0) for index in batch], np.int32)
         yield np.concatenate(images), labels
 
 
@@ -170,16 +183,22 @@ def _unlike(first: tuple[Path, tuple[int, ...]], other: tuple[Path, tuple[int, .
     )
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width channels"]:
+def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height width channels"]:
     """The pixels of an image file, turned as its EXIF data say: grey images have one channel, all
     others three.
 
+    Args:
+        large: read it however many pixels it has; Pillow refuses more than 179 million.
+
     Raises:
-        LabError: it is damaged or no image, has 16 bits, transparent pixels, several pictures, or
-            colours other than grey and RGB.
+        LabError: it is damaged or no image, has 16 bits, transparent pixels, several pictures,
+            colours other than grey and RGB, or too many pixels.
     """
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), _unlimited() if large else nullcontext():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
             if problem := _problem(image):
                 raise LabError(f"{path} {problem}.")
             turned = ImageOps.exif_transpose(image)
@@ -193,11 +212,25 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width channels"]:
             array = np.asarray(turned.convert(CONVERTED[turned.mode]))
     except LabError:
         raise
+    except Image.DecompressionBombError:
+        raise LabError(
+            f"{path} is too large: more than 179 million pixels are read with --resize N only."
+        ) from None
     except Exception as error:  # each decoder of Pillow has errors of its own
         raise LabError(
             f"{path} is damaged or no image ({first_line(error)}): mend it or take it away."
-        ) from error
+        ) from None
     return array if array.ndim == 3 else array[..., None]
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Have Pillow open images of any size."""
+    most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = most
 
 
 def _problem(image: Image.Image) -> str | None:
@@ -205,7 +238,8 @@ def _problem(image: Image.Image) -> str | None:
     # Pillow reads 16-bit colours as 8 bits without a word; only the raw mode of its tiles tells.
     if image.mode.startswith("I") or image.mode == "F" or ";16" in str(getattr(image, "tile", "")):
         return "has more than 8 bits a channel: scale it to 8 bits, or give a float array in [0, 1]"
-    if getattr(image, "n_frames", 1) > 1:
+    # A camera's JPEG may hold a preview after the picture, which makes it an MPO.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         return "holds several pictures: save each as a file"
     if image.mode not in CONVERTED:
         return f"has colours of the kind {image.mode}: save it as grey or RGB"

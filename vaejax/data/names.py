@@ -1,9 +1,11 @@
 """What a data set is called: two embedded sets, the names of TFDS, and paths."""
 
+import math
 import os
 import re
+from numbers import Integral
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from vaejax.errors import LabError
 from vaejax.files import own_path
@@ -31,20 +33,36 @@ class Source(NamedTuple):
     """The largest centred square of each image is scaled to so many pixels a side. None: no."""
     colour: Colour | None = None
     """What images are turned into. None: they stay as they are."""
+    white: float | None = None
+    """The number that stands for white in your own images. None: 255 of bytes, 1 of floats."""
 
 
-def source(dataset: str, resize: int | None = None, colour: Colour | None = None) -> Source:
+def source(
+    dataset: str | Path,
+    resize: int | None = None,
+    colour: Colour | None = None,
+    white: float | None = None,
+) -> Source:
     """What `--dataset` stands for: a path (see `is_path`), or else the name of a data set.
 
     Raises:
-        LabError: a path with `~`, and there is no home directory.
+        LabError: a path with `~`, and there is no home directory; or another argument is none of
+            those that there are.
     """
-    if not is_path(dataset):
+    if not (resize is None or (isinstance(resize, Integral) and resize >= 1)):
+        raise LabError(f"resize={resize!r}: use a whole number of 1 or more.")
+    if colour not in (None, *get_args(Colour)):
+        raise LabError(f"colour={colour!r}: use one of {', '.join(get_args(Colour))}.")
+    if white is not None and not 0 < white < math.inf:
+        raise LabError(f"white={white!r}: use a positive number.")
+    if not isinstance(dataset, Path) and not is_path(dataset):
+        if white is not None:
+            raise LabError(f"white={white:g} is for images of your own, and {dataset} is a name.")
         return Source(dataset, None, resize, colour)
     path = Path(os.path.abspath(own_path(dataset)))
     last = path.stem if path.suffix.lower() in ARRAY_FILES else path.name
     # Brackets and dollars would be markup in tables and titles.
-    return Source(re.sub(r"[^\w .+-]", "_", last) or "images", str(path), resize, colour)
+    return Source(re.sub(r"[^\w .+-]", "_", last) or "images", str(path), resize, colour, white)
 
 
 def is_path(dataset: str) -> bool:

@@ -16,6 +16,8 @@ from vaejax.errors import LabError
 
 ONE_IN = 5
 """Of images that are not divided, about one in so many is for test."""
+DARK = 16
+"""If no pixel is above this, of 255, pixels have another range: 0 and 1, or four bits."""
 
 
 class Own(NamedTuple):
@@ -29,13 +31,14 @@ class Own(NamedTuple):
     """What was read and how, a line each."""
 
 
-def read(source: Source) -> Own:
+def read(source: Source, whole: bool = False) -> Own:
     """The images at the path of a source. They are decoded once; a change of a file has them
     decoded again.
 
     Without splits of their own, about a fifth of the images is for test. A hash of the bytes of
     each image decides, so that the same images are divided in the same way everywhere, and copies
-    of one image are on the same side.
+    of one image are on the same side. With `whole` they are not divided: their only split has
+    the name `contents.WHOLE`, and all are in the order of the files or of the array.
 
     Raises:
         LabError: there is no such path, it is damaged, or its images are not alike.
@@ -43,7 +46,15 @@ def read(source: Source) -> Own:
     path = Path(source.path or "")
     found = _contents(path, source)
     divided = WHOLE not in found.parts
-    splits = _as_given(found, source) if divided else _divided(found, source)
+    splits = _as_given(found, source) if divided or whole else _divided(found, source)
+    for split, (images, _) in splits.items():
+        if source.white is None and (most := images.max()) <= DARK:
+            raise LabError(
+                f"{path}, {split or 'all'}: no pixel is above {most} of 255, so 255 is hardly "
+                "white here. Name the number that is: --white 1 for bytes of 0 and 1, --white "
+                "0.00392157 for floats divided by 255 twice. --white 255 takes bytes, and --white "
+                "1 floats, as they are."
+            )
     shapes = {split: images.shape[1:] for split, (images, _) in splits.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{split} {_sizes(shape)}" for split, shape in shapes.items())
@@ -52,11 +63,13 @@ def read(source: Source) -> Own:
             "or --rgb where only the last number differs."
         )
     height, width, channels = next(iter(shapes.values()))
-    counts = " and ".join(f"{len(images):,} {name}" for name, (images, _) in splits.items())
+    counts = " and ".join(
+        f"{len(images):,} {name or 'new'}" for name, (images, _) in splits.items()
+    )
     vectors = is_vectors((height, width, channels))
     what = f"vectors of {width}" if vectors else f"images of {_sizes((height, width, channels))}"
     notes = [f"{source.name}: {counts} {what}, from {path}"]
-    if not divided:
+    if not divided and not whole:
         notes.append(
             f"they have no splits of their own: about 1 in {ONE_IN} is for test, chosen by a hash "
             "of its bytes"
@@ -91,6 +104,7 @@ def _key(source: Source, split: str) -> dict[str, str]:
         "split": split,
         "resize": str(source.resize),
         "colour": str(source.colour),
+        "white": str(source.white),
     }
 
 
@@ -135,7 +149,8 @@ def divide(examples: Iterable[bytes]) -> dict[str, Indices]:
     test = np.array([number % ONE_IN == 0 for number in numbers])
     if min(test.sum(), (~test).sum()) < 2:
         raise LabError(
-            f"{len(test)} images are too few to divide by themselves: name the splits, as folders "
-            "train and test, or as arrays x_train and x_test."
+            f"{len(test)} images, of which {len(set(numbers))} differ, are too few to divide by "
+            "themselves: name the splits, as folders train and test, or as arrays x_train and "
+            "x_test."
         )
     return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}

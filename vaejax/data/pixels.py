@@ -1,4 +1,4 @@
-"""What `--resize`, `--grey` and `--rgb` do to images."""
+"""What `--white`, `--resize`, `--grey` and `--rgb` do to images."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -8,11 +8,37 @@ from vaejax.data.contents import is_vectors
 from vaejax.data.names import Colour
 from vaejax.errors import LabError
 
+WHITE = {"b": 1, "u": 255, "f": 1}
+"""The number that stands for white where `--white` names no other, by kind of array: bool, bytes,
+floats."""
 Images = UInt8[np.ndarray, "n height width channels"]
 Changed = UInt8[np.ndarray, "n new_height new_width new_channels"]
 
 LUMA = (19595, 38470, 7471)
 """Red, green and blue in grey, of 65,536: the weights of ITU-R 601-2, as Pillow has them."""
+
+
+def to_bytes(what: str, images: np.ndarray, white: float | None = None) -> UInt8[np.ndarray, "..."]:
+    """Images as bytes: `white` becomes 255, and other numbers in proportion, rounded.
+
+    Raises:
+        LabError: a number is NaN, or is not between 0 and `white`.
+    """
+    white = WHITE[images.dtype.kind] if white is None else white
+    if images.dtype == np.uint8 and white == WHITE["u"]:
+        return np.asarray(images)
+    if not np.isfinite(images).all():
+        raise LabError(
+            f"{what} holds NaN or infinity: replace them (np.nan_to_num), or leave these rows out."
+        )
+    levels = np.rint(images.astype(np.float64) * (255 / white))
+    if levels.min() < 0 or levels.max() > 255:
+        raise LabError(
+            f"{what} holds numbers from {images.min():g} to {images.max():g}, outside "
+            f"[0, {white:g}]: name white, such as --white 255, or scale features: "
+            "(x - x.min(0)) / (x.max(0) - x.min(0))."
+        )
+    return levels.astype(np.uint8)
 
 
 def changed(images: Images, resize: int | None, colour: Colour | None) -> Changed:
@@ -43,12 +69,14 @@ def grey(images: Images) -> UInt8[np.ndarray, "n height width 1"]:
 
 def _resized(images: Images, side: int) -> Changed:
     """The largest centred square of each image, scaled to `side` pixels by bicubic interpolation
-    that averages where it shrinks (Pillow's `ImageOps.fit`); each channel by itself."""
+    that averages where it shrinks (Pillow's `ImageOps.fit`); each channel by itself. A square of
+    this size is cut out in whole pixels, which no interpolation smooths."""
     _, height, width, channels = images.shape
     if is_vectors((height, width, channels)):
         raise LabError("--resize is for pictures, and these are vectors.")
-    if (height, width) == (side, side):
-        return images
+    if min(height, width) == side:
+        top, left = (height - side) // 2, (width - side) // 2
+        return images[:, top : top + side, left : left + side]
     scaled = np.empty((len(images), side, side, channels), np.uint8)
     for index, image in enumerate(images):
         for channel in range(channels):

@@ -16,7 +16,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 
 from vaejax.data import archives, network
 from vaejax.data.names import EMBEDDED, Request
-from vaejax.data.prepared import Prepared, find
+from vaejax.data.prepared import Prepared, check_root, find
 from vaejax.data.reader import image_shape
 from vaejax.errors import LabError, first_line
 
@@ -33,6 +33,7 @@ def prepare(request: Request, root: Path, file_format: str = "array_record") -> 
     Raises LabError for a set that is unknown, unusable or needs TensorFlow, for an archive that
     cannot be downloaded or has the wrong checksum, and for a disk that cannot be written.
     """
+    check_root(root)
     builder = _builder(request, root, file_format)
     image_shape(builder.info.features, str(request))
     if builder.name in archives.NAMES:
@@ -52,7 +53,7 @@ def prepare(request: Request, root: Path, file_format: str = "array_record") -> 
         # uses what the first one prepared.
         if (found := find(request, root)) is None:
             _tidy(root / request.name)
-            raise _explain(error, builder, request, root) from error
+            raise _explain(error, builder, request, root) from None
         return found
     if (found := find(request, root)) is None:
         raise LabError(
@@ -73,7 +74,7 @@ def _builder(request: Request, root: Path, file_format: str) -> tfds.core.Genera
     try:
         builder: Any = tfds.builder(str(request), data_dir=root, file_format=file_format)
     except Exception as error:  # each builder checks its config and version in its own way
-        raise LabError(f"TFDS cannot build '{request}': {first_line(error)}") from error
+        raise LabError(f"TFDS cannot build '{request}': {first_line(error)}") from None
     return builder
 
 

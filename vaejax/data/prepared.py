@@ -39,6 +39,23 @@ def data_dir() -> Path:
     return own_path(text)
 
 
+def check_root(root: Path) -> None:
+    """Refuse a data directory that is a prepared set or lies inside one.
+
+    Raises:
+        LabError: names the directory that holds the set.
+    """
+    for depth in ("", "*/", "*/*/"):
+        for info in root.glob(f"{depth}dataset_info.json"):
+            name = _json(info).get("name")
+            above = next((path for path in info.parents if path.name == name), None)
+            if above is not None and root.is_relative_to(above):
+                raise LabError(
+                    f"TFDS_DATA_DIR={root} is too deep, it is the prepared set '{name}' or a part "
+                    f"of it: set it to {above.parent}."
+                )
+
+
 def find(request: Request, root: Path) -> Prepared | None:
     """The highest version of a set that is prepared under the data directory `root`; None if there
     is none.
@@ -49,7 +66,7 @@ def find(request: Request, root: Path) -> Prepared | None:
         directory = _directory(request, root)
         return None if directory is None else _describe(request.name, directory)
     except OSError as error:
-        raise LabError(f"cannot read '{request}' in {root}: {error}.") from error
+        raise LabError(f"cannot read '{request}' in {root}: {error}.") from None
 
 
 def damaged(directory: Path, why: object) -> LabError:
@@ -92,7 +109,7 @@ def _describe(name: str, directory: Path) -> Prepared:
             for split in _json(info)["splits"]
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged(directory, f"{info.name} cannot be read: {error!r}") from error
+        raise damaged(directory, f"{info.name} cannot be read: {error!r}") from None
     digest = hashlib.sha256(info.read_bytes())
     for path in sorted(directory.iterdir()):
         status = path.stat()
@@ -103,5 +120,5 @@ def _describe(name: str, directory: Path) -> Prepared:
 def _json(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise damaged(path.parent, f"{path.name} is not JSON") from error
+    except ValueError:
+        raise damaged(path.parent, f"{path.name} is not JSON") from None

@@ -24,14 +24,19 @@ def batches(
 ) -> Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]:
     """The images and labels of a base split of `n` examples, batch by batch.
 
+    The labels of a set without an integer label are 0.
+
     Raises LabError if the set is damaged, is in a format that needs TensorFlow, or does not have
-    uint8 images of one shape and integer labels.
+    uint8 images of one shape.
     """
     with _errors_mean_damage(directory):
         builder = tfds.builder_from_directory(directory)
         features: Any = builder.info.features
     shape = image_shape(features, builder.info.full_name)
-    used = tfds.features.FeaturesDict({key: features[key] for key in ("image", "label")})
+    label = dict(features).get("label")
+    labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+    keys = ("image", "label") if labelled else ("image",)
+    used = tfds.features.FeaturesDict({key: features[key] for key in keys})
     seen = 0
     for records in _records(builder, directory, split):
         with _errors_mean_damage(directory):
@@ -45,18 +50,15 @@ def batches(
 def image_shape(features: Any, name: str) -> tuple[int, int, int]:
     """Height, width and channels of every image of the set `name`, from its TFDS features.
 
-    Raises LabError if it does not have uint8 images of one shape and integer labels.
+    Raises LabError if it does not have uint8 images of one shape.
     """
     found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     image: Any = found.get("image")
-    label: Any = found.get("label")
     shape: Any = image.shape if isinstance(found.get("image"), tfds.features.Image) else (None,)
     if None in shape:
         raise LabError(f"'{name}' cannot be used: it has no 'image' of one fixed shape.")
     if (dtype := np.dtype(image.np_dtype)) != np.uint8:
         raise LabError(f"'{name}' cannot be used: its images are {dtype}, not uint8.")
-    if label is None or label.shape != () or not np.issubdtype(label.np_dtype, np.integer):
-        raise LabError(f"'{name}' cannot be used: it has no integer 'label'.")
     height, width, channels = shape
     return height, width, channels
 
@@ -73,9 +75,9 @@ def _errors_mean_damage(directory: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except ImportError as error:
-        raise LabError(f"{directory} cannot be read: {error}. Install that package.") from error
+        raise LabError(f"{directory} cannot be read: {error}. Install that package.") from None
     except Exception as error:
-        raise damaged(directory, f"{type(error).__name__}: {error}") from error
+        raise damaged(directory, f"{type(error).__name__}: {error}") from None
 
 
 def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[bytes]]:
@@ -106,7 +108,7 @@ def _decode_all(
     undecoded = {"image": tfds.decode.SkipDecoding()}
     examples = [features.deserialize_example_np(r, decoders=undecoded) for r in records]
     images = np.stack([_decode(example["image"], shape) for example in examples])
-    return images, np.array([example["label"] for example in examples], np.int32)
+    return images, np.array([example.get("label", 0) for example in examples], np.int32)
 
 
 def _decode(encoded: bytes, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "..."]:

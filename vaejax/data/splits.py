@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from numbers import Integral
 from typing import NamedTuple
 
 from vaejax.errors import LabError
@@ -31,7 +32,7 @@ def resolve(split: str, sizes: Mapping[str, int]) -> list[Piece]:
 
     Raises LabError for a split that does not exist, cannot be read, or holds no example.
     """
-    terms = re.split(r"\s*\+\s*", split)
+    terms = re.split(r"\s*\+\s*", str(split))
     pieces = [piece for term in terms for piece in _pieces_of_term(term, split, sizes)]
     pieces = [piece for piece in pieces if piece.start < piece.stop]
     if not pieces:
@@ -43,8 +44,8 @@ def take(pieces: list[Piece], limit: int | None) -> list[Piece]:
     """The first `limit` examples of the pieces; None: all of them."""
     if limit is None:
         return pieces
-    if limit < 1:
-        raise LabError(f"limit={limit} leaves no example; it must be at least 1.")
+    if not isinstance(limit, Integral) or limit < 1:
+        raise LabError(f"limit={limit!r} leaves no example; it must be a whole number from 1 on.")
     kept: list[Piece] = []
     for piece in pieces:
         stop = min(piece.stop, piece.start + limit)

@@ -13,11 +13,10 @@ from jaxtyping import Float
 
 from vaejax.errors import LabError, first_line
 from vaejax.files import write_bytes
+from vaejax.measure import codes
 
 NEEDED = ("mean", "logvar")
 IMAGES = ("x", "x_mean", "x_shuffled")
-LARGEST = {"mean": 1e15, "logvar": 80.0}
-"""Beyond these the KL, or a density, is more than a float32 holds."""
 HOW = "save it with numpy.savez(FILE, mean=..., logvar=...), each array [n, z]"
 OTHER_FORMATS = {
     b"\x93NUMPY": "an .npy file, which holds one array without a name",
@@ -48,8 +47,8 @@ def read(path: Path) -> Codes:
     """The codes in an npz file, as float32.
 
     Raises:
-        LabError: there is no such file, it is of another format or damaged, an array is missing or
-            no array of numbers, shapes disagree, or a number is not finite.
+        LabError: there is no such file, it is of another format or damaged, an array is missing, or
+            see `measure.codes.numbers`.
     """
     found = _arrays(path)
     if missing := [name for name in NEEDED if name not in found]:
@@ -59,15 +58,7 @@ def read(path: Path) -> Codes:
         )
     unused = tuple(name for name in found if name not in NEEDED + IMAGES)
     known = {name: found[name] for name in NEEDED + IMAGES if name in found}
-    for name, array in known.items():
-        if array.dtype.kind not in "fiu":
-            raise LabError(f"{path}: {name} holds {array.dtype}, not numbers.")
-    _check_shapes(path, known)
-    _check_types(path, known)
-    with np.errstate(over="ignore"):
-        numbers = {name: array.astype(np.float32) for name, array in known.items()}
-    for name, array in numbers.items():
-        _check_numbers(path, name, array)
+    numbers = codes.numbers(known, f"{path}: ")
     x, x_mean, x_shuffled = (numbers.get(name) for name in IMAGES)
     return Codes(numbers["mean"], numbers["logvar"], x, x_mean, x_shuffled, unused)
 
@@ -117,42 +108,3 @@ def _array(path: Path, name: str, found: Any) -> np.ndarray:
             f"{path}: {name} is an array of Python objects, which only a pickle can hold: save an "
             "array of floats."
         ) from None
-
-
-def _check_shapes(path: Path, known: Mapping[str, np.ndarray]) -> None:
-    shapes = {name: array.shape for name, array in known.items()}
-    if len(shapes["mean"]) != 2:
-        raise LabError(f"{path}: mean has the shape {shapes['mean']}, not [n, z].")
-    for name, shape in shapes.items():
-        if 0 in shape:
-            raise LabError(f"{path}: {name} is empty, its shape is {shape}.")
-        wanted = shapes["mean"] if name in NEEDED else shapes.get("x", shape)
-        if shape != wanted:
-            other = "mean" if name in NEEDED else "x"
-            raise LabError(f"{path}: {name} has the shape {shape}, but {other} has {wanted}.")
-        if shape[:1] != shapes["mean"][:1]:
-            raise LabError(
-                f"{path}: {name} has the shape {shape}, but mean has {len(known['mean'])} rows."
-            )
-
-
-def _check_types(path: Path, known: Mapping[str, np.ndarray]) -> None:
-    """Refuse bytes from 0 to 255 beside reconstructions from 0 to 1."""
-    types = {name: known[name].dtype for name in IMAGES if name in known}
-    if len({each.kind == "f" for each in types.values()}) > 1:
-        listed = ", ".join(f"{name} of {each}" for name, each in types.items())
-        raise LabError(f"{path} has {listed}: give all of them as floats in one range of pixels.")
-
-
-def _check_numbers(path: Path, name: str, array: np.ndarray) -> None:
-    """Refuse numbers that are not finite, or too large to measure with; name the first unit."""
-    wrong = ~np.isfinite(array) | (np.abs(array) > LARGEST.get(name, np.inf))
-    if not wrong.any():
-        return
-    row, *rest = np.argwhere(wrong)[0].tolist()
-    where = f"unit {rest[0]} of {name}" if name in NEEDED else name
-    more = "" if name in IMAGES else f" Numbers up to {LARGEST[name]:g} can be measured with."
-    raise LabError(
-        f"{path}: {where} is {array[row, *rest]:g} in row {row}, the first of {wrong.sum()} such "
-        f"numbers: has the model diverged?{more}"
-    )

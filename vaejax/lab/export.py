@@ -126,32 +126,37 @@ def decode_all(
 def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
     """What a run of one lane makes of images, by the names of `lab.codes`: posterior means and log
     variances [n, z] (of an AE only the codes, as means), images and decoded means
-    [n, height, width, channels] with pixels in [0, 1], and labels [n]."""
+    [n, height, width, channels] with pixels in [0, 1], and of each image the negative ELBO of one
+    drawn code and its reconstruction part (of an AE that alone), in nats, and its label [n]."""
     config, params = trained.run.config, trained.state.params
     flat = images.images.reshape(len(images.images), -1)
     key = jax.random.split(evaluation_key())[0]  # as `measure.collapse_figures` does
     evaluation = over_lanes(evaluate, config)(params, flat, key)
     mean = evaluation.mean[0]
     outputs = over_lanes(decode_all, config)(params, mean, key)
-    found = {"mean": mean, "logvar": evaluation.logvar[0]}
-    if config.model == "ae":
-        del found["logvar"]
+    found = {"mean": mean, "recon_nats": evaluation.recon[0]}
+    if config.model == "vae":
+        found |= {"logvar": evaluation.logvar[0], "neg_elbo_nats": evaluation.neg_elbo[0]}
     found["x"] = unit_pixels(flat, config.image_shape)
     found["x_mean"] = outputs[0].reshape(found["x"].shape)
     return {name: np.asarray(array) for name, array in found.items()} | {"labels": images.labels}
 
 
 def write_csv(found: dict[str, Any], path: Path) -> None:
-    """Write the codes of `codes_of` as a table, a line for each image: its label, then the mean and
-    the log variance of each unit. Decimal numbers give the same float32.
+    """Write the codes of `codes_of` as a table, a line for each image: its label, the negative ELBO
+    and its reconstruction part, then the mean and the log variance of each unit. Decimal numbers
+    give the same float32.
 
     Raises:
         LabError: the file cannot be written.
     """
-    columns = [name for name in ("mean", "logvar") if name in found]
+    nats, codes = (
+        [name for name in names if name in found]
+        for names in (("neg_elbo_nats", "recon_nats"), ("mean", "logvar"))
+    )
     units = range(found["mean"].shape[1])
-    names = ["label", *(f"{name}_{unit}" for name in columns for unit in units)]
-    table = np.column_stack([found["labels"], *(found[name] for name in columns)])
+    names = ["label", *nats, *(f"{name}_{unit}" for name in codes for unit in units)]
+    table = np.column_stack([found["labels"], *(found[name] for name in (*nats, *codes))])
     text = io.StringIO()
     formats = ["%d"] + ["%.9g"] * (len(names) - 1)
     np.savetxt(text, table, formats, delimiter=",", header=",".join(names), comments="")

@@ -61,6 +61,8 @@ class DataFlags:
     """Turn colour images into grey ones."""
     rgb: bool = False
     """Turn grey images into ones of three equal channels."""
+    white: float | None = None
+    """The number that stands for white in your own images. None: 255 of bytes, 1 of floats."""
 
     def __post_init__(self) -> None:
         at_least("--resize", 1, self.resize)
@@ -71,7 +73,7 @@ class DataFlags:
     def source(self) -> Source:
         """Where the images come from, and what is done to them."""
         colour = "grey" if self.grey else "rgb" if self.rgb else None
-        return source(self.dataset, self.resize, colour)
+        return source(self.dataset, self.resize, colour, self.white)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ class Flags(KnobValues, DataFlags):
     ) -> Run:
         """A run on the images of these flags, with lanes of a study's own."""
         source = self.source
-        images = Images(source.name, split, self.test, source.path, source.resize, source.colour)
+        images = Images(source.name, split, self.test, *source[1:])
         return Run(name, images, config, knobs, seeds, labels)
 
 

@@ -355,7 +355,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
         LabError: see `vaejax.data.load`; or the images are not those of the run.
     """
     images, colour = run.images, cast(names.Colour | None, run.images.colour)
-    source = names.Source(images.dataset, images.path, images.resize, colour)
+    source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
     split, known = (
         (images.train, images.train_digest)
         if which == "train"
@@ -381,6 +381,24 @@ def with_images_at(run: Run, place: str | None) -> Run:
         return run
     found = names.source(place)
     return replace(run, images=replace(run.images, dataset=found.name, path=found.path))
+
+
+def images_like(run: Run, place: str, white: float | None = None) -> dataset.Dataset:
+    """All images at a place, new to a run, in the size and colours of its own.
+
+    Raises:
+        LabError: see `vaejax.data.load`; or the run has images of another size.
+    """
+    colour = cast(names.Colour | None, run.images.colour)
+    opened = dataset.open_source(names.source(place, run.images.resize, colour, white), whole=True)
+    say(*opened.notes)
+    found = dataset.take(opened, "all")
+    if (shape := found.images.shape[1:]) != run.config.image_shape:
+        raise LabError(
+            f"The images of {place} are of {list(shape)}, height, width and channels, and those of "
+            f"the run {run.name} of {list(run.config.image_shape)}."
+        )
+    return found
 
 
 def join(flags: Flags) -> None:

@@ -117,7 +117,7 @@ def _plain(text: str) -> str:
 
 def show_collapse(out: Console, found: Collapse) -> None:
     """The verdict on one model, and its evidence."""
-    out.print(f"[bold]Posterior collapse: {found.verdict}[/bold]")
+    out.print(f"[bold]{found.headline}[/bold]")
     for line in found.evidence:
         out.print(f"  {line}")
 

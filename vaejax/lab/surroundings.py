@@ -9,6 +9,7 @@ import ctypes
 import functools
 import gc
 import os
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -16,16 +17,38 @@ import jax
 from vaejax.data import cache
 from vaejax.errors import LabError, first_line
 
-NUMERICS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "jax_default_prng_impl": "threefry2x32",
     "jax_threefry_partitionable": True,
+    "jax_random_seed_offset": 0,
+    "jax_high_dynamic_range_gumbel": False,
     "jax_enable_x64": False,
     "jax_default_matmul_precision": None,
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_numpy_rank_promotion": "allow",
+    "jax_softmax_custom_jvp": False,
+    "jax_legacy_prng_key": "allow",
+    "jax_disable_jit": False,
+    "jax_no_tracing": False,
+    "jax_no_execution": False,
+    "jax_check_static_indices": False,
+    "jax_disallow_mesh_context_manager": False,
     "jax_debug_nans": False,
     "jax_debug_infs": False,
-    "jax_disable_jit": False,
+    "jax_debug_key_reuse": False,
+    "jax_enable_checks": False,
+    "jax_check_tracer_leaks": False,
+    "jax_raise_persistent_cache_errors": False,
+    "jax_error_checking_behavior_nan": "ignore",
+    "jax_error_checking_behavior_divide": "ignore",
+    "jax_error_checking_behavior_oob": "ignore",
+    "jax_transfer_guard": "allow",
+    "jax_array_garbage_collection_guard": "allow",
+    "jax_thread_guard": False,
 }
-"""JAX settings that change numbers, or turn a NaN that says "there is none" into an error."""
+"""Every JAX setting by which an environment variable changes a random number, a type or a rounding
+of JAX, or ends a program that is right. Where programs run, what the compiler makes of them and
+what is logged is left to the user."""
 COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.05
 """What jax calls the end of a compilation, and the seconds of one that has used much memory."""
 MALLOC = {-8: 2, -3: 16 * 2**20, -1: 64 * 2**20}
@@ -35,10 +58,11 @@ which an array is in no pool; M_TRIM_THRESHOLD: the free bytes that a pool keeps
 grow with the largest array that was freed."""
 
 
-def pin_numerics() -> None:
+def pin_settings() -> None:
     """Give JAX the settings of the lab, whatever `JAX_...` variables say."""
-    for name, value in NUMERICS.items():
-        jax.config.update(name, value)
+    for name, value in SETTINGS.items():
+        with suppress(AttributeError):  # a version of JAX that does not have it
+            jax.config.update(name, value)
 
 
 def find_devices() -> None:
@@ -108,6 +132,6 @@ def prepare() -> None:
     """All of the above, before a command uses jax."""
     save_memory()
     gc.enable()
-    pin_numerics()
+    pin_settings()
     keep_compiled_programs()
     find_devices()

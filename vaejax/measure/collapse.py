@@ -37,6 +37,16 @@ class Collapse(NamedTuple):
     """The numbers of the units that are not active, from 0."""
     evidence: tuple[str, ...]
     """A line for each measurement, with the value to compare it with."""
+    uses_code: bool = True
+    """False if the outputs do not follow the code, whatever the posteriors are. True also where
+    outputs were not measured."""
+
+    @property
+    def headline(self) -> str:
+        """The verdict on the posteriors, or that the decoder makes nothing of them."""
+        if self.uses_code or self.verdict == "total":
+            return f"Posterior collapse: {self.verdict}"
+        return f"The decoder makes no visible use of the code (posterior collapse: {self.verdict})"
 
 
 def collapse_figures(
@@ -97,7 +107,18 @@ def judge_collapse(figures: Mapping[str, Any]) -> Collapse:
     variances = [float(variance) for variance in figures["mean_variance_per_unit"]]
     dead = tuple(unit for unit, variance in enumerate(variances) if variance <= ACTIVE_VARIANCE)
     verdict = "healthy" if not dead else "partial" if len(dead) < len(variances) else "total"
-    return Collapse(verdict, dead, _evidence(figures, variances, dead))
+    return Collapse(verdict, dead, _evidence(figures, variances, dead), _uses_code(figures))
+
+
+def _uses_code(figures: Mapping[str, Any]) -> bool:
+    """Whether outputs vary, and shuffled codes cost something: as much as an output does that
+    varies by `OUTPUT_VARIANCE_RATIO`, which adds twice this share of the variance to the error."""
+    ratio = figures.get("output_variance_ratio")
+    if ratio is None or math.isnan(ratio):
+        return True
+    shuffled = figures.get("shuffled_mse", math.inf)
+    least = (1 + 2 * OUTPUT_VARIANCE_RATIO) * figures.get("reconstruction_mse", 0)
+    return bool(ratio >= OUTPUT_VARIANCE_RATIO and shuffled >= least)
 
 
 def _evidence(

@@ -14,13 +14,15 @@ def advice(
     loss: WrittenLoss,
     image_shape: tuple[int, int, int],
     thresholds: Float[np.ndarray, "pixels"],
+    of: str = "pixels in [0, 1]",
 ) -> str:
     """One paragraph: what this loss is in the lab's terms, on which side of the threshold it is,
     how many units will pay, and which weight of the KL to write instead. `thresholds` are those of
-    all directions of the images, for pixels in [0, 1] and this kind of error."""
+    all directions of the images, for pixels in [0, 1] and this kind of error; or for what `of`
+    names instead of pixels."""
     ratio = lab_weights(loss, image_shape).ratio
     first = float(thresholds[0])
-    parts = [_in_lab_terms(loss, image_shape, ratio)]
+    parts = [_in_lab_terms(loss, image_shape, ratio, of)]
     if math.isinf(first):
         return f"{parts[0]} These images do not vary, so no unit can pay at any weight."
     parts += [_side(ratio, first), _units(loss, ratio, thresholds)]
@@ -45,10 +47,12 @@ def written_sigma(
     return decoder_variance(ratio, math.prod(image_shape)) ** 0.5 / loss.pixel_std
 
 
-def _in_lab_terms(loss: WrittenLoss, image_shape: tuple[int, int, int], ratio: float) -> str:
+def _in_lab_terms(
+    loss: WrittenLoss, image_shape: tuple[int, int, int], ratio: float, of: str
+) -> str:
     beta = elbo_ratio(loss, image_shape) / ratio
     text = (
-        f"In the lab's terms, for pixels in [0, 1], your loss is recon_scale {ratio:.6g} at "
+        f"In the lab's terms, for {of}, your loss is recon_scale {ratio:.6g} at "
         f"kl_weight 1: an effective beta of {beta:.6g}"
     )
     if (sigma := written_sigma(loss, image_shape, ratio)) is not None:

@@ -32,7 +32,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from vaejax.config import Config
 from vaejax.errors import LabError
@@ -41,9 +41,7 @@ from vaejax.theory import components
 from vaejax.theory.components import Moments
 
 
-def thresholds(
-    config: Config, images: UInt8[np.ndarray, "n pixels"], count: int
-) -> Float[np.ndarray, "count"]:
+def thresholds(config: Config, images: components.Images, count: int) -> Float[np.ndarray, "count"]:
     """The recon_scale, at kl_weight 1, above which encoding a direction of the images lowers the
     error term by more than its KL costs; in rising order, inf for a direction without variance.
     Below the first one the collapsed solution is stable.
@@ -53,7 +51,8 @@ def thresholds(
     the eigenvalues of `P^-1/2 C P^-1/2`; pixels that are always 0 or always 1 are left out, and
     with `config.binarize` the diagonal of C is P. All are thresholds of the collapsed
     solution (see above): only for squared error of a fixed variance do they stay where they are
-    once units wake.
+    once units wake. Images of floats are vectors that are no pixels, taken as they are: their
+    thresholds are those of squared error.
 
     Raises:
         LabError: an AE, which has no KL; no direction is asked for; or there are too many pixels
@@ -68,7 +67,7 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
         raise LabError("An AE has no KL to pay for, and no threshold: use model='vae'.")
     if count < 1:
         raise LabError(f"Thresholds of {count} directions: ask for 1 or more.")
-    matrix, price = moments.covariance, config.pixels / 2
+    matrix, price = moments.products, config.pixels / 2
     if config.likelihood == "bernoulli":
         matrix, price = _standardized(moments, config.binarize), float(config.pixels)
     elif config.decoder_variance == "learned":
@@ -83,9 +82,13 @@ def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndar
     return np.where(pays, price / np.where(pays, eigenvalues, 1), np.inf)
 
 
-def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "kept kept"]:
-    """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`; pixels that are always 0 or 1 are left out."""
+def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "m m"]:
+    """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`, or a matrix of the same eigenvalues but for
+    zeros; pixels that are always 0 or 1 are left out."""
     variance = moments.mean * (1 - moments.mean)
+    if moments.images is not None and not binarize:
+        rows = moments.centred()[:, variance > 0] / np.sqrt(variance[variance > 0])
+        return rows @ rows.T
     covariance = moments.covariance.copy()
     if binarize:
         np.fill_diagonal(covariance, variance)
@@ -267,6 +270,6 @@ def constant_error(config: Config, moments: Moments) -> float:
     """The error of the mean image, averaged over pixels in [0, 1]: for squared error the variance
     of a pixel, for cross entropy its entropy in nats."""
     if config.likelihood == "gaussian":
-        return float(moments.covariance.trace() / config.pixels)
+        return float(moments.products.trace() / config.pixels)
     mean = moments.mean
     return float((scipy.special.entr(mean) + scipy.special.entr(1 - mean)).mean())
