@@ -107,7 +107,8 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
         flags.run(f"z{first}", lab.split, lab.sized(first), scales),
         *(fewer.run(f"z{size}", lab.split, lab.sized(size), ends_and_middle) for size in others),
     ]
-    if flags.signed if flags.signed is not None else lab.dataset == "cifar10":
+    on_cifar10 = lab.dataset == "cifar10" and flags.pixel_range == "unit"
+    if flags.signed or (flags.signed is None and on_cifar10):
         planned += signed_runs(lab, [scales[0], scales[-1]])
     return planned
 
