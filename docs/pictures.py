@@ -34,8 +34,8 @@ def is_signed(run: vj.Run) -> bool:
 
 
 def collapse_and_cure(study: Path) -> Any:
-    """Inputs and outputs of recon_scale at the smallest and largest scale: of both latent sizes with
-    pixels in [0, 1], and of the larger one in [-1, 1], which is the write-up's range."""
+    """Inputs and outputs of recon_scale at the smallest and largest scale: of both latent sizes
+    with pixels in [0, 1], and of the larger one in [-1, 1], which is the write-up's range."""
     trained = [vj.store.restore(folder.parent) for folder in study.glob("z*/config.json")]
     trained.sort(key=lambda one: (is_signed(one.run), one.run.config.latent_size))
     chosen = [one for one in trained if not is_signed(one.run)] + trained[-1:]
@@ -64,7 +64,8 @@ def photograph(study: Path, target: Path) -> None:
         page.press("#scale", "ArrowRight")
         page.locator("#scale").blur()
         top, end = (page.locator(name).bounding_box() for name in (".card >> nth=0", ".pair"))
-        assert top and end
+        assert top
+        assert end
         clip = {**top, "height": end["y"] + end["height"] - top["y"]}
         page.screenshot(path=target, full_page=True, animations="disabled", clip=clip)
         chromium.close()
