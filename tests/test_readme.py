@@ -74,6 +74,11 @@ def test_readmes_code_prints_what_it_says(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"{said}\n"
 
 
+def test_the_site_begins_with_readmes_first_screen() -> None:
+    first = README.read_text().split("## Start")[0]
+    assert (ROOT / "docs" / "index.md").read_text().startswith(first.replace("](docs/", "]("))
+
+
 @pytest.mark.real_data
 def test_readme_shows_what_advise_says(capsys: pytest.CaptureFixture[str]) -> None:
     shown, said = blocks(README, "text")[0].split("\n\n")
