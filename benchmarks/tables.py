@@ -1,7 +1,7 @@
-"""The tables of benchmarks.speed and benchmarks.gpu, and those of README and docs/devices.md.
+"""The tables of benchmarks.speed and benchmarks.gpu, and those of docs/devices.md.
 
-The two benchmarks print their tables with the functions of this file. As a command it writes the
-tables of README and docs/devices.md anew, from what benchmarks.speed has measured:
+The two benchmarks print their tables with the functions of this file. As a command it writes
+the tables of docs/devices.md anew, from what benchmarks.speed has measured:
 
     python -m benchmarks.speed --json results/speed.json
     python -m benchmarks.tables
@@ -24,8 +24,8 @@ from benchmarks.timing import Spread, Timed, growth, ratios, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "results" / "speed.json"
-PLACE = re.compile(r"(<!-- speed (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where tables stand in a document: `<!-- speed study -->`, or `<!-- speed all -->`."""
+PLACE = re.compile(r"(<!-- speed all -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where the tables stand."""
 Found = dict[str, Any]
 
 
@@ -229,23 +229,10 @@ def everything(found: Found) -> str:
     return f"{head(found)}\n\n{shown}"
 
 
-def short(found: Found) -> str:
-    """The study alone, for README: who, the time and the ratio."""
-    table, about = study_table(found["study"]), found["about"]
-    rows = [row[:3] for row in table.rows]
-    where = f"{table.title}. {about['processor']}, cores: {about['cores']}.\n\n"
-    return where + markdown(Table(table.title, table.headers[:3], rows))
-
-
 def documents(found: Found) -> dict[Path, str]:
-    """The documents with these tables, as they should be."""
-    kinds = {"study": short, "all": everything}
-
-    def filled(match: re.Match[str]) -> str:
-        return match[1] + kinds[match[2]](found) + match[3]
-
-    paths = (ROOT / "README.md", ROOT / "docs" / "devices.md")
-    return {path: PLACE.sub(filled, path.read_text()) for path in paths}
+    """The document with these tables, as it should be."""
+    path = ROOT / "docs" / "devices.md"
+    return {path: PLACE.sub(lambda at: at[1] + everything(found) + at[2], path.read_text())}
 
 
 def read(path: Path) -> Found:

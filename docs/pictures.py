@@ -1,24 +1,31 @@
-"""Draw the three pictures of README from studies that have run:
+"""Draw the two pictures of README from studies that have run:
 
-python -m experiments.latent_size
-python -m experiments.recon_scale --dataset cifar10
-python -m experiments.phase_diagram --dataset mnist
+python -m experiments.recon_scale
+python -m experiments.recon_scale --dataset digits
 python docs/pictures.py
+
+The second one is of the explorer's page in a Chromium without a window.
 """
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from playwright.sync_api import sync_playwright
 
 import vaejax as vj
-from experiments import phase_diagram
+from experiments.explore import FILE, ExploreFlags, explore
 
 FIGURES = Path(__file__).resolve().parent / "figures"
-SAMPLES, ACROSS, SHOWN = 36, 6, 10
+SHOWN = 10
+WHAT = (
+    "Scale: recon_scale, the weight of the error. [-1, 1]: the range of the pixels, in which an "
+    "error is four times as large;\nthese models were trained five times as long. The codes are "
+    "the posterior means."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,66 +34,56 @@ class PictureFlags:
     """The folder with a folder for each data set."""
 
 
-def test_images(run: vj.Run, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first test images of the data set of a run: flat bytes, and pictures."""
-    images = vj.lab.images_of(run, "test").images[:count]
-    flat = images.reshape(count, -1)
-    return flat, vj.lab.unit_pixels(flat, run.config.image_shape)
+def is_signed(run: vj.Run) -> bool:
+    return run.config.pixel_range == "signed"
 
 
 def collapse_and_cure(study: Path) -> Any:
-    """Inputs and outputs of recon_scale, of both latent sizes, at the smallest and largest
-    scale."""
-    folders = sorted(study.glob("z*"), key=lambda path: int(path.name[1:]))
-    models = [vj.store.restore(folder) for folder in folders]
-    flat, pictures = test_images(models[0].run, SHOWN)
-    strips = {"input": pictures}
-    for end in (min, max):
-        for trained in models:
-            scale = end(lane["recon_scale"] for lane in trained.run.lanes)
-            label = f"recon_scale {scale:g}\n{trained.run.config.latent_size} latent units"
-            lane = vj.lab.lane_at(trained.run, scale)
-            strips[label] = vj.lab.outputs(trained, lane, flat)
-    return vj.show.strips(strips, "CIFAR-10 (JPEG copy): collapse, and its cure", 0.7)
+    """Inputs and outputs of recon_scale at the smallest and largest scale: of both latent sizes
+    with pixels in [0, 1], and of the larger one in [-1, 1], which is the write-up's range."""
+    trained = [vj.store.restore(folder.parent) for folder in study.glob("z*/config.json")]
+    trained.sort(key=lambda one: (is_signed(one.run), one.run.config.latent_size))
+    chosen = [one for one in trained if not is_signed(one.run)] + trained[-1:]
+    images = vj.lab.images_of(chosen[0].run, "test").images[:SHOWN]
+    flat = images.reshape(SHOWN, -1)
+    strips = {"input": vj.lab.unit_pixels(flat, chosen[0].run.config.image_shape)}
+    for end, shown in ((min, chosen[:1] + chosen[-1:]), (max, chosen)):
+        for one in shown:
+            scale = end(lane["recon_scale"] for lane in one.run.lanes)
+            where = "[-1, 1]" if is_signed(one.run) else "[0, 1]"
+            label = f"scale {scale:g}, {where}\n{one.run.config.latent_size} latent units"
+            strips[label] = vj.lab.outputs(one, vj.lab.lane_at(one.run, scale), flat)
+    return vj.show.strips(strips, "CIFAR-10 (JPEG copy): collapse, and what ends it", 0.7)
 
 
-def latent_sizes(study: Path) -> Any:
-    """Prior samples of 2, 4 and 10 latent units beside test images."""
-    panels: dict[str, np.ndarray] = {}
-    for size in (2, 4, 10):
-        trained = vj.store.restore(study / f"z{size}")
-        panels |= {} if panels else {"test images": test_images(trained.run, SAMPLES)[1]}
-        panels[f"{size} latent units"] = vj.lab.samples(trained, 0, SAMPLES)
-    return vj.show.grids([panels], ACROSS, "MNIST: images that VAEs generate")
-
-
-def predicted_and_measured(study: Path) -> Any:
-    """Active directions and KL with squared error, and the predicted curves."""
-    rows = vj.store.records.read(study / vj.lab.recording.RESULTS)
-    panels = phase_diagram.panels(rows, "gaussian")[:2]
-    return vj.show.curves(
-        panels, "recon_scale / predicted threshold", "MNIST: predicted from the images, measured"
-    )
-
-
-def is_gaussian(row: vj.store.Row) -> bool:
-    return row["config"]["likelihood"] == "gaussian"
+def photograph(study: Path, target: Path) -> None:
+    """The explorer's page of recon_scale on the digits, with its slider above the threshold: from
+    the curves to the codes of two images."""
+    explore(ExploreFlags(folder=study))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = chromium.new_page(viewport={"width": 1100, "height": 900})
+        page.goto((study / FILE).resolve().as_uri())
+        page.press("#scale", "ArrowRight")
+        page.locator("#scale").blur()
+        top, end = (page.locator(name).bounding_box() for name in (".card >> nth=0", ".pair"))
+        assert top
+        assert end
+        clip = {**top, "height": end["y"] + end["height"] - top["y"]}
+        page.screenshot(path=target, full_page=True, animations="disabled", clip=clip)
+        chromium.close()
 
 
 def main() -> None:
     with vj.lab.failing_clearly():
         folder = vj.lab.parse(PictureFlags, __doc__).checkpoints
-        for name, draw, study in (
-            ("collapse_and_cure", collapse_and_cure, "cifar10/recon_scale"),
-            ("latent_sizes", latent_sizes, "mnist/latent_size"),
-            ("phase_diagram", predicted_and_measured, "mnist/phase_diagram"),
-        ):
-            ran = vj.lab.findings.read_about(folder / study)["invocations"][0]["command"]
-            rows = vj.store.records.read(folder / study / vj.lab.recording.RESULTS)
-            rows = [row for row in rows if name != "phase_diagram" or is_gaussian(row)]
-            caption = vj.lab.about.caption(ran, rows)
-            (path,) = vj.show.save(draw(folder / study), FIGURES, name, caption=caption)
-            print(f"wrote {path.relative_to(FIGURES.parents[1])}")
+        study = folder / "cifar10" / "recon_scale"
+        ran = vj.lab.findings.read_about(study)["invocations"][0]["command"]
+        caption = f"{ran}, seed 0\n{WHAT}"
+        vj.show.save(collapse_and_cure(study), FIGURES, "collapse_and_cure", caption=caption)
+        photograph(folder / "digits" / "recon_scale", FIGURES / "explorer.png")
 
 
 if __name__ == "__main__":

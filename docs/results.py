@@ -1,6 +1,6 @@
-"""Write the tables of results in docs and README from the rows in results/.
+"""Write the tables and answers of docs/ from the rows in results/.
 
-    python docs/results.py                        # write docs/results.md and the table in README
+    python docs/results.py                        # write the pages
     python docs/results.py --collect checkpoints  # first copy the rows of studies that have run
 
 results/DATASET/STUDY holds results.jsonl, with a row for each trained model, and study.json, which
@@ -35,17 +35,8 @@ STUDIES = (
     "autoencoder", "latent_size", "blur", "few_images", "collapse", "recon_scale", "linear_vae",
     "phase_diagram", "many_units", "dead_or_slow", "remedies",
 )  # fmt: skip
-TABLE = re.compile(r"(<!-- (claims|remedies) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where the tables of claims and of remedies stand in README."""
-ONLY_IN_RESULTS = re.compile(r"B1, .*|B2, KL|B3, mlp1.*|B3.* loop|B4.*")
-"""Claims that README leaves to docs/results.md."""
-REMEDIES = {
-    "nll_fitted_nats": "NLL, nats (of densities, so it may be negative)",
-    "mse": "MSE",
-    "active_units": "active units of 10",
-    "frechet": "Frechet distance of samples",
-}
-"""The columns of the table of remedies."""
+TABLE = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where docs/claims.md has the answers to all claims."""
 ANSWER = re.compile(r"(<!-- answers: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the story has the answers to a claim."""
 PICTURES = {
@@ -128,20 +119,10 @@ def claims_table(found: list[Found]) -> str:
         "|---" * (3 + len(DATASETS)) + "|",
     ]
     for claim in sorted(about, key=vj.lab.findings.natural):
-        if ONLY_IN_RESULTS.fullmatch(claim):
-            continue
         sentence, study = about[claim]
         cells = [answers[claim].get(dataset, "") for dataset in DATASETS]
         lines.append(f"| {claim} | {escape(sentence)} | {' | '.join(cells)} | `{study}` |")
     return "\n".join(lines) + "\n"
-
-
-def remedies_table(found: list[Found]) -> str:
-    """The remedies compared on MNIST."""
-    rows = next(one.rows for one in found if (one.dataset, one.study) == ("mnist", "remedies"))
-    _, rule, *lines = table(rows, list(REMEDIES), ["remedy"])
-    named = "| remedy | " + " | ".join(REMEDIES.values()) + " |"
-    return "\n".join([named, rule, *lines]) + "\n"
 
 
 def answers(found: list[Found], claim: str) -> str:
@@ -213,18 +194,17 @@ def escape(text: str) -> str:
 def documents(folder: Path = RESULTS) -> dict[Path, str]:
     """The documents with tables from results/, as they should be."""
     found = studies(folder)
-    readme, story = ROOT / "README.md", ROOT / "docs" / "story.md"
-    tables = {"claims": claims_table, "remedies": remedies_table}
+    claims, story = ROOT / "docs" / "claims.md", ROOT / "docs" / "story.md"
 
     def filled(match: re.Match[str]) -> str:
-        return match[1] + tables[match[2]](found) + match[3]
+        return match[1] + claims_table(found) + match[2]
 
     def answered(match: re.Match[str]) -> str:
         return match[1] + answers(found, match[2]) + match[3]
 
     return {
         ROOT / "docs" / "results.md": page(found),
-        readme: TABLE.sub(filled, readme.read_text()),
+        claims: TABLE.sub(filled, claims.read_text()),
         story: ANSWER.sub(answered, story.read_text()),
     }
 

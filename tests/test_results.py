@@ -1,4 +1,4 @@
-"""The tables of README and docs are those that docs/results.py writes from results/."""
+"""The tables of docs are those that docs/results.py writes from results/."""
 
 import re
 from pathlib import Path

@@ -121,7 +121,7 @@ def test_every_line_of_a_markdown_table_has_as_many_cells() -> None:
         assert {line.count("|") for line in lines} == {len(table.headers) + 1}
 
 
-def test_readme_and_docs_show_what_was_measured() -> None:
+def test_the_docs_show_what_was_measured() -> None:
     for path, text in tables.documents(tables.read(tables.MEASURED)).items():
         assert tables.PLACE.search(text)
         assert path.read_text() == text, f"{path.name}: run python -m benchmarks.tables"
