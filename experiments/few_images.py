@@ -63,10 +63,10 @@ AVERAGE = 0.1
 DRAWS = 64
 """Codes drawn for each of two images."""
 COLUMNS = (
-    "converged", "half_power_cycles", "distance_to_mean", "outputs_apart", "kl_nats",
+    "converged", "half_power_cycles", "distance_to_mean", "distance_to_nearer", "kl_nats",
 )  # fmt: skip
 MORE_COLUMNS = (
-    "steps", "distance_to_nearer", "decoded_mean_mse", "mean_image_mse", "high_frequency_share",
+    "steps", "outputs_apart", "decoded_mean_mse", "mean_image_mse", "high_frequency_share",
     "units_that_pay", "collapse",
 )  # fmt: skip
 SHOWN = 12
