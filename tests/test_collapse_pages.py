@@ -231,17 +231,6 @@ def test_two_images_in_batches_of_two_sizes_train_as_long_and_see_them_as_often(
     assert all(row["decay_steps"] == row["steps"] for row in rows)
 
 
-def test_outputs_of_two_images_that_are_one_picture_are_not_apart() -> None:
-    images = np.stack([np.zeros((1, 2, 1)), np.ones((1, 2, 1))])
-    one, two = (np.stack([pair] * 3) for pair in (np.full_like(images, 0.5), images))
-    assert few_images.distances(one, images) == {
-        "distance_to_mean": 0, "distance_to_nearer": 0.5, "outputs_apart": 0
-    }  # fmt: skip
-    assert few_images.distances(two, images) == {
-        "distance_to_mean": 0.5, "distance_to_nearer": 0, "outputs_apart": 1
-    }  # fmt: skip
-
-
 def test_few_images_cut_off_before_they_converge_say_so(tmp_path) -> None:
     """And decide nothing."""
     more = ["--latent-sizes", 2, "--epochs", 10]

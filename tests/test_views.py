@@ -132,11 +132,18 @@ def test_distances_are_in_units_of_the_distance_of_the_images(
     outputs: np.ndarray, to_mean: float, to_nearer: float
 ) -> None:
     """Along the line through both images, averaged over draws, and the worse output counts."""
+    apart = np.linalg.norm(outputs[0] - outputs[1]) / np.linalg.norm(PAIR[0] - PAIR[1])
     got = few_images.distances(outputs[None], PAIR)
-    want = {"distance_to_mean": to_mean, "distance_to_nearer": to_nearer}
+    want = {
+        "distance_to_mean": to_mean, "distance_to_nearer": to_nearer, "outputs_apart": apart
+    }  # fmt: skip
     assert got == pytest.approx(want, abs=1e-12)
     both = few_images.distances(np.stack([outputs, AVERAGE]), PAIR)
-    want = {"distance_to_mean": to_mean / 2, "distance_to_nearer": to_nearer / 2 + 0.25}
+    want = {
+        "distance_to_mean": to_mean / 2,
+        "distance_to_nearer": to_nearer / 2 + 0.25,
+        "outputs_apart": apart / 2,
+    }
     assert both == pytest.approx(want, abs=1e-12)
 
 
