@@ -31,7 +31,7 @@ UNDECIDED.
 
 Command: python -m experiments.autoencoder
 
-Cost: full MNIST, four sizes and three seeds: about 7 minutes on 2 cores.
+Cost: full MNIST, four sizes and three seeds: about 12 minutes on 2 cores.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ everything on one page.
 
 Command: python -m experiments.seed
 
-Cost: 22 minutes on 2 cores that multiply matrices at 200 GFLOP/s each, 50 at 75 GFLOP/s, of which
-`few_images` takes a quarter to a third. With --quick 2 minutes, or 1 once programs are compiled.
+Cost: about 415 TFLOP of matrix products, of which `recon_scale` takes half: 40 minutes on 2 cores
+that multiply matrices at 200 GFLOP/s each, 90 at 75 GFLOP/s, as computed from this number. With
+--quick 2 minutes, or 1 once programs are compiled.
 """
 
 from __future__ import annotations
