@@ -196,6 +196,7 @@ def test_a_path_object_is_a_path_even_if_it_is_one_word(
 @pytest.mark.parametrize(
     ("choices", "message"),
     [({"resize": 0}, "resize=0: use a whole"), ({"resize": -1}, "resize=-1"),
+     ({"resize": True}, "resize=True"),
      ({"white": 0}, "white=0: use a positive"),
      ({"white": 1}, "white=1 is for images of your own")],
 )  # fmt: skip

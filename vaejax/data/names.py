@@ -49,7 +49,8 @@ def source(
         LabError: a path with `~`, and there is no home directory; or another argument is none of
             those that there are.
     """
-    if not (resize is None or (isinstance(resize, Integral) and resize >= 1)):
+    whole = isinstance(resize, Integral) and not isinstance(resize, bool)
+    if not (resize is None or (whole and resize >= 1)):
         raise LabError(f"resize={resize!r}: use a whole number of 1 or more.")
     if colour not in (None, *get_args(Colour)):
         raise LabError(f"colour={colour!r}: use one of {', '.join(get_args(Colour))}.")
