@@ -109,7 +109,11 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 def of_fitted(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int) -> vj.store.Row:
     """What one lane makes of codes from densities fitted to its training codes."""
-    gaussian, mixture = (fitted_samples(lab, trained, lane, parts) for parts in (1, PARTS))
+    codes = drawn_codes(trained, lane, lab.train[:FITTED])
+    gaussian, mixture = (
+        vj.lab.decoded(trained, lane, vj.measure.draw_from_mixture(codes, parts, len(lab.test)))
+        for parts in (1, PARTS)
+    )
     restored = vj.lab.outputs(trained, lane, lab.test[:COMPARED])
     return {
         "frechet_gaussian": lab.reference.distance(gaussian),
@@ -119,12 +123,12 @@ def of_fitted(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int) -> vj.store
     }
 
 
-def fitted_samples(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int, parts: int) -> np.ndarray:
-    """As many images as there are test images, of one lane: [n, height, width, channels]. Their
-    codes are drawn from a mixture of so many Gaussians, fitted to codes of training images."""
-    codes = drawn_codes(trained, lane, lab.train[:FITTED])
-    new = vj.measure.draw_from_mixture(codes, parts, len(lab.test))
-    return vj.lab.decoded(trained, lane, new)
+def mixture_samples(lab: vj.lab.Lab, trained: vj.store.Trained) -> np.ndarray:
+    """The first images of one lane from the mixture: [n, height, width, channels], those that are
+    shown."""
+    codes = drawn_codes(trained, 0, lab.train[:FITTED])
+    new = vj.measure.draw_from_mixture(codes, PARTS, len(lab.test))
+    return vj.lab.decoded(trained, 0, new[:SAMPLES])
 
 
 def drawn_codes(trained: vj.store.Trained, lane: int, images: np.ndarray) -> np.ndarray:
@@ -176,10 +180,10 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         trained = {
             f"{kind.upper()}, {size} units": lab.trained(f"{kind}-z{size}") for size in sizes
         }
-        mixtures = {name: fitted_samples(lab, one, 0, PARTS) for name, one in trained.items()}
+        mixtures = {name: mixture_samples(lab, one) for name, one in trained.items()}
         grids += [
             {f"{name}, N(0, I)": vj.lab.samples(one, 0, SAMPLES) for name, one in trained.items()},
-            {f"{name}, mixture": images[:SAMPLES] for name, images in mixtures.items()},
+            {f"{name}, mixture": images for name, images in mixtures.items()},
         ]
         *_, (name, images) = mixtures.items()
         shown = images[:SHOWN]
