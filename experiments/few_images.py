@@ -311,15 +311,13 @@ def at_rest(rows: list[vj.store.Row], name: str, **where: Any) -> list[float]:
 
 def verdict_on_batches(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     scales = vj.lab.distinct(rows, "recon_scale")
-    runs = {
-        f"batches of {row['config']['batch_size']}, {row['epochs']:,} passes": row["run"]
-        for row in rows
-    }
+    runs = {row["run"]: (row["config"]["batch_size"], row["epochs"]) for row in rows}
     averages, pictures = {}, {}
-    for words, run in runs.items():
+    for run, (batch, passes) in runs.items():
+        words = f"batches of {batch}, {passes:,} passes"
         first, last = ({"run": run, "recon_scale": scale} for scale in (scales[0], scales[-1]))
         to_mean = at_rest(rows, "distance_to_mean", **first)
-        compare = vj.lab.below if words.startswith("batches of 2") else vj.lab.above
+        compare = vj.lab.below if batch == 2 else vj.lab.above
         averages[f"distance of an output to the average / between the two images, {words}"] = (
             compare(to_mean, AVERAGE)
         )
