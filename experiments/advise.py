@@ -102,15 +102,12 @@ class AdviseFlags(vj.lab.DataFlags):
                 f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
                 "threshold."
             )
-        wrong = WITHOUT_LOSS if self.loss else WITH_LOSS
-        for name in wrong:
-            if getattr(self, name) != getattr(AdviseFlags, name):
-                verb = "does not go" if self.loss else "goes"
-                raise vj.LabError(f"{vj.lab.flags.flag(name)} {verb} with --loss.")
+        if self.loss:
+            self._refuse(WITHOUT_LOSS, "does not go with --loss")
+        else:
+            self._refuse(WITH_LOSS, "goes with --loss")
         if self.numbers:
-            for name in OF_PIXELS:
-                if getattr(self, name) != getattr(AdviseFlags, name):
-                    raise vj.LabError(f"{vj.lab.flags.flag(name)} does not go with --numbers.")
+            self._refuse(OF_PIXELS, "does not go with --numbers")
             entropy = self.loss == "bce" or self.likelihood == "bernoulli"
             if entropy or self.source.path is None:
                 raise vj.LabError(
@@ -119,6 +116,12 @@ class AdviseFlags(vj.lab.DataFlags):
                 )
         if self.loss:
             self.written()
+
+    def _refuse(self, names: tuple[str, ...], why: str) -> None:
+        """Refuse these flags unless they have their defaults."""
+        for name in names:
+            if getattr(self, name) != getattr(AdviseFlags, name):
+                raise vj.LabError(f"{vj.lab.flags.flag(name)} {why}.")
 
     def written(self) -> vj.theory.WrittenLoss:
         """The loss that the flags describe.
