@@ -648,8 +648,8 @@ def benchmark(flags: CrashFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        benchmark(vj.lab.parse(CrashFlags, __doc__))
+    with vj.study.failing_clearly():
+        benchmark(vj.study.parse(CrashFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -182,12 +182,12 @@ def outcome(target: Target, content: bytes, want: Any) -> str:
 
 def main() -> None:
     """Damage, count, and end with status 1 if a damage went unnoticed."""
-    flags = vj.lab.command.parse(DamageFlags, __doc__)
+    flags = vj.study.command.parse(DamageFlags, __doc__)
     logging.disable(logging.WARNING)  # an entry of the cache that is built again is expected
     rng = random.Random(flags.seed)
     counts: Counter[tuple[str, str, str]] = Counter()
     unnoticed = []
-    with vj.lab.command.failing_clearly(), tempfile.TemporaryDirectory() as scratch:
+    with vj.study.command.failing_clearly(), tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         targets = [
             *study_targets(*make_studies(folder)),

@@ -59,7 +59,7 @@ class GpuFlags:
     """Write all that was measured to this file."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--rounds", 1, self.rounds)
+        vj.study.at_least("--rounds", 1, self.rounds)
 
 
 def check_images(datasets: Sequence[str], random: bool) -> None:
@@ -86,7 +86,7 @@ def train(net: Net, epochs: int, random: bool) -> dict[str, Any]:
     evaluate = vj.measure.over_lanes(vj.measure.evaluate, config)
     neg_elbo = float(evaluate(params, test, jax.random.key(0)).neg_elbo.mean())
     seconds = perf_counter() - start
-    about = {"dataset": net.dataset, "net": vj.lab.provenance.layers(config)}
+    about = {"dataset": net.dataset, "net": vj.study.provenance.layers(config)}
     sizes = {"models": len(SEEDS), "epochs": epochs}
     return {**about, **sizes, "seconds": seconds, "neg_elbo": neg_elbo}
 
@@ -128,8 +128,8 @@ def benchmark(flags: GpuFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        benchmark(vj.lab.parse(GpuFlags, __doc__))
+    with vj.study.failing_clearly():
+        benchmark(vj.study.parse(GpuFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def measure(
                  for value in values]  # fmt: skip
         return {"title": title, "sizes": list(values), "loops": take_turns(loops, rounds, show)}
 
-    small, large = (vj.lab.provenance.layers(config_of(net)) for net in (SMALL, LARGE))
+    small, large = (vj.study.provenance.layers(config_of(net)) for net in (SMALL, LARGE))
     large = large.replace(f"-{LARGE.latent}-", "-z-")
     return [
         over(f"images in an epoch ({small}, one model)", sizes.images,

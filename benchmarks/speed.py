@@ -69,7 +69,7 @@ class SpeedFlags:
     """Write all that was measured to this file."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--rounds", 1, self.rounds)
+        vj.study.at_least("--rounds", 1, self.rounds)
         if not self.parts:
             raise vj.LabError(f"--parts: name at least one of {', '.join(PARTS)}.")
 
@@ -155,7 +155,7 @@ def steps(plan: Plan, show: Show) -> list[dict[str, Any]]:
     found = []
     for net in plan.nets:
         task = task_of(net, load(net.dataset, "train", plan.random))
-        layers = vj.lab.provenance.layers(task.config)
+        layers = vj.study.provenance.layers(task.config)
         loops = take_named_turns(layers, step_loops(plan, task), plan.rounds, show)
         about = {"net": layers, "dataset": net.dataset, "batch": net.batch, "steps": task.steps}
         found.append({**about, "flops": product_flops(task.config), "loops": loops})
@@ -179,7 +179,7 @@ def evaluation(plan: Plan, show: Show) -> list[dict[str, Any]]:
             theirs = peer("torch_loops").evaluation(config, weights, images, plan.torch, drawn)
             loops.append(Loop("PyTorch", 1, theirs))
         timed = take_named_turns(title, loops, plan.rounds, show)
-        about = {"title": title, "net": vj.lab.provenance.layers(config), "images": len(images)}
+        about = {"title": title, "net": vj.study.provenance.layers(config), "images": len(images)}
         found.append({**about, "loops": timed})
     return found
 
@@ -203,7 +203,7 @@ def whole_study(plan: Plan, show: Show) -> dict[str, Any]:
             loops.append(Loop("PyTorch, one after another, torch.compile", 1, fast, may_fail=True))
         loops.append(Loop("PyTorch, one after another", 1, theirs.one_by_one(one, plan.torch)))
     timed = take_named_turns("study", loops, one.turns - 1, show)
-    about = {"net": vj.lab.provenance.layers(one.task.config), "models": models}
+    about = {"net": vj.study.provenance.layers(one.task.config), "models": models}
     sizes = {"epochs": one.task.epochs, "steps": one.task.steps, "images": len(one.task.images)}
     return {**about, **sizes, "loops": timed}
 
@@ -265,8 +265,8 @@ def benchmark(flags: SpeedFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        benchmark(vj.lab.parse(SpeedFlags, __doc__))
+    with vj.study.failing_clearly():
+        benchmark(vj.study.parse(SpeedFlags, __doc__))
 
 
 if __name__ == "__main__":

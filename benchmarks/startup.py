@@ -68,8 +68,8 @@ class StartupFlags:
     """Write all that was measured to this file."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--rounds", 1, self.rounds)
-        vj.lab.each_once("--commands", self.commands)
+        vj.study.at_least("--rounds", 1, self.rounds)
+        vj.study.each_once("--commands", self.commands)
 
 
 class Ran(NamedTuple):
@@ -164,8 +164,8 @@ def benchmark(flags: StartupFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        benchmark(vj.lab.parse(StartupFlags, __doc__))
+    with vj.study.failing_clearly():
+        benchmark(vj.study.parse(StartupFlags, __doc__))
 
 
 if __name__ == "__main__":

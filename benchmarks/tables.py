@@ -256,8 +256,8 @@ def read(path: Path) -> Found:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        found = read(vj.lab.parse(TablesFlags, __doc__).json)
+    with vj.study.failing_clearly():
+        found = read(vj.study.parse(TablesFlags, __doc__).json)
         for path, text in documents(found).items():
             path.write_text(text)
             print(f"wrote {path.relative_to(ROOT)}")

@@ -107,7 +107,7 @@ def machine() -> dict[str, Any]:
     """What the measurement ran on, and with which versions."""
     process = psutil.Process()
     allowed = process.cpu_affinity() if hasattr(process, "cpu_affinity") else None
-    about: dict[str, Any] = vj.lab.provenance.provenance()
+    about: dict[str, Any] = vj.study.provenance.provenance()
     versions = dict(about["versions"])
     if find_spec("torch") is not None:
         versions["torch"] = version("torch")

@@ -44,15 +44,15 @@ def collapse_and_cure(study: Path) -> Any:
     trained = [vj.store.restore(folder.parent) for folder in study.glob("z*/config.json")]
     trained.sort(key=lambda one: (is_signed(one.run), one.run.config.latent_size))
     chosen = [one for one in trained if not is_signed(one.run)] + trained[-1:]
-    images = vj.lab.images_of(chosen[0].run, "test").images[:SHOWN]
+    images = vj.study.images_of(chosen[0].run, "test").images[:SHOWN]
     flat = images.reshape(SHOWN, -1)
-    strips = {"input": vj.lab.unit_pixels(flat, chosen[0].run.config.image_shape)}
+    strips = {"input": vj.study.unit_pixels(flat, chosen[0].run.config.image_shape)}
     for end, shown in ((min, chosen[:1] + chosen[-1:]), (max, chosen)):
         for one in shown:
             scale = end(lane["recon_scale"] for lane in one.run.lanes)
             where = "[-1, 1]" if is_signed(one.run) else "[0, 1]"
             label = f"scale {scale:g}, {where}\n{one.run.config.latent_size} latent units"
-            strips[label] = vj.lab.outputs(one, vj.lab.lane_at(one.run, scale), flat)
+            strips[label] = vj.study.outputs(one, vj.study.lane_at(one.run, scale), flat)
     return vj.show.strips(strips, "CIFAR-10 (JPEG copy): collapse, and what ends it", 0.7)
 
 
@@ -77,10 +77,10 @@ def photograph(study: Path, target: Path) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        folder = vj.lab.parse(PictureFlags, __doc__).checkpoints
+    with vj.study.failing_clearly():
+        folder = vj.study.parse(PictureFlags, __doc__).checkpoints
         study = folder / "cifar10" / "recon_scale"
-        ran = vj.lab.findings.read_about(study)["invocations"][0]["command"]
+        ran = vj.store.findings.read_about(study)["invocations"][0]["command"]
         caption = f"{ran}, seed 0\n{WHAT}"
         vj.show.save(collapse_and_cure(study), FIGURES, "collapse_and_cure", caption=caption)
         photograph(folder / "digits" / "recon_scale", FIGURES / "explorer.png")

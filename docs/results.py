@@ -69,22 +69,22 @@ class Found(NamedTuple):
     invocations: list[dict[str, Any]]
 
     @property
-    def page(self) -> vj.lab.Study:
+    def page(self) -> vj.study.Study:
         return importlib.import_module(f"experiments.{self.study}").STUDY
 
     @property
-    def verdicts(self) -> dict[str, vj.lab.Verdict]:
+    def verdicts(self) -> dict[str, vj.study.Verdict]:
         found = self.page.verdict(self.rows)
         return {claim: verdict for claim, verdict in found.items() if verdict is not None}
 
 
 def collect(folder: Path) -> None:
     """Copy the rows of every study in a folder, and what study.json says of it."""
-    for path in sorted(folder.rglob(vj.lab.recording.RESULTS)):
+    for path in sorted(folder.rglob(vj.study.recording.RESULTS)):
         first = vj.store.records.read(path)[0]
         target = RESULTS / first["dataset"] / first["study"]
         target.mkdir(parents=True, exist_ok=True)
-        for name in (path.name, vj.lab.findings.ABOUT):
+        for name in (path.name, vj.store.findings.ABOUT):
             shutil.copy(path.with_name(name), target)
         for name in PICTURES.get(f"{first['dataset']}/{first['study']}", ()):
             copy = f"{first['dataset']}_{first['study']}_{name}.png"
@@ -97,8 +97,8 @@ def studies(folder: Path = RESULTS) -> list[Found]:
         Found(
             dataset,
             study,
-            vj.lab.findings.current_rows(folder / dataset / study),
-            vj.lab.findings.read_about(folder / dataset / study).get("invocations", []),
+            vj.store.findings.current_rows(folder / dataset / study),
+            vj.store.findings.read_about(folder / dataset / study).get("invocations", []),
         )
         for dataset in DATASETS
         for study in STUDIES
@@ -118,7 +118,7 @@ def claims_table(found: list[Found]) -> str:
         "| | claim | " + " | ".join(DATASETS.values()) + " | study |",
         "|---" * (3 + len(DATASETS)) + "|",
     ]
-    for claim in sorted(about, key=vj.lab.findings.natural):
+    for claim in sorted(about, key=vj.store.findings.natural):
         sentence, study = about[claim]
         cells = [answers[claim].get(dataset, "") for dataset in DATASETS]
         lines.append(f"| {claim} | {escape(sentence)} | {' | '.join(cells)} | `{study}` |")
@@ -149,8 +149,8 @@ def page(found: list[Found]) -> str:
 
 def section(one: Found) -> str:
     """A study on a data set: its question, cost, answers and table."""
-    question = vj.lab.about.question(one.page)
-    columns = [*vj.lab.report.noise_columns(one.rows), *one.page.columns]
+    question = vj.study.about.question(one.page)
+    columns = [*vj.study.terminal.noise_columns(one.rows), *one.page.columns]
     shown = one.page.shown(one.rows)
     lines = [f"### {one.study} on {DATASETS[one.dataset]}\n", f"{question}\n", *costs(one)]
     lines += ["", "| claim | answer | what decided |", "|---|---|---|"]
@@ -182,7 +182,7 @@ def minutes(seconds: float | None) -> str:
 def table(rows: list[vj.store.Row], columns: list[str], by: Sequence[str]) -> Iterator[str]:
     yield "| " + " | ".join(name.replace("_", " ") for name in (*by, *columns)) + " |"
     yield "|---" * (len(by) + len(columns)) + "|"
-    for line in vj.lab.report.lines(rows, columns, by):
+    for line in vj.study.terminal.lines(rows, columns, by):
         yield "| " + " | ".join(line) + " |"
 
 
@@ -210,8 +210,8 @@ def documents(folder: Path = RESULTS) -> dict[Path, str]:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        for folder in vj.lab.parse(ResultsFlags, __doc__).collect:
+    with vj.study.failing_clearly():
+        for folder in vj.study.parse(ResultsFlags, __doc__).collect:
             collect(folder)
         for path, text in documents().items():
             path.write_text(text)

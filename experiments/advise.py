@@ -54,7 +54,7 @@ KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdviseFlags(vj.lab.DataFlags):
+class AdviseFlags(vj.study.DataFlags):
     """What to say something about."""
 
     split: str = "train"
@@ -96,7 +96,7 @@ class AdviseFlags(vj.lab.DataFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.flags.at_least("--latent-size", 1, self.latent_size)
+        vj.study.flags.at_least("--latent-size", 1, self.latent_size)
         if not self.kl_weight > 0:
             raise vj.LabError(
                 f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
@@ -121,7 +121,7 @@ class AdviseFlags(vj.lab.DataFlags):
         """Refuse these flags unless they have their defaults."""
         for name in names:
             if getattr(self, name) != getattr(AdviseFlags, name):
-                raise vj.LabError(f"{vj.lab.flags.flag(name)} {why}.")
+                raise vj.LabError(f"{vj.study.flags.flag(name)} {why}.")
 
     def written(self) -> vj.theory.WrittenLoss:
         """The loss that the flags describe.
@@ -161,7 +161,7 @@ def with_flags(message: str) -> str:
 
     def flag(found: re.Match[str]) -> str:
         name = "loss" if found[1] == "error" else found[1]
-        return f"{vj.lab.flags.flag(name)} {found[2]}"
+        return f"{vj.study.flags.flag(name)} {found[2]}"
 
     message = re.sub(r"(\w+)='?([\w.+-]+)'?", flag, message)
     return re.sub(r"give (\w+)_size", r"give --\1-size", message)
@@ -292,7 +292,7 @@ def load(flags: AdviseFlags) -> np.ndarray:
         found = vj.data.arrays.numbers(Path(flags.source.path or ""), flags.split)
         return found[:, None, :, None]
     opened = vj.data.dataset.open_source(flags.source)
-    vj.lab.laboratory.say(*opened.notes)
+    vj.study.laboratory.say(*opened.notes)
     return vj.data.dataset.take(opened, flags.split).images
 
 
@@ -307,7 +307,7 @@ def advise_on_loss(flags: AdviseFlags) -> None:
     flat = images.reshape(len(images), -1)
     thresholds = vj.theory.thresholds(config, flat, config.pixels)
     table = weights_table(flags, shape, thresholds)
-    out = vj.lab.report.console()
+    out = vj.study.terminal.console()
     out.print(f"{counted(flags, flat)}\n")
     of = {"of": "numbers as they are"} if flags.numbers else {}
     out.print(vj.theory.advice.advice(loss, shape, thresholds, **of), markup=False)
@@ -338,7 +338,7 @@ def advise(flags: AdviseFlags) -> None:
     for thresholds in found.values():
         if np.isfinite(thresholds[0]):
             units_to_keep(flags, thresholds)  # checked before anything is printed
-    out = vj.lab.report.console()
+    out = vj.study.terminal.console()
     out.print(counted(flags, flat))
     for name, config in asked.items():
         if name not in found:
@@ -361,8 +361,8 @@ def advise(flags: AdviseFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        flags = vj.lab.parse(AdviseFlags, __doc__)
+    with vj.study.failing_clearly():
+        flags = vj.study.parse(AdviseFlags, __doc__)
         (advise_on_loss if flags.loss else advise)(flags)
 
 

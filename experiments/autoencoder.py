@@ -66,7 +66,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderFlags(vj.lab.Flags):
+class AutoencoderFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     latent_sizes: tuple[int, ...] = (2, 4, 10, 32)
@@ -76,10 +76,10 @@ class AutoencoderFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [
         lab.flags.run(
             f"{model}-z{size}",
@@ -93,9 +93,9 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     ]
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    keys = vj.lab.evaluation_keys(2)
-    evaluation = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.test, keys[0])
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    keys = vj.study.evaluation_keys(2)
+    evaluation = vj.study.on_lanes(vj.measure.evaluate, trained, lab.test, keys[0])
     space = lab.pca(max(vj.measure.FEATURES, *lab.flags.latent_sizes))
     size = trained.run.config.latent_size
     figures = vj.measure.summary(evaluation) | {
@@ -103,18 +103,18 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "frechet": lab.distances(trained, keys[1]),
         "frechet_floor": lab.reference.floor,
     }
-    rows = vj.lab.rows_of(trained, figures)
+    rows = vj.study.rows_of(trained, figures)
     return [row | of_fitted(lab, trained, lane) for lane, row in enumerate(rows)]
 
 
-def of_fitted(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int) -> vj.store.Row:
+def of_fitted(lab: vj.study.Lab, trained: vj.store.Trained, lane: int) -> vj.store.Row:
     """What one lane makes of codes from densities fitted to its training codes."""
     codes = drawn_codes(trained, lane, lab.train[:FITTED])
     gaussian, mixture = (
-        vj.lab.decoded(trained, lane, vj.measure.draw_from_mixture(codes, parts, len(lab.test)))
+        vj.study.decoded(trained, lane, vj.measure.draw_from_mixture(codes, parts, len(lab.test)))
         for parts in (1, PARTS)
     )
-    restored = vj.lab.outputs(trained, lane, lab.test[:COMPARED])
+    restored = vj.study.outputs(trained, lane, lab.test[:COMPARED])
     return {
         "frechet_gaussian": lab.reference.distance(gaussian),
         "frechet_mixture": lab.reference.distance(mixture),
@@ -123,34 +123,34 @@ def of_fitted(lab: vj.lab.Lab, trained: vj.store.Trained, lane: int) -> vj.store
     }
 
 
-def mixture_samples(lab: vj.lab.Lab, trained: vj.store.Trained) -> np.ndarray:
+def mixture_samples(lab: vj.study.Lab, trained: vj.store.Trained) -> np.ndarray:
     """The first images of one lane from the mixture: [n, height, width, channels], those that are
     shown."""
     codes = drawn_codes(trained, 0, lab.train[:FITTED])
     new = vj.measure.draw_from_mixture(codes, PARTS, len(lab.test))
-    return vj.lab.decoded(trained, 0, new[:SAMPLES])
+    return vj.study.decoded(trained, 0, new[:SAMPLES])
 
 
 def drawn_codes(trained: vj.store.Trained, lane: int, images: np.ndarray) -> np.ndarray:
     """One code, drawn from the posterior of one lane, for each image: [n, latent]."""
-    key = vj.lab.figure_key()
-    one = vj.lab.chosen_lane(trained, lane)
-    return np.asarray(vj.lab.on_lanes(vj.measure.evaluate, one, images, key).code)[0]
+    key = vj.study.figure_key()
+    one = vj.study.chosen_lane(trained, lane)
+    return np.asarray(vj.study.on_lanes(vj.measure.evaluate, one, images, key).code)[0]
 
 
-def nearest_error(lab: vj.lab.Lab, pictures: np.ndarray) -> float:
+def nearest_error(lab: vj.study.Lab, pictures: np.ndarray) -> float:
     """The squared error of pictures to the nearest training image, averaged over pictures."""
     _, errors = vj.measure.nearest(pictures.reshape(len(pictures), -1), lab.train)
     return float(errors.mean())
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     def both(name: str) -> dict[str, Any]:
         return {
-            kind.upper(): vj.lab.against(rows, "latent_size", name, model=kind) for kind in MODELS
+            kind.upper(): vj.study.against(rows, "latent_size", name, model=kind) for kind in MODELS
         }
 
-    pca = {"PCA": vj.lab.against(rows, "latent_size", "pca_mse", model="ae")}
+    pca = {"PCA": vj.study.against(rows, "latent_size", "pca_mse", model="ae")}
     panels = [
         vj.show.Panel("reconstruction (C1)", "test MSE, pixel^2", both("mse") | pca, log_y=True),
         vj.show.Panel(
@@ -161,7 +161,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         ),
     ]
     distances = {
-        f"{kind.upper()}, {density}": vj.lab.against(rows, "latent_size", name, model=kind)
+        f"{kind.upper()}, {density}": vj.study.against(rows, "latent_size", name, model=kind)
         for kind in MODELS
         for density, name in DENSITIES.items()
     }
@@ -169,12 +169,12 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         "samples by what codes are drawn from (C2, B6)",
         "Frechet distance, pixel^2",
         distances,
-        ("train against test", vj.lab.fact(rows, "frechet_floor")),
+        ("train against test", vj.study.fact(rows, "frechet_floor")),
         log_y=True,
     )
     dataset, seeds = lab.dataset, lab.flags.seeds
     title = f"{dataset}: mean and range over {len(seeds)} seeds"
-    sizes = vj.lab.distinct(rows, "latent_size")
+    sizes = vj.study.distinct(rows, "latent_size")
     grids, copies = [], {}
     for kind in MODELS:
         trained = {
@@ -182,7 +182,10 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         }
         mixtures = {name: mixture_samples(lab, one) for name, one in trained.items()}
         grids += [
-            {f"{name}, N(0, I)": vj.lab.samples(one, 0, SAMPLES) for name, one in trained.items()},
+            {
+                f"{name}, N(0, I)": vj.study.samples(one, 0, SAMPLES)
+                for name, one in trained.items()
+            },
             {f"{name}, mixture": images for name, images in mixtures.items()},
         ]
         *_, (name, images) = mixtures.items()
@@ -208,31 +211,31 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     return drawn
 
 
-def test_codes(lab: vj.lab.Lab, run: str) -> np.ndarray:
+def test_codes(lab: vj.study.Lab, run: str) -> np.ndarray:
     """Two units of one drawn code for each test image, from the first lane of a run."""
     return drawn_codes(lab.trained(run), 0, lab.test)[:, :2]
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     of_mixture = ("frechet_mixture", "ae")
 
     def compare(what: str, low: tuple[str, str], high: tuple[str, str]) -> dict[str, Any]:
         """At each size, a figure of one model should be below a figure of another one."""
         return {
-            f"{what} with {size} units": vj.lab.Comparison(
-                vj.lab.values(rows, low[0], latent_size=size, model=low[1]),
-                vj.lab.values(rows, high[0], latent_size=size, model=high[1]),
+            f"{what} with {size} units": vj.study.Comparison(
+                vj.study.values(rows, low[0], latent_size=size, model=low[1]),
+                vj.study.values(rows, high[0], latent_size=size, model=high[1]),
             )
-            for size in vj.lab.distinct(rows, "latent_size")
+            for size in vj.study.distinct(rows, "latent_size")
         }
 
     return {
-        "C1": vj.lab.judge(
+        "C1": vj.study.judge(
             "An autoencoder compresses images through a small code better than PCA",
             "at every code size, every seed of the AE has a lower test MSE than PCA",
             compare("MSE of the AE, and of PCA,", ("mse", "ae"), ("pca_mse", "ae")),
         ),
-        "C2": vj.lab.judge(
+        "C2": vj.study.judge(
             "Images decoded from Gaussian codes are better with a VAE than with an AE",
             "at every code size, samples of every VAE are closer to the test images than samples "
             "of any AE (Frechet distance)",
@@ -240,7 +243,7 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
                 "Frechet distance of samples, VAE and AE,", ("frechet", "vae"), ("frechet", "ae")
             ),
         ),
-        "C3": vj.lab.judge(
+        "C3": vj.study.judge(
             "The KL term pulls the codes to N(0, I)",
             "at every code size, the codes of every VAE are closer to N(0, I) than those of any AE",
             compare(
@@ -249,7 +252,7 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
                 ("code_distance_to_prior", "ae"),
             ),
         ),
-        "B6": vj.lab.judge(
+        "B6": vj.study.judge(
             "An AE draws better images than a VAE, once its codes come from a mixture fitted to "
             "training codes",
             "at every code size, samples of every AE, with codes from a mixture of "
@@ -261,7 +264,7 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
                 ("frechet", "vae"),
             ),
         ),
-        "B6, both fitted": vj.lab.judge(
+        "B6, both fitted": vj.study.judge(
             "It still does if the codes of the VAE come from a mixture, too",
             "the same, with codes of the VAE from a mixture fitted to its training codes",
             compare(
@@ -273,10 +276,10 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "autoencoder", __doc__, AutoencoderFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, quick={"latent_sizes": (2, 10)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

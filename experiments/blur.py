@@ -44,14 +44,14 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlurFlags(vj.lab.Flags):
+class BlurFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     dataset: str = "cifar10"
     widths: tuple[int, ...] = (400,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""
-    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units. enough: as many as pay for their KL at the scale, rounded up to a
     power of two."""
     recon_scale: vj.Scale = "elbo"
@@ -59,10 +59,10 @@ class BlurFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     scale = lab.flags.recon_scale
     return [
         lab.flags.run(f"z{size}", lab.split, lab.sized(size), [scale])
@@ -70,29 +70,29 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     ]
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     images = lab.test[:SPECTRUM_IMAGES]
     known = {"mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test)}
     known |= lab.sharpness_of_pca(images, trained.run.config.latent_size)
     return [
-        row | known | lab.sharpness(vj.lab.outputs(trained, lane, images), images)
-        for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
+        row | known | lab.sharpness(vj.study.outputs(trained, lane, images), images)
+        for lane, row in enumerate(vj.study.collapse_rows(trained, lab.test))
     ]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    sizes = vj.lab.distinct(rows, "latent_size")
-    lines, cycles = {}, vj.lab.fact(rows, "cycles_per_image")
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    sizes = vj.study.distinct(rows, "latent_size")
+    lines, cycles = {}, vj.study.fact(rows, "cycles_per_image")
     for size in sizes:
         for label, name in (
             (f"VAE, {size} units", "power_ratio"),
             (f"PCA, {size} components", "pca_power_ratio"),
         ):
-            lines[label] = vj.lab.values(rows, name, latent_size=size)
+            lines[label] = vj.study.values(rows, name, latent_size=size)
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for size in sizes:
-        strips[f"VAE, {size} units"] = vj.lab.outputs(lab.trained(f"z{size}"), 0, images)
+        strips[f"VAE, {size} units"] = vj.study.outputs(lab.trained(f"z{size}"), 0, images)
         strips[f"PCA, {size} components"] = lab.compressed(images, size)
     strips["mean image"] = np.broadcast_to(lab.mean_image, strips["input"].shape)
     about = f"{lab.dataset}, {lab.flags.likelihood} likelihood"
@@ -100,20 +100,20 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     drawn = {"reconstructions": vj.show.strips(strips, title)}
     if cycles is None:  # of vectors
         return drawn
-    panel = vj.lab.spectrum_panel("", lines, cycles)
+    panel = vj.study.spectrum_panel("", lines, cycles)
     title = f"{about}: power that is left"
     return {"spectrum": vj.show.curves([panel], "cycles per image", title)} | drawn
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    return vj.lab.for_each_size(rows, verdict_on_size)
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    return vj.study.for_each_size(rows, verdict_on_size)
 
 
-def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    if (frequencies := vj.lab.fact(rows, "cycles_per_image")) is None:
+def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    if (frequencies := vj.study.fact(rows, "cycles_per_image")) is None:
         return {"C6": None}
     mse, constant, cycles = (
-        vj.lab.values(rows, name) for name in ("mse", "mean_image_mse", "half_power_cycles")
+        vj.study.values(rows, name) for name in ("mse", "mean_image_mse", "half_power_cycles")
     )
     least = vj.measure.discernible_from(frequencies)
     rule = (
@@ -121,17 +121,17 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
         f"up to a frequency below {least:g} cycles per image"
     )
     comparisons = {
-        "MSE of the VAE, and of the mean image": vj.lab.Comparison(mse, constant),
-        "half of the power is kept up to, in cycles per image": vj.lab.below(cycles, least),
+        "MSE of the VAE, and of the mean image": vj.study.Comparison(mse, constant),
+        "half of the power is kept up to, in cycles per image": vj.study.below(cycles, least),
     }
     claim = "The MNIST recipe (Bernoulli, scale of the ELBO) reconstructs only blur"
-    return {"C6": vj.lab.judge(claim, rule, comparisons)}
+    return {"C6": vj.study.judge(claim, rule, comparisons)}
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "blur", __doc__, BlurFlags, runs, measure, verdict, figures, COLUMNS, MORE_COLUMNS,
     quick={"latent_sizes": (10,)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

@@ -72,18 +72,18 @@ DEPTH_PANELS = {"mse": "mean squared error", "kl_nats": "KL, nats", "active_unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollapseFlags(vj.lab.Flags):
+class CollapseFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     dataset: str = "cifar10"
     steps: int = 1560  # four epochs of CIFAR10
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    output: vj.lab.Fixed[vj.config.Output] = "sigmoid"
-    pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.study.Fixed[vj.config.Output] = "sigmoid"
+    pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
     widths: tuple[int, ...] = (128,)
     """One width, for every hidden layer of the encoder and the decoders; with a larger code it
     is twice the latent size."""
-    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units; the first one has all depths and seeds. enough: as many as pay for
     their KL at the second scale, rounded up to a power of two."""
     recon_scale: tuple[float, float] = (1.0, 6000.0)
@@ -95,7 +95,7 @@ class CollapseFlags(vj.lab.Flags):
         super().__post_init__()
         if not 0 < self.recon_scale[0] < self.recon_scale[1]:
             raise vj.LabError(f"--recon-scale {self.recon_scale}: give a small and a larger scale.")
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
         few = [size for size in self.latent_sizes if size != "enough" and size < 2]
         if few or len(self.widths) != 1:
             raise vj.LabError(
@@ -106,7 +106,7 @@ class CollapseFlags(vj.lab.Flags):
             raise vj.LabError(f"--depths {self.depths}: give 1 and other numbers above it.")
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags = lab.flags
     first, *others = lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1])
     fewer = replace(flags, seeds=flags.seeds[:2], depths=tuple({1, max(flags.depths)}))
@@ -116,7 +116,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     ]
 
 
-def runs_of_size(lab: vj.lab.Lab, flags: CollapseFlags, size: int) -> list[vj.Run]:
+def runs_of_size(lab: vj.study.Lab, flags: CollapseFlags, size: int) -> list[vj.Run]:
     planned = []
     for depth in sorted(set(flags.depths)):
         deep = lab.sized(size)
@@ -127,10 +127,10 @@ def runs_of_size(lab: vj.lab.Lab, flags: CollapseFlags, size: int) -> list[vj.Ru
     return [*planned, flags.run(f"z{size}-signed", lab.split, signed, flags.recon_scale)]
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config = trained.run.config
     in_range = config.pixel_width**2
-    rows = vj.lab.collapse_rows(trained, lab.test)  # before the training images take memory
+    rows = vj.study.collapse_rows(trained, lab.test)  # before the training images take memory
     known = {
         "pixel_range": config.pixel_range,
         "depth": len(config.decoder_widths),
@@ -144,22 +144,22 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     ]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
-    two, scales = lab.test[:2], vj.lab.distinct(rows, "recon_scale")
+    two, scales = lab.test[:2], vj.study.distinct(rows, "recon_scale")
     strips, clouds, heat, terms = {}, {}, {}, []
-    for size in vj.lab.distinct(rows, "latent_size"):
+    for size in vj.study.distinct(rows, "latent_size"):
         trained = lab.trained(f"z{size}-depth1")
         for scale in scales:
-            name, lane = f"{size} units, scale {scale:g}", vj.lab.lane_at(trained.run, scale)
-            strips[name] = vj.lab.strip(trained, lane, two)
-            clouds[name] = vj.lab.cloud(trained, lane, two)
+            name, lane = f"{size} units, scale {scale:g}", vj.study.lane_at(trained.run, scale)
+            strips[name] = vj.study.strip(trained, lane, two)
+            clouds[name] = vj.study.cloud(trained, lane, two)
             heat[name] = np.asarray(trained.trace.kl[lane])
         for run, pixels in (("depth1", "[0, 1]"), ("signed", "[-1, 1]")):
             name = f"z{size}-{run}"
-            if constant := vj.lab.values(rows, "constant_recon", run=name):
+            if constant := vj.study.values(rows, "constant_recon", run=name):
                 title = f"{size} units, pixels in {pixels}"
-                terms += vj.lab.term_panels(lab.trained(name), title, constant[0])
+                terms += vj.study.term_panels(lab.trained(name), title, constant[0])
     return {
         "strip": vj.show.strips(
             strips, f"{dataset}, {seed}: two inputs with outputs, output of a random code", 1.1
@@ -182,15 +182,15 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
 
 def depth_panels(rows: list[vj.store.Row], scales: list[float]) -> list[Any]:
     """Figures against the depth of the decoder, of the models with pixels in [0, 1]."""
-    unit = vj.lab.matching(rows, pixel_range="unit")
-    floor = ("mean image", vj.lab.fact(rows, "mean_image_mse"))
-    chosen = list(product(vj.lab.distinct(rows, "latent_size"), scales))
+    unit = vj.study.matching(rows, pixel_range="unit")
+    floor = ("mean image", vj.study.fact(rows, "mean_image_mse"))
+    chosen = list(product(vj.study.distinct(rows, "latent_size"), scales))
     return [
         vj.show.Panel(
             label,
             "",
             {
-                f"{size} units, scale {scale:g}": vj.lab.against(
+                f"{size} units, scale {scale:g}": vj.study.against(
                     unit, "depth", name, latent_size=size, recon_scale=scale
                 )
                 for size, scale in chosen
@@ -202,19 +202,19 @@ def depth_panels(rows: list[vj.store.Row], scales: list[float]) -> list[Any]:
     ]
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    return vj.lab.for_each_size(rows, verdict_on_size)
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    return vj.study.for_each_size(rows, verdict_on_size)
 
 
-def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    scales = vj.study.distinct(rows, "recon_scale")
     shallow, signed = {"pixel_range": "unit", "depth": 1}, {"pixel_range": "signed"}
 
     def low(name: str, where: dict[str, Any] = shallow, times: float = 1) -> list[float]:
         """At the first scale; NaN, which decides nothing, for a model that has not learned."""
-        chosen = vj.lab.matching(rows, recon_scale=scales[0], **where)
+        chosen = vj.study.matching(rows, recon_scale=scales[0], **where)
         found, errors, constants = (
-            vj.lab.values(chosen, name) for name in (name, "mse", "mean_image_mse")
+            vj.study.values(chosen, name) for name in (name, "mse", "mean_image_mse")
         )
         return [
             times * value if error <= LEARNED * constant else math.nan
@@ -223,67 +223,67 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
     def high(name: str, where: dict[str, Any] = shallow, times: float = 1) -> list[float]:
         """At the second scale."""
-        chosen = [row for row in vj.lab.matching(rows, **where) if row["recon_scale"] > scales[0]]
-        return [times * value for value in vj.lab.values(chosen, name)]
+        chosen = [row for row in vj.study.matching(rows, **where) if row["recon_scale"] > scales[0]]
+        return [times * value for value in vj.study.values(chosen, name)]
 
     deeper = {}
-    for depth in vj.lab.distinct(vj.lab.matching(rows, pixel_range="unit"), "depth"):
+    for depth in vj.study.distinct(vj.study.matching(rows, pixel_range="unit"), "depth"):
         deep = shallow | {"depth": depth}
         layers = f"at decoder depth {depth}"
-        deeper[f"active units {layers}"] = vj.lab.below(low("active_units", deep), 0.5)
-        deeper[f"{NO_BETTER} of the mean image's MSE, and the MSE {layers}"] = vj.lab.Comparison(
+        deeper[f"active units {layers}"] = vj.study.below(low("active_units", deep), 0.5)
+        deeper[f"{NO_BETTER} of the mean image's MSE, and the MSE {layers}"] = vj.study.Comparison(
             low("mean_image_mse", deep, NO_BETTER), low("mse", deep)
         )
     gaps = [abs(gap) for gap in low("shuffled_gap_nats")]
     second = f"{scales[-1]:g}"
     independent = {
-        "variance of outputs / of images": vj.lab.below(low("output_variance_ratio"), FAINT),
-        "variance of outputs of random codes / of images": vj.lab.below(
+        "variance of outputs / of images": vj.study.below(low("output_variance_ratio"), FAINT),
+        "variance of outputs of random codes / of images": vj.study.below(
             low("random_output_ratio"), FAINT
         ),
-        f"nats lost when codes are exchanged, and {FAINT} of those at {second}": vj.lab.Comparison(
-            gaps, high("shuffled_gap_nats", times=FAINT)
+        f"nats lost when codes are exchanged, and {FAINT} of those at {second}": (
+            vj.study.Comparison(gaps, high("shuffled_gap_nats", times=FAINT))
         ),
     }
     ends = low("recon_last", signed)
     constant = "of a constant image's"
     balance = {
-        f"reconstruction term at the end, and {1 + NEAR:g} {constant}": vj.lab.Comparison(
+        f"reconstruction term at the end, and {1 + NEAR:g} {constant}": vj.study.Comparison(
             ends, low("constant_recon", signed, 1 + NEAR)
         ),
-        f"{1 - NEAR:g} {constant}, and the term at the end": vj.lab.Comparison(
+        f"{1 - NEAR:g} {constant}, and the term at the end": vj.study.Comparison(
             low("constant_recon", signed, 1 - NEAR), ends
         ),
-        "KL at the end, in nats": vj.lab.below(low("kl_last_nats", signed), LITTLE_KL),
-        f"the term at {second}, and half {constant}": vj.lab.Comparison(
+        "KL at the end, in nats": vj.study.below(low("kl_last_nats", signed), LITTLE_KL),
+        f"the term at {second}, and half {constant}": vj.study.Comparison(
             high("recon_last", signed), high("constant_recon", signed, 0.5)
         ),
     }
     first = f"{scales[0]:g}"
     at = f"at scale {first} every seed: "
     return {
-        "C9": vj.lab.judge(
+        "C9": vj.study.judge(
             f"At scale {first} different images, and random codes, give nearly the same output",
             f"{at}outputs, also of random codes, vary by under {FAINT} of the images' variance, "
             f"and shuffling codes costs under {FAINT} of what it costs at {second}",
             independent,
         ),
-        "C10": vj.lab.judge(
+        "C10": vj.study.judge(
             f"At scale {first} sampled codes of two images differ, so the encoder tells them apart",
             f"{at}posterior means of two images are over half as far apart as sampled codes",
             {
                 "half the distance of sampled codes, and the distance of posterior means": (
-                    vj.lab.Comparison(low("code_distance", times=0.5), low("mean_distance"))
+                    vj.study.Comparison(low("code_distance", times=0.5), low("mean_distance"))
                 )
             },
         ),
-        "C11": vj.lab.judge(
+        "C11": vj.study.judge(
             f"At scale {first} more hidden layers in the decoder do not help",
             f"{at}at every depth no unit is active and the MSE is over {NO_BETTER} of the mean "
             "image's",
             deeper,
         ),
-        "C12": vj.lab.judge(
+        "C12": vj.study.judge(
             "The balance of the two loss terms is the cause of the collapse",
             f"{at}in [-1, 1] the reconstruction term ends within {NEAR} of a constant image's, KL "
             f"under {LITTLE_KL:g} nats; the same net at {second} halves that term",
@@ -292,10 +292,10 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "collapse", __doc__, CollapseFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["run", "recon_scale"], quick={"depths": (1,), "latent_sizes": (10,)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

@@ -58,16 +58,16 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadOrSlowFlags(vj.lab.Flags):
+class DeadOrSlowFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     train_images: int | None = 10_000
     """Use only the first so many training images; the threshold is predicted from them, too. None:
     all."""
     steps: int = 6000
-    start: vj.lab.Fixed[Path | None] = None
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    start: vj.study.Fixed[Path | None] = None
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     decay_steps: float = 0.0
     """Steps over which the learning rate falls to 0. 0: the whole run."""
     kl_warmup: float = 0.0
@@ -87,7 +87,7 @@ class DeadOrSlowFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--times", self.times)
+        vj.study.each_once("--times", self.times)
         if len(self.widths) != 1:
             raise vj.LabError(f"--widths {self.widths}: use one width, that of the hidden layer.")
         if not self.kl_weight:
@@ -96,11 +96,11 @@ class DeadOrSlowFlags(vj.lab.Flags):
             )
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [run for net in DEPTHS for run in runs_of(lab, net)]
 
 
-def runs_of(lab: vj.lab.Lab, net: str) -> list[vj.Run]:
+def runs_of(lab: vj.study.Lab, net: str) -> list[vj.Run]:
     """The start of a net, and its raised and lowered copies."""
     flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
     config = lab.config(
@@ -126,7 +126,7 @@ def runs_of(lab: vj.lab.Lab, net: str) -> list[vj.Run]:
     return planned
 
 
-def initial_state(lab: vj.lab.Lab, run: vj.Run) -> vj.train.State | None:
+def initial_state(lab: vj.study.Lab, run: vj.Run) -> vj.train.State | None:
     """A start has fresh weights. The others go on from the start of their seed, asleep or awake,
     with noise and orders of their own."""
     net, part = run.labels["net"][0], run.labels["from"][0]
@@ -139,10 +139,10 @@ def initial_state(lab: vj.lab.Lab, run: vj.Run) -> vj.train.State | None:
     return vj.train.branch(start.state, lanes)
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
-    key = vj.lab.evaluation_key()
-    found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key)
+    key = vj.study.evaluation_key()
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, key)
     first = lab.thresholds(config)[:1]
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     predicted = vj.theory.predicted_kl(first, scale, weight, 1)
@@ -163,7 +163,7 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "active_units": np.asarray(vj.measure.active_units(found.mean)).sum(-1),
         "kl_curve_nats": curve(kl),
     }
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
 def curve(kl: np.ndarray) -> np.ndarray:
@@ -173,19 +173,19 @@ def curve(kl: np.ndarray) -> np.ndarray:
 
 
 def raised_and_lowered(rows: list[vj.store.Row], net: str) -> list[list[vj.store.Row]]:
-    return [vj.lab.matching(rows, **{"net": net, "from": part}) for part in START_TIMES]
+    return [vj.study.matching(rows, **{"net": net, "from": part}) for part in START_TIMES]
 
 
 def line_through(rows: list[vj.store.Row]) -> vj.measure.GrowthLine:
     """The line through the growth rates of raised units against the scale."""
-    times, rates = (vj.lab.values(rows, name) for name in ("times", "growth_per_1000_steps"))
+    times, rates = (vj.study.values(rows, name) for name in ("times", "growth_per_1000_steps"))
     return vj.measure.growth_line(times, rates)
 
 
 def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
     """The rows, with the state of each unit: awake; or not active, and then slow if the line
     through the growth rates of its net is above 0, else dead."""
-    lines = {net: line_through(vj.lab.matching(rows, net=net)) for net in DEPTHS}
+    lines = {net: line_through(vj.study.matching(rows, net=net)) for net in DEPTHS}
 
     def state(row: vj.store.Row) -> str:
         rate = lines[row["net"]].at(row["times"])
@@ -196,7 +196,7 @@ def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
     return [row | {"state": state(row)} for row in rows]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     pairs = {net: raised_and_lowered(rows, net) for net in DEPTHS}
     pairs = {net: pair for net, pair in pairs.items() if all(pair)}  # not if all have diverged
     if not pairs:
@@ -215,17 +215,17 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
 
 def waking_panel(net: str, raised: list[vj.store.Row]) -> Any:
     """KL of the raised units against the step, a curve for each scale."""
-    points, times = len(raised[0]["kl_curve_nats"]), vj.lab.distinct(raised, "times")
-    steps = (np.arange(points) + 0.5) * vj.lab.fact(raised, "steps") / points
+    points, times = len(raised[0]["kl_curve_nats"]), vj.study.distinct(raised, "times")
+    steps = (np.arange(points) + 0.5) * vj.study.fact(raised, "steps") / points
     lines = {}
     for time in [time for time in times if time in DRAWN] or times:
-        of_seeds = vj.lab.values(raised, "kl_curve_nats", times=time)
+        of_seeds = vj.study.values(raised, "kl_curve_nats", times=time)
         lines[f"{time:g}"] = vj.show.Line(steps.tolist(), np.transpose(of_seeds).tolist())
     return vj.show.Panel(f"{net}: KL, nats", "", lines, log_y=True)
 
 
 def scale_grid(rows: list[vj.store.Row]) -> list[float]:
-    times = vj.lab.distinct(rows, "times")
+    times = vj.study.distinct(rows, "times")
     return np.linspace(min(times[0], 1.0), times[-1], 50).tolist()
 
 
@@ -234,7 +234,7 @@ def rate_panel(net: str, raised: list[vj.store.Row]) -> Any:
     line, grid = line_through(raised), scale_grid(raised)
     lines = {
         "line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
-        "measured": vj.lab.against(raised, "times", "growth_per_1000_steps"),
+        "measured": vj.study.against(raised, "times", "growth_per_1000_steps"),
     }
     return vj.show.Panel(f"{net}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
 
@@ -244,8 +244,8 @@ def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]
     grid = scale_grid(raised)
     predicted = vj.theory.predicted_kl(np.ones(1), np.asarray(grid), 1.0, 1).tolist()
     lines = {
-        "raised": vj.lab.against(raised, "times", "kl_nats"),
-        "lowered": vj.lab.against(lowered, "times", "kl_nats"),
+        "raised": vj.study.against(raised, "times", "kl_nats"),
+        "lowered": vj.study.against(lowered, "times", "kl_nats"),
     }
     mark, title = ("threshold", 1.0), f"{net}: KL, nats"
     return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
@@ -255,8 +255,8 @@ def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) ->
     """At how many scales the unit of a seed is active if it was lowered there, and not if it was
     raised; NaN if a number is missing."""
     pairs = [
-        [vj.lab.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
-        for time in vj.lab.distinct(vj.lab.matching(raised, seed=seed), "times")
+        [vj.study.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
+        for time in vj.study.distinct(vj.study.matching(raised, seed=seed), "times")
     ]
     known = np.array([pair for pair in pairs if all(map(len, pair))], float).reshape(-1, 2)
     if np.isnan(known).any():
@@ -264,44 +264,44 @@ def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) ->
     return float(((known[:, 0] < 1) & (known[:, 1] >= 1)).sum())
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     verdicts = {}
     for net in DEPTHS:
         raised, lowered = raised_and_lowered(rows, net)
-        seeds = vj.lab.distinct(raised, "seed")
+        seeds = vj.study.distinct(raised, "seed")
         without = ([row for row in raised if row["seed"] != seed] for seed in seeds)
         zeros = [line_through(rest).zero for rest in without]
         below = [row for row in raised if row["times"] <= 1 - MARGIN]
-        active_below = vj.lab.values(below, "active_units")
-        verdicts[f"B3, {net}"] = vj.lab.judge(
+        active_below = vj.study.values(below, "active_units")
+        verdicts[f"B3, {net}"] = vj.study.judge(
             f"A sleeping unit of the {NAMES[net]} grows above the predicted threshold, and dies "
             "below it",
             f"growth is extrapolated to 0 within {MARGIN:.0%} of the threshold, whichever seed is "
             "left out, and no unit raised to a scale further below is active",
             {
-                "growth is 0 at, in thresholds": vj.lab.below(zeros, 1 + MARGIN),
-                "growth is 0 at, in thresholds, also": vj.lab.above(zeros, 1 - MARGIN),
-                "units active below the threshold": vj.lab.below(active_below, 0.5),
+                "growth is 0 at, in thresholds": vj.study.below(zeros, 1 + MARGIN),
+                "growth is 0 at, in thresholds, also": vj.study.above(zeros, 1 - MARGIN),
+                "units active below the threshold": vj.study.below(active_below, 0.5),
             },
         )
-        verdicts[f"B3, {net} has a loop"] = vj.lab.judge(
+        verdicts[f"B3, {net} has a loop"] = vj.study.judge(
             f"The {NAMES[net]} shows hysteresis: at some scale a unit stays awake that would not "
             "wake",
             "for every seed there is a scale at which only the lowered unit is active",
             {
                 "scales at which only the lowered unit is active": (
-                    vj.lab.above([loops(raised, lowered, seed) for seed in seeds], 0.5)
+                    vj.study.above([loops(raised, lowered, seed) for seed in seeds], 0.5)
                 )
             },
         )
     return verdicts
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "dead_or_slow", __doc__, DeadOrSlowFlags, runs, measure, verdict, figures, COLUMNS,
     by=["run", "times"], quick={"times": (0.9, 1.4)}, initial_state=initial_state,
     shown=with_state,
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

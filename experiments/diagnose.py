@@ -36,9 +36,9 @@ class DiagnoseFlags:
     any."""
 
 
-def measured(codes: vj.lab.codes.Codes) -> dict[str, np.ndarray]:
+def measured(codes: vj.exchange.codes.Codes) -> dict[str, np.ndarray]:
     """The figures of the arrays that there are, by name and unit."""
-    posterior_key, output_key = vj.lab.evaluation_keys(2)
+    posterior_key, output_key = vj.study.evaluation_keys(2)
     figures = vj.measure.posterior_figures(codes.mean, codes.logvar, posterior_key)
     if codes.x is not None and codes.x_mean is not None:
         outputs = (codes.x, codes.x_mean, codes.x_shuffled)
@@ -46,7 +46,7 @@ def measured(codes: vj.lab.codes.Codes) -> dict[str, np.ndarray]:
     return {name: np.asarray(figure) for name, figure in figures.items()}
 
 
-def tables(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> tuple[Table, Table]:
+def tables(codes: vj.exchange.codes.Codes, figures: dict[str, Any]) -> tuple[Table, Table]:
     """The figures of all units together, and those of each unit, the most informative one first."""
     inputs, units = codes.mean.shape
     together = Table("", "value", title=f"{inputs} inputs, {units} latent units")
@@ -62,7 +62,7 @@ def tables(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> tuple[Table, T
     return together, each
 
 
-def absent(codes: vj.lab.codes.Codes) -> list[str]:
+def absent(codes: vj.exchange.codes.Codes) -> list[str]:
     """What could not be compared for lack of an array, and which arrays no figure uses."""
     lines = [
         f"no {name}: the output variance could not be compared"
@@ -77,7 +77,7 @@ def absent(codes: vj.lab.codes.Codes) -> list[str]:
     return lines + [f"the file also holds {name}, which says nothing here" for name in codes.unused]
 
 
-def doubts(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> list[str]:
+def doubts(codes: vj.exchange.codes.Codes, figures: dict[str, Any]) -> list[str]:
     """What in the arrays is seldom meant."""
     lines = []
     if codes.logvar.min() >= 0 < codes.logvar.max():
@@ -109,21 +109,21 @@ def doubts(codes: vj.lab.codes.Codes, figures: dict[str, Any]) -> list[str]:
 
 def diagnose(flags: DiagnoseFlags) -> None:
     """Print what there is to say about one model."""
-    vj.lab.surroundings.prepare()
+    vj.study.environment.prepare()
     path = vj.files.own_path(flags.file)
-    codes = vj.lab.codes.read(path)
+    codes = vj.exchange.codes.read(path)
     figures = measured(codes)
-    out = vj.lab.report.console()
+    out = vj.study.terminal.console()
     for table in tables(codes, figures):
         out.print(table)
-    vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))
+    vj.study.terminal.show_collapse(out, vj.measure.judge_collapse(figures))
     for line in doubts(codes, figures) + absent(codes):
         out.print(f"  {line}")
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        diagnose(vj.lab.parse(DiagnoseFlags, __doc__))
+    with vj.study.failing_clearly():
+        diagnose(vj.study.parse(DiagnoseFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -50,39 +50,39 @@ class ExploreFlags:
     """The file to write, or a folder for it. None: explore.html in FOLDER."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--images", 2, self.images)
+        vj.study.at_least("--images", 2, self.images)
 
 
 def explore(flags: ExploreFlags) -> None:
     """Write the page, and say how large it is and what it does not show."""
-    vj.lab.surroundings.prepare()
+    vj.study.environment.prepare()
     folder = vj.files.own_path(flags.folder)
-    chosen = vj.lab.exploration.choose(folder, flags.seed, flags.runs)
+    chosen = vj.explorer.exploration.choose(folder, flags.seed, flags.runs)
     parts = [
-        part._replace(run=vj.lab.laboratory.with_images_at(part.run, flags.dataset))
+        part._replace(run=vj.study.laboratory.with_images_at(part.run, flags.dataset))
         for part in chosen.parts
     ]
     chosen = chosen._replace(parts=parts)
-    weights = flags.weights or vj.lab.exploration.weights_that_fit(chosen.parts, flags.images)
-    vj.lab.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
-    found = vj.lab.exploration.explore(folder, chosen, flags.images, weights)
+    weights = flags.weights or vj.explorer.exploration.weights_that_fit(chosen.parts, flags.images)
+    vj.explorer.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
+    found = vj.explorer.exploration.explore(folder, chosen, flags.images, weights)
     path = vj.files.own_path(flags.out or folder)
     if path.is_dir():
         path /= FILE
-    vj.show.save_page(vj.show.explorer_page(*found), path)
+    vj.show.save_page(vj.explorer.page.explorer_page(*found), path)
 
-    out = vj.lab.report.console()
+    out = vj.study.terminal.console()
     for line in found.page["left_out"]:
         out.print(f"left out: {line}", soft_wrap=True)
     models = sum(len(part["models"]) for part in found.page["parts"])
-    size = path.stat().st_size / vj.lab.exploration.MEGABYTE
-    vj.lab.report.show_paths(out, path)
+    size = path.stat().st_size / vj.explorer.exploration.MEGABYTE
+    vj.study.terminal.show_paths(out, path)
     out.print(f"{size:.1f} MB, {models} model{'s' * (models > 1)}")
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        explore(vj.lab.parse(ExploreFlags, __doc__))
+    with vj.study.failing_clearly():
+        explore(vj.study.parse(ExploreFlags, __doc__))
 
 
 if __name__ == "__main__":

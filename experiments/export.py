@@ -54,9 +54,9 @@ class ExportFlags:
     """The folder to write into. None: FOLDER itself."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--images", 1, self.images)
+        vj.study.at_least("--images", 1, self.images)
         if self.codes:
-            vj.lab.each_once("--codes", self.codes)
+            vj.study.each_once("--codes", self.codes)
         if self.white is not None and self.new is None:
             raise vj.LabError("--white goes with --new.")
         if self.format is None and not self.codes and self.new is None:
@@ -65,13 +65,13 @@ class ExportFlags:
 
 def export(flags: ExportFlags) -> None:
     """Write what was asked for, and say where it is."""
-    vj.lab.surroundings.prepare()
+    vj.study.environment.prepare()
     folder = vj.files.own_path(flags.folder)
-    trained = vj.lab.chosen_lane(vj.lab.export.load(folder, flags.nets), flags.lane)
+    trained = vj.study.chosen_lane(vj.exchange.export.load(folder, flags.nets), flags.lane)
     start = vj.files.own_path(flags.out or folder) / f"lane{flags.lane}"
     written = write_weights(flags, trained, start) + write_codes(flags, trained, start)
-    out = vj.lab.report.console()
-    vj.lab.report.show_paths(out, *written)
+    out = vj.study.terminal.console()
+    vj.study.terminal.show_paths(out, *written)
     if trained.state.diverged[0]:
         out.print("This lane diverged: written are the weights of its last good epoch.")
 
@@ -82,39 +82,39 @@ def write_weights(flags: ExportFlags, trained: vj.store.Trained, start: Path) ->
         return []
     if flags.format == "onnx":
         both = [start.with_name(f"{start.name}-{net}.onnx") for net in ("encoder", "decoder")]
-        vj.lab.export.write_onnx(trained, *both)
+        vj.exchange.export.write_onnx(trained, *both)
         return both
     path = start.with_name(f"{start.name}-weights.{flags.format}")
     if flags.format == "npz":
-        vj.lab.export.write_npz(trained, path)
+        vj.exchange.export.write_npz(trained, path)
     else:
-        vj.lab.export.write_safetensors(trained, path)
+        vj.exchange.export.write_safetensors(trained, path)
     return [path]
 
 
 def write_codes(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
     """Write the codes of each set of images; returns the files, whose paths begin with `start`."""
-    run = vj.lab.laboratory.with_images_at(trained.run, flags.dataset)
+    run = vj.study.laboratory.with_images_at(trained.run, flags.dataset)
     sets: dict[str, vj.data.Dataset] = {
-        split: vj.lab.images_of(run, split) for split in flags.codes
+        split: vj.study.images_of(run, split) for split in flags.codes
     }
     if flags.new is not None:
-        sets["new"] = vj.lab.laboratory.images_like(run, flags.new, flags.white)
+        sets["new"] = vj.study.laboratory.images_like(run, flags.new, flags.white)
     written = []
     for name, images in sets.items():
         found = vj.data.Dataset(*(part[: flags.images] for part in images))
         path = start.with_name(f"{start.name}-{name}.{flags.codes_format}")
         if flags.codes_format == "npz":
-            vj.lab.codes.write(path, vj.lab.export.codes_of(trained, found))
+            vj.exchange.codes.write(path, vj.exchange.export.codes_of(trained, found))
         else:
-            vj.lab.export.write_csv(vj.lab.export.codes_of(trained, found), path)
+            vj.exchange.export.write_csv(vj.exchange.export.codes_of(trained, found), path)
         written.append(path)
     return written
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        export(vj.lab.parse(ExportFlags, __doc__))
+    with vj.study.failing_clearly():
+        export(vj.study.parse(ExportFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -73,19 +73,19 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewImagesFlags(vj.lab.Flags):
+class FewImagesFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     dataset: str = "cifar10"
     steps: int = 10_000
     """The most training steps; a run ends once it has converged."""
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    kl_cycle: vj.lab.Fixed[float] = 0.0  # with it nothing converges
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    kl_cycle: vj.study.Fixed[float] = 0.0  # with it nothing converges
     batch_size: int = 25
     widths: tuple[int, ...] = (64,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""
-    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units; the first one has all seeds. enough: as many as pay for their KL at
     the largest scale, rounded up to a power of two."""
     images: tuple[int, ...] = (200, 100, 25)
@@ -95,13 +95,13 @@ class FewImagesFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
-        vj.lab.each_once("--recon-scale", self.recon_scale, least=2)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.each_once("--recon-scale", self.recon_scale, least=2)
         if len(set(self.images)) < len(self.images) or min(self.images, default=3) < 3:
             raise vj.LabError(f"--images {self.images}: give numbers above 2, each once.")
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     if np.array_equal(*lab.train[:2]):
         raise vj.LabError(
             f"The first two training images of {lab.dataset} are equal: nothing could tell "
@@ -130,7 +130,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     ]
 
 
-def runs_of_batches(lab: vj.lab.Lab, size: int, scales: list[float]) -> list[vj.Run]:
+def runs_of_batches(lab: vj.study.Lab, size: int, scales: list[float]) -> list[vj.Run]:
     """Two images, in batches of 2 and of 1, at a rate that falls to 0 as they end."""
     passes = lab.flags.run_epochs(1)
     fewer = max(1, passes // 2)
@@ -148,19 +148,19 @@ def name_of(size: int, count: int) -> str:
     return f"z{size}-n{count}"
 
 
-def at_end(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
+def at_end(lab: vj.study.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     """Which lanes need no more training: those that have converged, unless their rate falls."""
     falls = np.array([lane["decay_steps"] > 0 for lane in run.lanes])
     return converged(lab, run, error) & ~falls
 
 
-def converged(lab: vj.lab.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
+def converged(lab: vj.study.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     """Which lanes have converged, by the rule at the top of the page."""
     images = lab.images(run.images.train)
     variance = (images.astype(np.float32) / 255).var(0).mean()
     apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
-    return vj.measure.at_rest(after_warmup, apart, vj.lab.training.BLOCK)
+    return vj.measure.at_rest(after_warmup, apart, vj.study.training.BLOCK)
 
 
 def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:
@@ -183,18 +183,18 @@ def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:
     }
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     images = lab.images(trained.run.images.train)
     inputs = lab.pictures(images)
     mean_image = inputs.mean(0)
     done = converged(lab, trained.run, np.ascontiguousarray(trained.trace.error))
 
     def distances_of(lane: int) -> vj.store.Row:
-        return distances(vj.lab.drawn_outputs(trained, lane, images, DRAWS), inputs)
+        return distances(vj.study.drawn_outputs(trained, lane, images, DRAWS), inputs)
 
     rows = []
-    for lane, row in enumerate(vj.lab.collapse_rows(trained, images)):
-        outputs = vj.lab.outputs(trained, lane, images)
+    for lane, row in enumerate(vj.study.collapse_rows(trained, images)):
+        outputs = vj.study.outputs(trained, lane, images)
         pair = dict.fromkeys(("distance_to_mean", "distance_to_nearer", "outputs_apart"))
         rows.append(
             row
@@ -214,19 +214,19 @@ def of_batches(rows: list[vj.store.Row], chosen: bool) -> list[vj.store.Row]:
     return [row for row in rows if (BATCHES in row["run"]) == chosen]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     comparing, rows = of_batches(rows, True), of_batches(rows, False)
     latent_sizes, scales = (
-        vj.lab.distinct(rows, "latent_size"),
-        vj.lab.distinct(rows, "recon_scale"),
+        vj.study.distinct(rows, "latent_size"),
+        vj.study.distinct(rows, "recon_scale"),
     )
     ends = (scales[0], scales[-1])
-    counts = [count for count in reversed(vj.lab.distinct(rows, "images")) if count > 2]
+    counts = [count for count in reversed(vj.study.distinct(rows, "images")) if count > 2]
 
     def outputs(size: int, count: int, scale: float) -> np.ndarray:
         trained = lab.trained(name_of(size, count))
-        return vj.lab.outputs(
-            trained, vj.lab.lane_at(trained.run, scale), lab.train[: min(count, SHOWN)]
+        return vj.study.outputs(
+            trained, vj.study.lane_at(trained.run, scale), lab.train[: min(count, SHOWN)]
         )
 
     strips = {}
@@ -237,8 +237,8 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     both = lab.pictures(lab.train[:2])
     two = {"images, average": np.concatenate([both, both.mean(0, keepdims=True)])}
     for size in latent_sizes:
-        for scale in vj.lab.distinct(
-            vj.lab.matching(rows, images=2, latent_size=size), "recon_scale"
+        for scale in vj.study.distinct(
+            vj.study.matching(rows, images=2, latent_size=size), "recon_scale"
         ):
             two[f"{size} units, scale {scale:g}"] = pair_of(lab, name_of(size, 2), scale)
     for name, scale in dict.fromkeys((row["run"], row["recon_scale"]) for row in comparing):
@@ -246,7 +246,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         two[f"scale {scale:g}, batches of {batch}, {passes:,} passes"] = pair_of(lab, name, scale)
     name, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
     spectrum = {}
-    if vj.lab.fact(rows, "cycles_per_image") is not None:  # None of vectors
+    if vj.study.fact(rows, "cycles_per_image") is not None:  # None of vectors
         panels = [spectra(rows, count, ends) for count in counts]
         title = f"{name}: power that is left"
         spectrum = {"spectrum": vj.show.curves(panels, "cycles per image", title)}
@@ -261,34 +261,36 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def pair_of(lab: vj.lab.Lab, run: str, scale: float) -> np.ndarray:
+def pair_of(lab: vj.study.Lab, run: str, scale: float) -> np.ndarray:
     """What the first seed of a run makes of two images, from one drawn code each."""
     trained = lab.trained(run)
-    lane = vj.lab.lane_at(trained.run, scale)
-    (drawn,) = vj.lab.drawn_outputs(trained, lane, lab.train[:2], 1)
+    lane = vj.study.lane_at(trained.run, scale)
+    (drawn,) = vj.study.drawn_outputs(trained, lane, lab.train[:2], 1)
     return drawn
 
 
 def spectra(rows: list[vj.store.Row], count: int, scales: tuple[float, float]) -> Any:
     """The power that is left at each spatial frequency of so many images."""
     lines = {
-        f"{size} units, scale {scale:g}": vj.lab.values(
+        f"{size} units, scale {scale:g}": vj.study.values(
             rows, "power_ratio", images=count, latent_size=size, recon_scale=scale
         )
-        for size, scale in product(vj.lab.distinct(rows, "latent_size"), scales)
+        for size, scale in product(vj.study.distinct(rows, "latent_size"), scales)
     }
-    return vj.lab.spectrum_panel(f"{count} images", lines, vj.lab.fact(rows, "cycles_per_image"))
+    return vj.study.spectrum_panel(
+        f"{count} images", lines, vj.study.fact(rows, "cycles_per_image")
+    )
 
 
 def distance_panel(rows: list[vj.store.Row], size: int) -> Any:
     """Distances of the outputs of two images against the scale."""
-    two = vj.lab.matching(rows, images=2, latent_size=size)
-    threshold = vj.lab.fact(two, "threshold_scale") if two else None
+    two = vj.study.matching(rows, images=2, latent_size=size)
+    threshold = vj.study.fact(two, "threshold_scale") if two else None
     return vj.show.Panel(
         f"{size} units",
         "distance / distance of the two images",
         {
-            f"to the {what}": vj.lab.against(two, "recon_scale", name)
+            f"to the {what}": vj.study.against(two, "recon_scale", name)
             for what, name in (
                 ("average", "distance_to_mean"), ("nearer image", "distance_to_nearer")
             )
@@ -297,47 +299,47 @@ def distance_panel(rows: list[vj.store.Row], size: int) -> Any:
     )  # fmt: skip
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    judged = vj.lab.for_each_size(of_batches(rows, False), verdict_on_size)
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    judged = vj.study.for_each_size(of_batches(rows, False), verdict_on_size)
     return judged | verdict_on_batches(of_batches(rows, True))
 
 
 def at_rest(rows: list[vj.store.Row], name: str, **where: Any) -> list[float]:
     """A figure by seed; NaN, which decides nothing, for a model that has not converged."""
-    done = vj.lab.values(rows, "converged", **where)
-    found = vj.lab.values(rows, name, **where)
+    done = vj.study.values(rows, "converged", **where)
+    found = vj.study.values(rows, name, **where)
     return [value if ok == "yes" else math.nan for value, ok in zip(found, done, strict=True)]
 
 
-def verdict_on_batches(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+def verdict_on_batches(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    scales = vj.study.distinct(rows, "recon_scale")
     runs = {row["run"]: (row["config"]["batch_size"], row["epochs"]) for row in rows}
     averages, pictures = {}, {}
     for run, (batch, passes) in runs.items():
         words = f"batches of {batch}, {passes:,} passes"
         first, last = ({"run": run, "recon_scale": scale} for scale in (scales[0], scales[-1]))
         to_mean = at_rest(rows, "distance_to_mean", **first)
-        compare = vj.lab.below if batch == 2 else vj.lab.above
+        compare = vj.study.below if batch == 2 else vj.study.above
         averages[f"distance of an output to the average / between the two images, {words}"] = (
             compare(to_mean, AVERAGE)
         )
         between = f"distance between the two outputs / between the two images, {words}, at scale"
         pictures |= {
-            f"{between} {scales[0]:g}": vj.lab.below(
+            f"{between} {scales[0]:g}": vj.study.below(
                 at_rest(rows, "outputs_apart", **first), ONE_PICTURE
             ),
-            f"{between} {scales[-1]:g}": vj.lab.above(
+            f"{between} {scales[-1]:g}": vj.study.above(
                 at_rest(rows, "outputs_apart", **last), ONE_PICTURE
             ),
         }
     return {
-        "C8, by averaged gradients": vj.lab.judge(
+        "C8, by averaged gradients": vj.study.judge(
             "Two images are averaged because a batch averages their gradients",
             f"at the smallest scale every seed outputs the average, to within {AVERAGE} of the "
             "images' distance, with batches of 2, and none with batches of 1",
             averages,
         ),
-        "C8, by the scale": vj.lab.judge(
+        "C8, by the scale": vj.study.judge(
             "The scale, not the batch, decides whether two images come out as one picture",
             "with batches of 2 and of 1, in every seed, the outputs of the two images are less "
             f"than {ONE_PICTURE} of the images' distance apart at the smallest scale, and more at "
@@ -347,9 +349,9 @@ def verdict_on_batches(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | N
     }
 
 
-def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     first = min(row["recon_scale"] for row in rows)
-    frequencies = vj.lab.fact(rows, "cycles_per_image")
+    frequencies = vj.study.fact(rows, "cycles_per_image")
     least = vj.measure.discernible_from(frequencies) if frequencies else math.nan
 
     def at_first(name: str, images: int) -> list[float]:
@@ -357,19 +359,19 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
 
     cycles = {
         f"of {count} images half of the power is kept up to, in cycles per image": (
-            vj.lab.below(at_first("half_power_cycles", count), least)
+            vj.study.below(at_first("half_power_cycles", count), least)
         )
-        for count in vj.lab.distinct(rows, "images")
+        for count in vj.study.distinct(rows, "images")
         if count > 2
     }
     average = {
         "distance of an output to the average / between the two images": (
-            vj.lab.below(at_first("distance_to_mean", 2), AVERAGE)
+            vj.study.below(at_first("distance_to_mean", 2), AVERAGE)
         )
     }
     at = f"at scale {first:g} every seed"
     return {
-        "C7": vj.lab.judge(
+        "C7": vj.study.judge(
             f"At scale {first:g} even a few training images are reconstructed as blur, or not at "
             "all",
             f"{at}, on every number of images, keeps half of their power only up to a frequency "
@@ -378,7 +380,7 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
         )
         if frequencies
         else None,
-        "C8": vj.lab.judge(
+        "C8": vj.study.judge(
             f"At scale {first:g} a model of two images outputs their average",
             f"{at}, on two images, outputs their average to within {AVERAGE} of their distance",
             average,
@@ -386,11 +388,11 @@ def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "few_images", __doc__, FewImagesFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["run", "recon_scale"], converged=at_end,
     quick={"images": (25,), "latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

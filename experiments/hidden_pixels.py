@@ -31,19 +31,19 @@ TIMES = (0.8, 0.9, 0.96, 1.04, 1.1, 1.2, 1.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiddenPixelsFlags(vj.lab.Flags):
+class HiddenPixelsFlags(vj.study.Flags):
     steps: int = 10_000
     batch_size: int = 64
     learning_rate: float = 1e-2
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    output: vj.lab.Fixed[vj.config.Output] = "linear"
-    widths: vj.lab.Fixed[tuple[int, ...]] = ()
-    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
-    pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
-    decay_steps: vj.lab.Fixed[float] = 0.0  # the learning rate falls over the whole run
-    kl_weight: vj.lab.Fixed[float] = 1.0
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.study.Fixed[vj.config.Output] = "linear"
+    widths: vj.study.Fixed[tuple[int, ...]] = ()
+    decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
+    pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
+    decay_steps: vj.study.Fixed[float] = 0.0  # the learning rate falls over the whole run
+    kl_weight: vj.study.Fixed[float] = 1.0
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     columns: tuple[int, ...] = (1, 2, 4, 8)
     """How many columns, in the middle of the picture, the encoder sees."""
 
@@ -54,7 +54,7 @@ def visible(shape: tuple[int, int, int], columns: int) -> np.ndarray:
     return np.isin(np.indices(shape)[1], range(first, first + columns)).ravel()
 
 
-def threshold(lab: vj.lab.Lab, columns: int) -> float:
+def threshold(lab: vj.study.Lab, columns: int) -> float:
     """The predicted scale at which the unit wakes, at kl_weight 1.
 
     Raises:
@@ -68,8 +68,8 @@ def threshold(lab: vj.lab.Lab, columns: int) -> float:
     return len(seen) / 2 / float(np.linalg.eigvalsh(predicted)[-1])
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
-    vj.lab.each_once("--columns", lab.flags.columns)
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
+    vj.study.each_once("--columns", lab.flags.columns)
     width = lab.shape[1]
     if not all(1 <= columns <= width for columns in lab.flags.columns):
         raise vj.LabError(
@@ -78,7 +78,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     return [run_of(lab, columns) for columns in lab.flags.columns]
 
 
-def run_of(lab: vj.lab.Lab, columns: int) -> vj.Run:
+def run_of(lab: vj.study.Lab, columns: int) -> vj.Run:
     seen, mlp = visible(lab.shape, columns), vj.MLP_NETS
 
     def encode(config: vj.Config, params: Any, x: Any) -> vj.Posterior:
@@ -91,35 +91,35 @@ def run_of(lab: vj.lab.Lab, columns: int) -> vj.Run:
     return flags.run(f"columns{columns}", lab.split, config, scales, columns=columns)
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    key = vj.lab.evaluation_key()
-    means = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key).mean
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    key = vj.study.evaluation_key()
+    means = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, key).mean
     predicted = threshold(lab, trained.run.labels["columns"][0])
     figures = {
         "predicted_threshold": predicted,
         "times": np.round(trained.run.knobs.recon_scale / predicted, 3),
         "active_units": vj.measure.active_units(means).sum(-1),
     }
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     comparisons = {}
-    for columns in vj.lab.distinct(rows, "columns"):
-        own = vj.lab.matching(rows, columns=columns)
-        off = [abs(onset - 1) for onset in vj.lab.onsets(own, "times", "active_units")]
+    for columns in vj.study.distinct(rows, "columns"):
+        own = vj.study.matching(rows, columns=columns)
+        off = [abs(onset - 1) for onset in vj.study.onsets(own, "times", "active_units")]
         name = f"onset that sees {columns} columns, distance to the prediction / prediction"
-        comparisons[name] = vj.lab.below(off, 0.1)
+        comparisons[name] = vj.study.below(off, 0.1)
     rule = "however many columns the encoder sees, it wakes within 10% of the prediction"
     claim = "Hiding pixels from the encoder moves the threshold to the predicted scale"
-    return {"hidden pixels": vj.lab.judge(claim, rule, comparisons)}
+    return {"hidden pixels": vj.study.judge(claim, rule, comparisons)}
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    columns = vj.lab.distinct(rows, "columns")
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    columns = vj.study.distinct(rows, "columns")
     predicted = [threshold(lab, count) for count in columns]
     measured = [
-        vj.lab.onsets(vj.lab.matching(rows, columns=count), "recon_scale", "active_units")
+        vj.study.onsets(vj.study.matching(rows, columns=count), "recon_scale", "active_units")
         for count in columns
     ]
     line = {"measured": vj.show.Line(columns, measured)}
@@ -129,10 +129,10 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     return {"onset": vj.show.curves([panel], "columns that the encoder sees", title)}
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "hidden_pixels", __doc__, HiddenPixelsFlags, runs, measure, verdict, figures,
     ["predicted_threshold", "active_units"], by=["columns", "recon_scale"],
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

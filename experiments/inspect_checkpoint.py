@@ -51,14 +51,14 @@ class InspectFlags:
     """Where to draw. None: the folder itself."""
 
     def __post_init__(self) -> None:
-        vj.lab.at_least("--nll-samples", 1, self.nll_samples)
-        vj.lab.at_least("--nll-images", 2, self.nll_images)
+        vj.study.at_least("--nll-samples", 1, self.nll_samples)
+        vj.study.at_least("--nll-images", 2, self.nll_images)
 
 
 def metrics(trained: vj.store.Trained, images: np.ndarray) -> dict[str, np.ndarray]:
     """Figures of one lane on the test set, by name and unit; the same as in the studies."""
     config, params = trained.run.config, trained.state.params
-    figures = vj.measure.collapse_figures(config, params, images, vj.lab.evaluation_key())
+    figures = vj.measure.collapse_figures(config, params, images, vj.study.evaluation_key())
     return {name: np.asarray(figure)[0] for name, figure in figures.items()}
 
 
@@ -74,9 +74,11 @@ def likelihood(
     """
     count = min(flags.nll_images or len(images), len(images))
     some = images[np.linspace(0, len(images) - 1, count).round().astype(int)]
-    keys = vj.lab.evaluation_keys(2)
-    evaluation = vj.lab.on_lanes(vj.measure.evaluate, trained, some, keys[0])
-    estimate = vj.lab.on_lanes(vj.measure.importance_nll, trained, some, keys[1], flags.nll_samples)
+    keys = vj.study.evaluation_keys(2)
+    evaluation = vj.study.on_lanes(vj.measure.evaluate, trained, some, keys[0])
+    estimate = vj.study.on_lanes(
+        vj.measure.importance_nll, trained, some, keys[1], flags.nll_samples
+    )
     gap = np.asarray(evaluation.neg_elbo - estimate.nll, float)[0]
     left_out = 1 - count / len(images)
     figures = {
@@ -86,7 +88,7 @@ def likelihood(
         "nll_images": count,
     }
     if trained.run.config.latent_size <= vj.measure.grid.MOST_UNITS:
-        grid = vj.lab.on_lanes(vj.measure.grid_nll, trained, some, keys[1])
+        grid = vj.study.on_lanes(vj.measure.grid_nll, trained, some, keys[1])
         figures["nll_grid_nats"] = neg_elbo - float(np.mean(evaluation.neg_elbo - grid.nll))
         figures["nll_grid_error_nats"] = float(np.mean(grid.error))
     return figures
@@ -96,18 +98,18 @@ def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset
     """The figures by name; `order` are the latent units, the most informative first."""
     show = vj.show
     flat = test.images.reshape(len(test.images), -1)
-    means = vj.lab.posterior_means(trained, 0, flat)
+    means = vj.study.posterior_means(trained, 0, flat)
     rows = {
-        "input": vj.lab.unit_pixels(flat[:SHOWN], trained.run.config.image_shape),
-        "output": vj.lab.decoded(trained, 0, means[:SHOWN]),
+        "input": vj.study.unit_pixels(flat[:SHOWN], trained.run.config.image_shape),
+        "output": vj.study.decoded(trained, 0, means[:SHOWN]),
     }
-    samples = vj.lab.samples(trained, 0, 64)
+    samples = vj.study.samples(trained, 0, 64)
     drawn = {
         "reconstructions": show.strips(rows, "Test images, decoded posterior means"),
         "samples": show.grids([{"": samples}], 8, "Images of codes drawn from N(0, I)"),
         "traversal": show.strips(
             {
-                f"unit {unit}": vj.lab.decoded(trained, 0, traversal(means[0], unit))
+                f"unit {unit}": vj.study.decoded(trained, 0, traversal(means[0], unit))
                 for unit in order[:TRAVERSED]
             },
             "One unit from -3 to 3, the others as encoded from the first test image",
@@ -115,7 +117,7 @@ def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset
     }
     if len(order) == 2:
         drawn["manifold"] = show.grids(
-            [{"": vj.lab.decoded(trained, 0, manifold())}],
+            [{"": vj.study.decoded(trained, 0, manifold())}],
             ACROSS,
             "Decoded manifold: unit 0 across, unit 1 up, at quantiles of N(0, 1)",
         )
@@ -143,7 +145,7 @@ def table(
 ) -> Table:
     """Configuration, settings and figures, and the KL of each unit."""
     run = trained.run
-    (sigma,), (beta,) = vj.lab.provenance.effective(run)
+    (sigma,), (beta,) = vj.study.provenance.effective(run)
     known = {"steps": trained.step, "lane": flags.lane, **run.lanes[0]}
     known |= {"effective_sigma": sigma, "effective_beta": beta}
     per_unit = ("kl_per_unit_nats", "mean_variance_per_unit")
@@ -177,23 +179,25 @@ def number(value: Any) -> str:
 
 def inspect(flags: InspectFlags) -> None:
     """Print and draw what there is to say about one model."""
-    vj.lab.surroundings.prepare()
+    vj.study.environment.prepare()
     folder = vj.files.own_path(flags.folder)
     whole = vj.store.restore(folder, best=flags.best)
-    trained = vj.lab.chosen_lane(whole, flags.lane)
-    test = vj.lab.images_of(vj.lab.laboratory.with_images_at(trained.run, flags.dataset), "test")
+    trained = vj.study.chosen_lane(whole, flags.lane)
+    test = vj.study.images_of(
+        vj.study.laboratory.with_images_at(trained.run, flags.dataset), "test"
+    )
     images = test.images.reshape(len(test.images), -1)
     figures = metrics(trained, images)
     order = np.argsort(-figures["kl_per_unit_nats"], kind="stable")
 
-    out = vj.lab.report.console()
-    out.print(vj.lab.provenance.describe(whole.run))
+    out = vj.study.terminal.console()
+    out.print(vj.study.provenance.describe(whole.run))
     if flags.best:
         out.print(f"The best state, after {trained.state.step[0]} of {trained.step} steps.")
     out.print(table(flags, trained, figures, order))
     is_vae = trained.run.config.model == "vae"
     if is_vae:
-        vj.lab.report.show_collapse(out, vj.measure.judge_collapse(figures))
+        vj.study.terminal.show_collapse(out, vj.measure.judge_collapse(figures))
     if trained.state.diverged[0]:
         out.print("This lane diverged: shown is the last epoch that it ended with finite numbers.")
     if is_vae:
@@ -201,12 +205,12 @@ def inspect(flags: InspectFlags) -> None:
         out.print(likelihood_table(likelihood(trained, images, neg_elbo, flags)))
     drawn_in = vj.files.own_path(flags.out or folder)
     for name, figure in pictures(trained, order, test).items():
-        vj.lab.report.show_paths(out, *vj.show.save(figure, drawn_in, name))
+        vj.study.terminal.show_paths(out, *vj.show.save(figure, drawn_in, name))
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        inspect(vj.lab.parse(InspectFlags, __doc__))
+    with vj.study.failing_clearly():
+        inspect(vj.study.parse(InspectFlags, __doc__))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentSizeFlags(vj.lab.Flags):
+class LatentSizeFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     latent_sizes: tuple[int, ...] = SIZES
@@ -60,21 +60,21 @@ class LatentSizeFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
-        vj.lab.at_least("--nll-samples", 1, self.nll_samples)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.at_least("--nll-samples", 1, self.nll_samples)
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [
         lab.flags.run(f"z{size}", lab.split, lab.config(latent_size=size), [lab.flags.recon_scale])
         for size in lab.flags.latent_sizes
     ]
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    keys, samples = vj.lab.evaluation_keys(3), lab.flags.nll_samples
-    evaluation = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.test, keys[0])
-    estimate = vj.lab.on_lanes(vj.measure.importance_nll, trained, lab.test, keys[1], samples)
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    keys, samples = vj.study.evaluation_keys(3), lab.flags.nll_samples
+    evaluation = vj.study.on_lanes(vj.measure.evaluate, trained, lab.test, keys[0])
+    estimate = vj.study.on_lanes(vj.measure.importance_nll, trained, lab.test, keys[1], samples)
     figures = vj.measure.summary(evaluation) | {
         "nll_nats": estimate.nll.mean(-1),
         "nll_ess": estimate.effective_samples.mean(-1),
@@ -84,30 +84,30 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "nll_grid_error_nats": np.nan,
     }
     if trained.run.config.latent_size <= vj.measure.grid.MOST_UNITS:
-        grid = vj.lab.on_lanes(vj.measure.grid_nll, trained, lab.test, keys[1], GRID_NODES)
+        grid = vj.study.on_lanes(vj.measure.grid_nll, trained, lab.test, keys[1], GRID_NODES)
         figures["nll_grid_nats"] = grid.nll.mean(-1)
         figures["nll_grid_error_nats"] = grid.error.mean(-1)
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    paying = vj.lab.fact(rows, "units_that_pay")
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    paying = vj.study.fact(rows, "units_that_pay")
     levels = {
-        "frechet": ("train against test", vj.lab.fact(rows, "frechet_floor")),
+        "frechet": ("train against test", vj.study.fact(rows, "frechet_floor")),
         "active_units": None if paying is None else ("units that pay, linear theory", paying),
     }
     panels = [
         vj.show.Panel(
-            title, unit, {"VAE": vj.lab.against(rows, "latent_size", name)}, levels.get(name)
+            title, unit, {"VAE": vj.study.against(rows, "latent_size", name)}, levels.get(name)
         )
         for name, (title, unit) in (BETTER | {"active_units": ("active units", "")}).items()
     ]
     samples = {"test images": lab.pictures(lab.test[:SAMPLES])}
     strips = {"input": samples["test images"][:RECONSTRUCTIONS]}
-    for size in vj.lab.distinct(rows, "latent_size"):
+    for size in vj.study.distinct(rows, "latent_size"):
         trained = lab.trained(f"z{size}")
-        samples[f"{size} latent units"] = vj.lab.samples(trained, 0, SAMPLES)
-        strips[f"{size} units"] = vj.lab.outputs(trained, 0, lab.test[:RECONSTRUCTIONS])
+        samples[f"{size} latent units"] = vj.study.samples(trained, 0, SAMPLES)
+        strips[f"{size} units"] = vj.study.outputs(trained, 0, lab.test[:RECONSTRUCTIONS])
     dataset, seeds = lab.dataset, lab.flags.seeds
     title = f"{dataset}, test set: mean over {len(seeds)} seeds"
     decoded = f"Reconstructions from the posterior mean, seed {seeds[0]}"
@@ -118,11 +118,11 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     comparisons = {
-        f"{label} with {large} units, and with {small}": vj.lab.Comparison(
-            vj.lab.values(rows, name, latent_size=large),
-            vj.lab.values(rows, name, latent_size=small),
+        f"{label} with {large} units, and with {small}": vj.study.Comparison(
+            vj.study.values(rows, name, latent_size=large),
+            vj.study.values(rows, name, latent_size=small),
         )
         for name, (label, _) in BETTER.items()
         for small, large in pairwise(SIZES)
@@ -132,13 +132,13 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         "smaller in negative ELBO, NLL, MSE and Frechet distance"
     )
     claim = "From 2 to 4 to 10 latent units a VAE generates better images"
-    return {"C5": vj.lab.judge(claim, rule, comparisons)}
+    return {"C5": vj.study.judge(claim, rule, comparisons)}
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "latent_size", __doc__, LatentSizeFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, quick={"nll_samples": 20}, settings=["nll_samples"],
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

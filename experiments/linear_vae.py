@@ -49,16 +49,16 @@ MORE_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearVaeFlags(vj.lab.Flags):
+class LinearVaeFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     steps: int = 10_000
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    output: vj.lab.Fixed[vj.config.Output] = "linear"
-    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
-    widths: vj.lab.Fixed[tuple[int, ...]] = ()
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.study.Fixed[vj.config.Output] = "linear"
+    decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
+    widths: vj.study.Fixed[tuple[int, ...]] = ()
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     decay_steps: float = 0.0
     """Steps over which the learning rate falls to 0. 0: the whole run."""
     learning_rate: float = 1e-2
@@ -84,13 +84,13 @@ class Oracle(NamedTuple):
     """The threshold of each unit at kl_weight 1, and of the next component if there is one."""
 
 
-def oracle_of(lab: vj.lab.Lab, config: vj.Config) -> Oracle:
+def oracle_of(lab: vj.study.Lab, config: vj.Config) -> Oracle:
     count = min(config.latent_size + 1, config.pixels)
     total = float(np.trace(lab.moments.products))
     return Oracle(lab.pca(count), total, lab.thresholds(config)[:count])
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, config = lab.flags, lab.config(latent_size=lab.flags.latent_size)
     scales = flags.recon_scale or default_scales(lab, config)
     schedule = replace(
@@ -101,14 +101,14 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     return [schedule.run("linear", lab.split, config, scales)]
 
 
-def default_scales(lab: vj.lab.Lab, config: vj.Config) -> tuple[vj.Scale, ...]:
+def default_scales(lab: vj.study.Lab, config: vj.Config) -> tuple[vj.Scale, ...]:
     first = lab.flags.kl_weight * lab.first_threshold(config)
     return (*(times * first for times in TIMES), *MORE_SCALES)
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    config, key = trained.run.config, vj.lab.evaluation_key()
-    error, kl, mean = vj.lab.on_lanes(vj.measure.linear_decoder_terms, trained, lab.train, key)
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    config, key = trained.run.config, vj.study.evaluation_key()
+    error, kl, mean = vj.study.on_lanes(vj.measure.linear_decoder_terms, trained, lab.train, key)
     active = np.asarray(vj.measure.active_units(mean))
     kernel = vj.measure.decoder_kernel(trained.state.params)
     oracle = oracle_of(lab, config)
@@ -167,48 +167,50 @@ def beside_the_oracle(
     }
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    threshold = vj.lab.fact(rows, "threshold_scale")
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    threshold = vj.study.fact(rows, "threshold_scale")
     mark = None if threshold is None else ("predicted threshold", threshold)
     panels = []
     for measured, predicted in (
         ("active_units", "predicted_units"),
         ("kl_nats", "predicted_kl_nats"),
     ):
-        line = vj.lab.against(rows, "recon_scale", measured)
-        scales, values = vj.lab.against(rows, "recon_scale", predicted)
+        line = vj.study.against(rows, "recon_scale", measured)
+        scales, values = vj.study.against(rows, "recon_scale", predicted)
         curve = scales, [seeds[0] for seeds in values]
         title = measured.replace("_", " ")
         panels.append(vj.show.Panel(title, "", {"linear VAE": line}, mark=mark, predicted=curve))
-    gap = {"linear VAE": vj.lab.against(rows, "recon_scale", "gap_nats")}
+    gap = {"linear VAE": vj.study.against(rows, "recon_scale", "gap_nats")}
     floor = (f"{MOST_GAP} nats", MOST_GAP)
     panels.append(vj.show.Panel("nats above the oracle", "", gap, floor, log_y=True, mark=mark))
     title = f"{lab.dataset}, training images: mean and range over seeds"
     return {"linear_vae": vj.show.curves(panels, "recon_scale", title)}
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     comparisons = {}
-    for scale in vj.lab.distinct(rows, "recon_scale"):
+    for scale in vj.study.distinct(rows, "recon_scale"):
         gap, gain, off = (
-            vj.lab.values(rows, name, recon_scale=scale)
+            vj.study.values(rows, name, recon_scale=scale)
             for name in ("gap_nats", "gain_nats", "units_off")
         )
         allowed = np.maximum(MOST_GAP, MOST_SHARE * gain[0])  # the gain is the same for all seeds
-        comparisons[f"nats from the best at scale {scale:.4g}"] = vj.lab.below(gap, float(allowed))
-        comparisons[f"units too many or too few at {scale:.4g}"] = vj.lab.below(off, 0.5)
+        comparisons[f"nats from the best at scale {scale:.4g}"] = vj.study.below(
+            gap, float(allowed)
+        )
+        comparisons[f"units too many or too few at {scale:.4g}"] = vj.study.below(off, 0.5)
     rule = (
         f"at every scale every seed is within {MOST_GAP} nats of the oracle, or {MOST_SHARE:.0%} "
         "of its gain over the collapsed solution, and has as many active units as predicted"
     )
     claim = "A linear VAE reaches its closed form: as many active units, and as good an ELBO"
-    return {"B1, linear": vj.lab.judge(claim, rule, comparisons)}
+    return {"B1, linear": vj.study.judge(claim, rule, comparisons)}
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "linear_vae", __doc__, LinearVaeFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["recon_scale"],
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

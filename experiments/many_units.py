@@ -63,16 +63,16 @@ PANELS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManyUnitsFlags(vj.lab.Flags):
+class ManyUnitsFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     seeds: tuple[int, ...] = (0, 1)
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
-    pixel_range: vj.lab.Fixed[vj.config.PixelRange] = "unit"
-    output: vj.lab.Fixed[vj.config.Output] = "sigmoid"  # of the MLP
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
+    pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
+    output: vj.study.Fixed[vj.config.Output] = "sigmoid"  # of the MLP
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     decay_steps: float = 0.0
     """Steps over which the learning rate falls to 0. 0: the whole run."""
     learning_rate: float = 2e-3
@@ -93,8 +93,8 @@ class ManyUnitsFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--nets", self.nets)
-        vj.lab.each_once("--recon-scale", self.recon_scale)
+        vj.study.each_once("--nets", self.nets)
+        vj.study.each_once("--recon-scale", self.recon_scale)
         if len(self.widths) != 1 or not self.kl_weight:
             raise vj.LabError(
                 f"--widths {self.widths}, --kl-weight {self.kl_weight:g}: use one width, and a "
@@ -102,11 +102,11 @@ class ManyUnitsFlags(vj.lab.Flags):
             )
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [planned(lab, net) for net in lab.flags.nets]
 
 
-def planned(lab: vj.lab.Lab, net: str) -> vj.Run:
+def planned(lab: vj.study.Lab, net: str) -> vj.Run:
     flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
     config = lab.config(
         latent_size=flags.latent_size,
@@ -122,9 +122,9 @@ def planned(lab: vj.lab.Lab, net: str) -> vj.Run:
     return schedule.run(net, lab.split, config, flags.recon_scale, net=net)
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
-    found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, vj.lab.evaluation_key())
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, vj.study.evaluation_key())
     scale, weight = (
         np.asarray(knob, float) for knob in (run.knobs.recon_scale, run.knobs.kl_weight)
     )
@@ -150,10 +150,10 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         **expected,
         **ratios,
     }
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     about = f"{lab.dataset}, training images: mean and range over seeds"
     return {
         "many_units": vj.show.curves(against_scale(lab, rows), "recon_scale", about),
@@ -164,14 +164,14 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def thresholds_of(lab: vj.lab.Lab) -> np.ndarray:
+def thresholds_of(lab: vj.study.Lab) -> np.ndarray:
     """The thresholds of the directions, at the kl_weight of the study."""
     run = next(iter(lab.runs.values()))
     return lab.flags.kl_weight * lab.thresholds(run.config)
 
 
-def against_scale(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+def against_scale(lab: vj.study.Lab, rows: list[vj.store.Row]) -> list[Any]:
+    scales = vj.study.distinct(rows, "recon_scale")
     grid = np.geomspace(scales[0], scales[-1], 200)
     curves = vj.theory.predictions(thresholds_of(lab), grid, 1.0, lab.flags.latent_size)
     return [
@@ -179,8 +179,8 @@ def against_scale(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
             label,
             "",
             {
-                net: vj.lab.against(rows, "recon_scale", name, net=net)
-                for net in vj.lab.distinct(rows, "net")
+                net: vj.study.against(rows, "recon_scale", name, net=net)
+                for net in vj.study.distinct(rows, "net")
             },
             predicted=(grid.tolist(), curves[expected].tolist()),
         )
@@ -188,15 +188,15 @@ def against_scale(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
     ]
 
 
-def variance_panels(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
+def variance_panels(lab: vj.study.Lab, rows: list[vj.store.Row]) -> list[Any]:
     """The best linear VAE has the variance `1 - threshold / recon_scale` along a direction."""
     size, panels = lab.flags.latent_size, []
     numbers = list(range(1, size + 1))
     thresholds = np.pad(thresholds_of(lab)[:size], (0, size), constant_values=np.inf)[:size]
-    for scale in vj.lab.distinct(rows, "recon_scale"):
+    for scale in vj.study.distinct(rows, "recon_scale"):
         lines = {}
-        for net in vj.lab.distinct(rows, "net"):
-            found = vj.lab.values(rows, "direction_variances", net=net, recon_scale=scale)
+        for net in vj.study.distinct(rows, "net"):
+            found = vj.study.values(rows, "direction_variances", net=net, recon_scale=scale)
             if found:
                 lines[net] = vj.show.Line(numbers, np.asarray(found).T.tolist())
         predicted = (numbers, np.maximum(1 - thresholds / scale, 0).tolist())
@@ -206,54 +206,54 @@ def variance_panels(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
     return panels
 
 
-def training_panels(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> list[Any]:
+def training_panels(lab: vj.study.Lab, rows: list[vj.store.Row]) -> list[Any]:
     """The KL, averaged over each epoch."""
     panels = []
-    for scale in vj.lab.distinct(rows, "recon_scale"):
+    for scale in vj.study.distinct(rows, "recon_scale"):
         lines = {}
-        for net in vj.lab.distinct(rows, "net"):
+        for net in vj.study.distinct(rows, "net"):
             trained = lab.trained(net)
             lanes = [lane["recon_scale"] == scale for lane in trained.run.lanes]
             per_epoch = vj.train.steps_per_epoch(trained.run.config, len(lab.train))
             kl = np.ascontiguousarray(trained.trace.kl[lanes]).sum(-1)
             kl = kl.reshape(len(kl), -1, per_epoch).mean(-1)
             lines[net] = vj.show.Line(list(range(1, kl.shape[1] + 1)), kl.T.tolist())
-        predicted = vj.lab.fact(vj.lab.matching(rows, recon_scale=scale), "predicted_kl_nats")
+        predicted = vj.study.fact(vj.study.matching(rows, recon_scale=scale), "predicted_kl_nats")
         level = ("predicted", predicted) if predicted else None  # 0 is on no logarithmic axis
         panels.append(vj.show.Panel(f"scale {scale:g}", "KL, nats", lines, level, log_y=True))
     return panels
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    mlp = vj.lab.matching(rows, net="mlp1")
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    mlp = vj.study.matching(rows, net="mlp1")
     units, kl, gain = {}, {}, {}
-    for scale in vj.lab.distinct(mlp, "recon_scale"):
+    for scale in vj.study.distinct(mlp, "recon_scale"):
         at = f"at scale {scale:g}"
         units |= near(
             mlp, scale, "active directions", "active_directions", "predicted_units", UNITS
         )
         kl |= near(mlp, scale, "KL in nats", "kl_nats", "predicted_kl_nats", NATS)
-        predicted = vj.lab.values(mlp, "predicted_gain_nats", recon_scale=scale)
+        predicted = vj.study.values(mlp, "predicted_gain_nats", recon_scale=scale)
         if not np.min(predicted) <= 0:  # a missing number is compared, and decides nothing
             least = [LEAST_GAIN * value for value in predicted]
             gain[f"{LEAST_GAIN} of the predicted gain, and the gain, in nats {at}"] = (
-                vj.lab.Comparison(least, vj.lab.values(mlp, "gain_nats", recon_scale=scale))
+                vj.study.Comparison(least, vj.study.values(mlp, "gain_nats", recon_scale=scale))
             )
     within = (
         f"at every scale every MLP has {{}} within {SHARE:.0%} of the best linear VAE's, or {{}}"
     )
     return {
-        "B1, many units": vj.lab.judge(
+        "B1, many units": vj.study.judge(
             "Far above the threshold an MLP has as many active directions as predicted",
             within.format("a number of active directions", "one direction"),
             units,
         ),
-        "B1, many units, KL": vj.lab.judge(
+        "B1, many units, KL": vj.study.judge(
             "Far above the threshold the KL of an MLP is the predicted one",
             within.format("a KL", f"{NATS:g} nats"),
             kl,
         ),
-        "B1, many units, gain": vj.lab.judge(
+        "B1, many units, gain": vj.study.judge(
             "Far above the threshold an MLP gains at least what the best linear VAE does",
             f"at every scale every MLP gains at least {LEAST_GAIN} of what the best linear VAE "
             "gains over the collapsed solution",
@@ -264,26 +264,26 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
 
 def near(
     rows: list[vj.store.Row], scale: float, label: str, name: str, expected: str, least: float
-) -> dict[str, vj.lab.Comparison]:
+) -> dict[str, vj.study.Comparison]:
     """Neither much less nor much more than predicted."""
-    found, predicted = (vj.lab.values(rows, key, recon_scale=scale) for key in (name, expected))
+    found, predicted = (vj.study.values(rows, key, recon_scale=scale) for key in (name, expected))
     room = [max(SHARE * value, least) for value in predicted]
     lower = [value - allowed for value, allowed in zip(predicted, room, strict=True)]
     upper = [value + allowed for value, allowed in zip(predicted, room, strict=True)]
     return {
         f"the least {label} allowed at scale {scale:g}, and measured": (
-            vj.lab.Comparison(lower, found)
+            vj.study.Comparison(lower, found)
         ),
         f"{label} measured at scale {scale:g}, and the most allowed": (
-            vj.lab.Comparison(found, upper)
+            vj.study.Comparison(found, upper)
         ),
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "many_units", __doc__, ManyUnitsFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["net", "recon_scale"], quick={"nets": ("mlp1",)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

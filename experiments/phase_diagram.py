@@ -68,17 +68,17 @@ PANELS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseDiagramFlags(vj.lab.Flags):
+class PhaseDiagramFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     train_images: int | None = 10_000
     """Use only the first so many training images; the threshold is predicted from them, too. None:
     all."""
     steps: int = 3500
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "bernoulli"
-    output: vj.lab.Fixed[vj.config.Output] = "sigmoid"
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "bernoulli"
+    output: vj.study.Fixed[vj.config.Output] = "sigmoid"
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     batch_size: int = 64
     decay_steps: float = 0.0
     """Steps over which the learning rate falls to 0. 0: the whole run."""
@@ -104,8 +104,8 @@ class PhaseDiagramFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--nets", self.nets)
-        vj.lab.each_once("--times", self.times)
+        vj.study.each_once("--nets", self.nets)
+        vj.study.each_once("--times", self.times)
         if len(self.widths) != 1 or not self.kl_weight:
             raise vj.LabError(
                 f"--widths {self.widths}, --kl-weight {self.kl_weight:g}: use one width, that of "
@@ -113,11 +113,11 @@ class PhaseDiagramFlags(vj.lab.Flags):
             )
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [planned(lab, likelihood, net) for likelihood in LIKELIHOODS for net in lab.flags.nets]
 
 
-def planned(lab: vj.lab.Lab, likelihood: str, net: str) -> vj.Run:
+def planned(lab: vj.study.Lab, likelihood: str, net: str) -> vj.Run:
     """A net with a likelihood, at multiples of its threshold."""
     flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
     config = lab.config(
@@ -148,10 +148,10 @@ def scales(flags: PhaseDiagramFlags, config: vj.Config, first: float) -> list[fl
     )
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
-    key = vj.lab.evaluation_key()
-    found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, key)
+    key = vj.study.evaluation_key()
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, key)
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     thresholds = lab.thresholds(config)[: config.latent_size]
     times, relative = scale / weight / thresholds[0], thresholds / thresholds[0]
@@ -174,14 +174,14 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "gain_nats": scale / weight * error_saved - kl,
         **expected,
     }
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
 def net_of(row: vj.store.Row) -> str:
     return NETS[len(row["config"]["encoder_widths"])]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
     drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
     return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
@@ -193,16 +193,16 @@ def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
     if not found:
         return []
     nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
-    times = vj.lab.distinct(found, "times")
+    times = vj.study.distinct(found, "times")
     grid = np.geomspace(times[0], times[-1], 500)
-    relative = np.asarray(vj.lab.fact(found, "threshold_times"), float)
+    relative = np.asarray(vj.study.fact(found, "threshold_times"), float)
     relative = np.nan_to_num(relative, nan=np.inf)
     curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
     return [
         vj.show.Panel(
             f"{LIKELIHOODS[likelihood][1]}: {label}",
             "",
-            {net: vj.lab.against(own, "times", measured) for net, own in nets.items()},
+            {net: vj.study.against(own, "times", measured) for net, own in nets.items()},
             mark=("threshold", 1.0),
             predicted=(grid.tolist(), curves[expected].tolist()),
         )
@@ -213,52 +213,52 @@ def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
 def worst(rows: list[vj.store.Row], name: str, reach: float) -> list[float]:
     """The largest value of a figure for each seed, at scales up to `reach`; NaN if one is."""
     near = [row for row in rows if row["times"] <= reach]
-    of_seeds = [vj.lab.values(near, name, seed=seed) for seed in vj.lab.distinct(rows, "seed")]
+    of_seeds = [vj.study.values(near, name, seed=seed) for seed in vj.study.distinct(rows, "seed")]
     return [float(np.max(values)) if values else math.nan for values in of_seeds]
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    runs = {run: vj.lab.matching(rows, run=run) for run in vj.lab.distinct(rows, "run")}
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    runs = {run: vj.study.matching(rows, run=run) for run in vj.study.distinct(rows, "run")}
 
-    def onset_off(name: str) -> dict[str, vj.lab.Comparison]:
+    def onset_off(name: str) -> dict[str, vj.study.Comparison]:
         """How far the onset of each seed is from the threshold, as a share of it."""
         return {
-            f"onset of {run}, distance to the threshold / threshold": vj.lab.below(
-                [abs(at - 1) for at in vj.lab.onsets(own, "times", name)], MARGIN - 1
+            f"onset of {run}, distance to the threshold / threshold": vj.study.below(
+                [abs(at - 1) for at in vj.study.onsets(own, "times", name)], MARGIN - 1
             )
             for run, own in runs.items()
         }
 
     units_off = {
         f"directions of {run} too many or too few, at worst": (
-            vj.lab.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
+            vj.study.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
         )
         for run, own in runs.items()
     }
     kl_off = {
         f"deviation of {EXACT} / allowed deviation, at worst": (
-            vj.lab.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)
+            vj.study.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)
         )
     }
     near = f"within {MARGIN - 1:.0%} of its threshold"
     return {
-        "B1": vj.lab.judge(
+        "B1": vj.study.judge(
             "The first latent unit wakes at the threshold that the images predict",
             f"the first unit of every run wakes {near}",
             onset_off("active_units"),
         ),
-        "B1, directions": vj.lab.judge(
+        "B1, directions": vj.study.judge(
             "The first direction of the code wakes at the threshold that the images predict",
             f"the first direction of every run wakes {near}",
             onset_off("active_directions"),
         ),
-        "B2": vj.lab.judge(
+        "B2": vj.study.judge(
             "Near the threshold as many directions of the code are active as the images predict",
             "the number of active directions is the predicted one, plus or minus one and those "
             f"with a threshold near the scale: in {EXACT} at all scales, else up to {NEAR:g} times",
             units_off,
         ),
-        "B2, KL": vj.lab.judge(
+        "B2, KL": vj.study.judge(
             "The KL of a linear VAE with squared error is the predicted one",
             f"KL of {EXACT} within {KL_SHARE:.0%} or {KL_NATS} nats of the predicted KL (numbers: "
             "deviation / allowed deviation)",
@@ -267,10 +267,10 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "phase_diagram", __doc__, PhaseDiagramFlags, runs, measure, verdict, figures, COLUMNS,
     by=["run", "times"], quick={"nets": ("linear",), "times": (0.9, 1.1, 2.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

@@ -73,7 +73,7 @@ LONGER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconScaleFlags(vj.lab.Flags):
+class ReconScaleFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
     dataset: str = "cifar10"
@@ -84,7 +84,7 @@ class ReconScaleFlags(vj.lab.Flags):
     than twice the code."""
     centre_inputs: bool = True
     """The encoder sees pixels less 1/2."""
-    latent_sizes: tuple[vj.lab.Size, ...] = (10, "enough")
+    latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units; the first one has all scales and seeds. enough: as many as pay for
     their KL at the largest scale, rounded up to a power of two."""
     recon_scale: tuple[float, ...] = (1.0, 30.0, 100.0, 300.0, 1000.0, 6000.0)
@@ -94,11 +94,11 @@ class ReconScaleFlags(vj.lab.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.lab.each_once("--latent-sizes", self.latent_sizes)
-        vj.lab.each_once("--recon-scale", self.recon_scale, least=2)
+        vj.study.each_once("--latent-sizes", self.latent_sizes)
+        vj.study.each_once("--recon-scale", self.recon_scale, least=2)
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, scales = lab.flags, sorted(lab.flags.recon_scale)
     ends_and_middle = sorted({scales[0], scales[len(scales) // 2], scales[-1]})
     fewer = replace(flags, seeds=flags.seeds[:2])
@@ -113,7 +113,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     return planned
 
 
-def signed_runs(lab: vj.lab.Lab, scales: list[float]) -> list[vj.Run]:
+def signed_runs(lab: vj.study.Lab, scales: list[float]) -> list[vj.Run]:
     """Runs with pixels in [-1, 1], whose learning rate falls to 0 as they end."""
     signed = {"pixel_range": "signed", "output": "tanh"}
     planned = []
@@ -127,7 +127,7 @@ def signed_runs(lab: vj.lab.Lab, scales: list[float]) -> list[vj.Run]:
     return planned
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     images = lab.test[:SPECTRUM_IMAGES]
     known = {"mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test)}
     known |= lab.sharpness_of_pca(images, trained.run.config.latent_size)
@@ -136,13 +136,13 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         row
         | known
         | {"linear_half_power_cycles": of_linear[trained.run.lanes[lane]["recon_scale"]]}
-        | lab.sharpness(vj.lab.outputs(trained, lane, images), images)
-        for lane, row in enumerate(vj.lab.collapse_rows(trained, lab.test))
+        | lab.sharpness(vj.study.outputs(trained, lane, images), images)
+        for lane, row in enumerate(vj.study.collapse_rows(trained, lab.test))
     ]
 
 
 def linear_half_powers(
-    lab: vj.lab.Lab, run: vj.Run, images: np.ndarray
+    lab: vj.study.Lab, run: vj.Run, images: np.ndarray
 ) -> dict[float, float | None]:
     """The detail that the best linear VAE keeps at each scale; None where it has no closed form."""
     one_of_each = {lane["recon_scale"]: lane for lane in run.lanes}
@@ -167,21 +167,21 @@ def in_range(rows: list[vj.store.Row], signed: bool) -> list[vj.store.Row]:
     return [row for row in rows if row["run"].endswith(SIGNED) == signed]
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     dataset, seed = lab.dataset, lab.flags.seeds[0]
     all_rows, rows = rows, in_range(rows, False)
-    threshold = vj.lab.fact(rows, "threshold_scale")
-    sizes, last = vj.lab.distinct(rows, "latent_size"), max(row["recon_scale"] for row in rows)
+    threshold = vj.study.fact(rows, "threshold_scale")
+    sizes, last = vj.study.distinct(rows, "latent_size"), max(row["recon_scale"] for row in rows)
     levels = {
-        "mse": ("mean image", vj.lab.fact(rows, "mean_image_mse")),
-        "mi_nats": ("log n, the ceiling", vj.lab.fact(rows, "mi_ceiling_nats")),
+        "mse": ("mean image", vj.study.fact(rows, "mean_image_mse")),
+        "mi_nats": ("log n, the ceiling", vj.study.fact(rows, "mi_ceiling_nats")),
     }
     panels = [
         vj.show.Panel(
             label,
             "",
             {
-                f"{size} units": vj.lab.against(rows, "recon_scale", name, latent_size=size)
+                f"{size} units": vj.study.against(rows, "recon_scale", name, latent_size=size)
                 for size in sizes
             },
             levels.get(name),
@@ -189,17 +189,19 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         )
         for name, label in PANELS.items()
     ]
-    if vj.lab.fact(rows, "cycles_per_image") is None:  # of vectors
+    if vj.study.fact(rows, "cycles_per_image") is None:  # of vectors
         panels = [panel for panel in panels if panel.title != PANELS["half_power_cycles"]]
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for run in dict.fromkeys(row["run"] for row in all_rows):
-        trained, of_run = lab.trained(run), vj.lab.matching(all_rows, run=run)
-        size = vj.lab.fact(of_run, "latent_size")
+        trained, of_run = lab.trained(run), vj.study.matching(all_rows, run=run)
+        size = vj.study.fact(of_run, "latent_size")
         where = ", [-1, 1]" if run.endswith(SIGNED) else ""
-        for scale in vj.lab.distinct(of_run, "recon_scale"):
-            lane = vj.lab.lane_at(trained.run, scale)
-            strips[f"{size} units, scale {scale:g}{where}"] = vj.lab.outputs(trained, lane, images)
+        for scale in vj.study.distinct(of_run, "recon_scale"):
+            lane = vj.study.lane_at(trained.run, scale)
+            strips[f"{size} units, scale {scale:g}{where}"] = vj.study.outputs(
+                trained, lane, images
+            )
             if scale == last and has_closed_form(trained.run):
                 best = lab.best_linear(trained.run.config, trained.run.lanes[lane], images)
                 strips[f"best linear, {size} units{where}"] = best
@@ -212,21 +214,21 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    signed = vj.lab.for_each_size(in_range(rows, True), partial(verdict_on_size, " in [-1, 1]"))
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    signed = vj.study.for_each_size(in_range(rows, True), partial(verdict_on_size, " in [-1, 1]"))
     return {f"{claim}, in [-1, 1]": found for claim, found in signed.items()} | (
-        vj.lab.for_each_size(in_range(rows, False), partial(verdict_on_size, ""))
+        vj.study.for_each_size(in_range(rows, False), partial(verdict_on_size, ""))
     )
 
 
-def verdict_on_size(where: str, rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
-    scales = vj.lab.distinct(rows, "recon_scale")
+def verdict_on_size(where: str, rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
+    scales = vj.study.distinct(rows, "recon_scale")
 
     def low(name: str) -> list[float]:
-        return vj.lab.values(rows, name, recon_scale=scales[0])
+        return vj.study.values(rows, name, recon_scale=scales[0])
 
     def high(name: str) -> list[float]:
-        return vj.lab.values(rows, name, recon_scale=scales[-1]) if len(scales) > 1 else []
+        return vj.study.values(rows, name, recon_scale=scales[-1]) if len(scales) > 1 else []
 
     at = f"at scale {scales[-1]:g} every seed"
     half = [0.5 * error for error in high("mean_image_mse")]
@@ -236,27 +238,29 @@ def verdict_on_size(where: str, rows: list[vj.store.Row]) -> dict[str, vj.lab.Ve
         "variance of outputs / of images": "output_variance_ratio",
     }
     first, last = (f"{scales[end]:g}" for end in (0, -1))
-    cycles = vj.lab.fact(rows, "cycles_per_image")
+    cycles = vj.study.fact(rows, "cycles_per_image")
     least = vj.measure.discernible_from(cycles) if cycles else math.nan
     return {
-        "C13": vj.lab.judge(
+        "C13": vj.study.judge(
             f"A scale of {last}{where} brings pictures that can be told apart",
             f"{at} has more KL, more active units and outputs that vary more than at "
             f"{scales[0]:g}, and under half of the mean image's MSE",
             {
-                f"{label} at {first}, and at {last}": vj.lab.Comparison(low(name), high(name))
+                f"{label} at {first}, and at {last}": vj.study.Comparison(low(name), high(name))
                 for label, name in grows.items()
             }
             | {
-                f"MSE at {last}, and half of the mean image's": vj.lab.Comparison(high("mse"), half)
+                f"MSE at {last}, and half of the mean image's": vj.study.Comparison(
+                    high("mse"), half
+                )
             },
         ),
-        "C13, slightly blurry": vj.lab.judge(
+        "C13, slightly blurry": vj.study.judge(
             f"At {last}{where} the pictures are only slightly blurry",
             f"{at} keeps half of the images' power up to a frequency above {least:g} cycles per "
             "image",
             {
-                "half of the power is kept up to, in cycles per image": vj.lab.above(
+                "half of the power is kept up to, in cycles per image": vj.study.above(
                     high("half_power_cycles"), least
                 )
             },
@@ -266,11 +270,11 @@ def verdict_on_size(where: str, rows: list[vj.store.Row]) -> dict[str, vj.lab.Ve
     }
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "recon_scale", __doc__, ReconScaleFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["run", "recon_scale"],
     quick={"latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

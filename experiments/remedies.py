@@ -57,13 +57,13 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemediesFlags(vj.lab.Flags):
+class RemediesFlags(vj.study.Flags):
     """The shared flags, and this study's own."""
 
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
-    kl_warmup: vj.lab.Fixed[float] = 0.0
-    kl_cycle: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
+    kl_warmup: vj.study.Fixed[float] = 0.0
+    kl_cycle: vj.study.Fixed[float] = 0.0
     widths: tuple[int, ...] = (200,)
     latent_size: int = 10
     """Number of latent units."""
@@ -78,7 +78,7 @@ class RemediesFlags(vj.lab.Flags):
         super().__post_init__()
         if not self.free_bits:
             raise vj.LabError("--free-bits 0: give the nats that the remedy of that name has.")
-        vj.lab.at_least("--nll-samples", 1, self.nll_samples)
+        vj.study.at_least("--nll-samples", 1, self.nll_samples)
 
 
 def remedies(flags: RemediesFlags, steps: int) -> dict[str, dict[str, Any]]:
@@ -96,7 +96,7 @@ def remedies(flags: RemediesFlags, steps: int) -> dict[str, dict[str, Any]]:
     return dict(zip(ALL[:-1], [*low, *elbo, {"recon_scale": 6000.0}], strict=True))
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     fixed = lab.config(latent_size=lab.flags.latent_size)
     learned = replace(fixed, decoder_variance="learned")
     return [
@@ -106,7 +106,7 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
 
 
 def run_of(
-    lab: vj.lab.Lab, name: str, config: vj.Config, chosen: dict[str, dict[str, Any]]
+    lab: vj.study.Lab, name: str, config: vj.Config, chosen: dict[str, dict[str, Any]]
 ) -> vj.Run:
     """A lane for each remedy and seed."""
     flags = lab.flags
@@ -118,9 +118,9 @@ def run_of(
     return flags.run_of(name, lab.split, config, knobs, seeds, {"remedy": labels})
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config, params = trained.run.config, trained.state.params
-    keys = vj.lab.evaluation_keys(5)[2:]  # collapse_rows draws with the first two
+    keys = vj.study.evaluation_keys(5)[2:]  # collapse_rows draws with the first two
     fitted = vj.measure.fitted_variance(config, params, lab.train, keys[0])
     nll = vj.measure.over_lanes(vj.measure.importance_nll, fitted.config, lab.flags.nll_samples)
     variance_1 = {"log_sigma": np.zeros(len(fitted.sigma), np.float32)}
@@ -134,29 +134,29 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "frechet": lab.distances(trained, keys[2]),
         "frechet_floor": lab.reference.floor,
     }
-    own = vj.lab.rows_of(trained, figures)
-    of_collapse = vj.lab.collapse_rows(trained, lab.test)
+    own = vj.study.rows_of(trained, figures)
+    of_collapse = vj.study.collapse_rows(trained, lab.test)
     return [one | other for one, other in zip(of_collapse, own, strict=True)]
 
 
 def by_remedy(rows: list[vj.store.Row], name: str) -> dict[str, list[float]]:
     """One figure of all seeds, for each remedy; of one that has diverged, nothing."""
-    return {remedy: vj.lab.values(rows, name, remedy=remedy) for remedy in ALL}
+    return {remedy: vj.study.values(rows, name, remedy=remedy) for remedy in ALL}
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     marks = {
-        "frechet": ("training against test images", vj.lab.fact(rows, "frechet_floor")),
-        "mi_nats": ("log n, the ceiling", vj.lab.fact(rows, "mi_ceiling_nats")),
+        "frechet": ("training against test images", vj.study.fact(rows, "frechet_floor")),
+        "mi_nats": ("log n, the ceiling", vj.study.fact(rows, "mi_ceiling_nats")),
     }
     dots = [vj.show.Dots(name, by_remedy(rows, name), marks.get(name)) for name in PANELS]
     images = lab.pictures(lab.test[:SAMPLES])
     samples, strips = {"test images": images}, {"input": images[:RECONSTRUCTIONS]}
-    restored = {run: lab.trained(run) for run in vj.lab.distinct(rows, "run")}
+    restored = {run: lab.trained(run) for run in vj.study.distinct(rows, "run")}
     for row in (row for row in rows if row["seed"] == lab.flags.seeds[0]):
         trained, lane = restored[row["run"]], row["lane"]
-        samples[row["remedy"]] = vj.lab.samples(trained, lane, SAMPLES)
-        strips[row["remedy"]] = vj.lab.outputs(trained, lane, lab.test[:RECONSTRUCTIONS])
+        samples[row["remedy"]] = vj.study.samples(trained, lane, SAMPLES)
+        strips[row["remedy"]] = vj.study.outputs(trained, lane, lab.test[:RECONSTRUCTIONS])
     dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
     named = list(samples.items())
     return {
@@ -172,7 +172,7 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     active, mse, nll, frechet = (
         by_remedy(rows, name) for name in ("active_units", "mse", NLL, "frechet")
     )
@@ -186,26 +186,26 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
         )
         of_both = f"of {remedy}, and of {without}"
         comparisons = {
-            f"active units of {remedy}": vj.lab.above(active[remedy], 0.5),
-            f"NLL in nats {of_both}": vj.lab.Comparison(nll[remedy], nll[without]),
+            f"active units of {remedy}": vj.study.above(active[remedy], 0.5),
+            f"NLL in nats {of_both}": vj.study.Comparison(nll[remedy], nll[without]),
         }
         if cures:
-            comparisons[f"MSE {of_both}"] = vj.lab.Comparison(mse[remedy], mse[without])
-        found = vj.lab.judge(
+            comparisons[f"MSE {of_both}"] = vj.study.Comparison(mse[remedy], mse[without])
+        found = vj.study.judge(
             f"{remedy[0].upper()}{remedy[1:]}: the remedy {does}",
             f"every seed has an active unit, and {less} than {without}",
             comparisons,
         )
         if found and cures and any(active[BASELINE]):
-            awake = f"the baseline itself has {vj.lab.span(active[BASELINE])} active units."
+            awake = f"the baseline itself has {vj.study.span(active[BASELINE])} active units."
             found = found._replace(verdict="UNDECIDED", evidence=awake)
         verdicts[f"B4, {remedy}"] = found
     for name, label, found in ((NLL, "NLL", nll), ("frechet", "Frechet distance", frechet)):
-        verdicts[f"B4, {LEARNED} has the least {name}"] = vj.lab.judge(
+        verdicts[f"B4, {LEARNED} has the least {name}"] = vj.study.judge(
             f"A learned variance has the least {label} of all remedies",
             f"with it every seed has less {name} than with any other remedy",
             {
-                f"{label} with it, and of {remedy}": vj.lab.Comparison(
+                f"{label} with it, and of {remedy}": vj.study.Comparison(
                     found[LEARNED], found[remedy]
                 )
                 for remedy in ALL[1:-1]
@@ -214,10 +214,10 @@ def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
     return verdicts
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "remedies", __doc__, RemediesFlags, runs, measure, verdict, figures, COLUMNS,
     MORE_COLUMNS, by=["remedy", "recon_scale"], settings=["nll_samples"],
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

@@ -39,18 +39,18 @@ class ReportFlags:
 def report(flags: ReportFlags) -> None:
     """Write the page, and say what is in it and how large it is."""
     folder = vj.files.own_path(flags.folder)
-    findings = vj.lab.findings.read_all(folder)
+    findings = vj.store.findings.read_all(folder)
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     name = str(flags.folder) if flags.folder.name else flags.folder.resolve().name
-    page = vj.lab.html_report.report(name, findings, written)
+    page = vj.report.page.report(name, findings, written)
     path = vj.files.own_path(flags.out or folder)
     if path.is_dir():
         path /= FILE
-    vj.show.save_page(vj.show.report_page.report_page(page), path)
+    vj.show.save_page(vj.report.html.report_page(page), path)
 
     pictures = [png for finding in findings for png in finding.pictures.values()]
-    out = vj.lab.report.console()
-    vj.lab.report.show_paths(out, path)
+    out = vj.study.terminal.console()
+    vj.study.terminal.show_paths(out, path)
     out.print(
         f"{path.stat().st_size / MEGABYTE:.1f} MB: studies {len(findings)}, figures "
         f"{len(pictures)} ({sum(map(len, pictures)) / MEGABYTE:.1f} MB as PNG)",
@@ -59,8 +59,8 @@ def report(flags: ReportFlags) -> None:
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        report(vj.lab.parse(ReportFlags, __doc__))
+    with vj.study.failing_clearly():
+        report(vj.study.parse(ReportFlags, __doc__))
 
 
 if __name__ == "__main__":

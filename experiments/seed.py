@@ -58,7 +58,7 @@ class SeedFlags:
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
-            vj.lab.each_once("--seeds", self.seeds)
+            vj.study.each_once("--seeds", self.seeds)
 
     @property
     def folder(self) -> Path:
@@ -73,7 +73,7 @@ class Planned(NamedTuple):
     study: Any
     lab: Any
     work: float
-    """How much its training is, see `vaejax.lab.training.work`."""
+    """How much its training is, see `vaejax.study.training.work`."""
 
 
 class Ended(NamedTuple):
@@ -93,16 +93,18 @@ def plan(flags: SeedFlags) -> list[Planned]:
     """
     found: list[Planned] = []
     for study in STUDIES:
-        own = vj.lab.command.quick_flags(study.flags, study.quick) if flags.quick else study.flags()
+        own = (
+            vj.study.command.quick_flags(study.flags, study.quick) if flags.quick else study.flags()
+        )
         own = replace(
             own, quick=flags.quick, resume=flags.resume, out=flags.folder / own.source.name,
             seeds=flags.seeds or own.seeds,
         )  # fmt: skip
-        lab = vj.lab.study.planned(study, own)
+        lab = vj.study.runner.planned(study, own)
         lab.siblings = [other.lab.folder for other in found]
-        vj.lab.study.prepare(study, lab)
-        plans = vj.lab.recording.plans_of(lab, study.converged is not None)
-        work = sum(vj.lab.training.work(run, plans[name]) for name, run in lab.runs.items())
+        vj.study.runner.prepare(study, lab)
+        plans = vj.study.recording.plans_of(lab, study.converged is not None)
+        work = sum(vj.study.training.work(run, plans[name]) for name, run in lab.runs.items())
         found.append(Planned(study, lab, work))
     return found
 
@@ -110,11 +112,11 @@ def plan(flags: SeedFlags) -> list[Planned]:
 def conduct(studies: list[Planned]) -> list[Ended]:
     """Run one study after the other, and show how far they are together. The list is empty in the
     end: each study leaves it, and its images and their moments go."""
-    whole = vj.lab.progress.Whole(sum(planned.work for planned in studies))
+    whole = vj.study.progress.Whole(sum(planned.work for planned in studies))
     ended: list[Ended] = []
     total = len(studies)
-    with vj.lab.progress.following(
-        vj.lab.report.Terminal(stderr=True, highlight=False), whole
+    with vj.study.progress.following(
+        vj.study.terminal.Terminal(stderr=True, highlight=False), whole
     ) as bars:
         while studies:
             study, lab, work = studies.pop(0)
@@ -122,8 +124,8 @@ def conduct(studies: list[Planned]) -> list[Ended]:
             whole.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
             bars.console.print(f"[bold]{whole.title}[/bold]")
             problems: list[str] = []
-            with vj.lab.study.reporting(problems), vj.lab.lock.held(lab.folder):
-                problems += vj.lab.study.conduct(study, lab, started, bars)
+            with vj.study.runner.reporting(problems), vj.study.lock.held(lab.folder):
+                problems += vj.study.runner.conduct(study, lab, started, bars)
             ended.append(Ended(study.name, lab.dataset, lab.folder, problems))
             whole.ends(work, bars.tasks)
             for task in bars.tasks:
@@ -135,7 +137,7 @@ def table(flags: SeedFlags, ended: list[Ended]) -> Table:
     """Claims and what they cost, over all runs of the command, a line for each study."""
     shown = Table("study", "images", "claims", "minutes", title="Claims of the write-up")
     for study, dataset, folder, problems in ended:
-        found = vj.lab.findings.read_study(folder, flags.folder)
+        found = vj.store.findings.read_study(folder, flags.folder)
         answers = [f"{claim} {answer['verdict']}" for claim, answer in found.verdicts.items()]
         answers += ["failed, see below"] if problems else []
         seconds = sum(ran["seconds"] for ran in found.about.get("invocations", ()))
@@ -145,20 +147,20 @@ def table(flags: SeedFlags, ended: list[Ended]) -> Table:
 
 def seed(flags: SeedFlags) -> None:
     """Run every study; then show the answers, and write the report."""
-    vj.lab.surroundings.prepare()
-    with vj.lab.lock.held(flags.folder):
+    vj.study.environment.prepare()
+    with vj.study.lock.held(flags.folder):
         ended = conduct(plan(flags))
         problems = [f"{one.study}: {problem}" for one in ended for problem in one.problems]
-        with vj.lab.study.reporting(problems):
-            vj.lab.report.console().print(table(flags, ended))
+        with vj.study.runner.reporting(problems):
+            vj.study.terminal.console().print(table(flags, ended))
             report_page.report(report_page.ReportFlags(folder=flags.folder))
     if problems:
         raise vj.LabError("\n".join(problems))
 
 
 def main() -> None:
-    with vj.lab.failing_clearly():
-        seed(vj.lab.parse(SeedFlags, __doc__))
+    with vj.study.failing_clearly():
+        seed(vj.study.parse(SeedFlags, __doc__))
 
 
 if __name__ == "__main__":

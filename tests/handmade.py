@@ -178,7 +178,7 @@ def verdicts(study: str, rows: list[vj.store.Row]) -> dict[str, str | None]:
     return {claim: verdict and verdict.verdict for claim, verdict in found.items()}
 
 
-def found(study: str, *seeds: int) -> dict[str, vj.lab.Verdict]:
+def found(study: str, *seeds: int) -> dict[str, vj.study.Verdict]:
     """The whole verdict on each claim, from the rows of these seeds."""
     return tiny.page(study).verdict(seeded(study, *seeds))
 

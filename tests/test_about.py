@@ -1,4 +1,4 @@
-"""vaejax.lab.about: the command that asks for the same results, and what stands below a figure."""
+"""study.about: the command that asks for the same results, and what stands below a figure."""
 
 import shlex
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 import vaejax as vj
 from tests import tiny
-from vaejax.lab import about
+from vaejax.study import about
 
 SILENT = (
     "--all-columns",

@@ -1,4 +1,4 @@
-"""vaejax.lab.best: the state of least held-out negative ELBO, kept beside the newest."""
+"""vaejax.study.best: the state of least held-out negative ELBO, kept beside the newest."""
 
 import shutil
 import signal
@@ -16,11 +16,11 @@ import vaejax as vj
 from tests import tiny
 from tests.test_training import CONFIG, IMAGES, RUN, assert_same, interrupt_save
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import best, laboratory, training
-from vaejax.lab.flags import Flags
 from vaejax.measure.batched import over_lanes
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Best
+from vaejax.study import best, laboratory, training
+from vaejax.study.flags import Flags
 
 HELD_OUT = np.random.default_rng(1).integers(0, 256, (10, 16), np.uint8)
 EPOCHS = 12
@@ -80,7 +80,7 @@ def test_each_lane_keeps_the_state_of_less_negative_elbo() -> None:
 def test_the_best_state_is_that_of_the_checkpoint_of_least_negative_elbo(whole) -> None:
     found, states = whole
     measure = over_lanes(best.held_out_neg_elbo, CONFIG)
-    key = vj.lab.evaluation_key()
+    key = vj.study.evaluation_key()
     measured = np.stack([measure(state.params, HELD_OUT, key) for state in states])
     assert [state.step[0] for state in states] == list(range(8, 4 * EPOCHS + 1, 8))
     for lane, index in enumerate(measured.argmin(0)):
@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_or_killed_keeps_the_best_state_of_one_that_never
 def test_an_ae_is_measured_by_its_reconstruction(whole) -> None:
     config = vj.Config(image_shape=(4, 4, 1), model="ae", latent_size=2, encoder_widths=(3,),
                        decoder_widths=(3,), likelihood="gaussian", batch_size=5)  # fmt: skip
-    params, key = whole[0].state.params, vj.lab.evaluation_key()
+    params, key = whole[0].state.params, vj.study.evaluation_key()
     found = over_lanes(best.held_out_neg_elbo, config)(params, HELD_OUT, key)
     recon = over_lanes(vj.measure.evaluate, config)(params, HELD_OUT, key).recon
     np.testing.assert_allclose(found, recon.mean(-1), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""vaejax.lab.command and the flags: any terminal, a reader that leaves early, one message each."""
+"""study.command and the flags: any terminal, a reader that leaves early, one message each."""
 
 import os
 import subprocess
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab.command import failing_clearly
-from vaejax.lab.flags import Flags
 from vaejax.parallel import processes
+from vaejax.study.command import failing_clearly
+from vaejax.study.flags import Flags
 
 ROOT = Path(__file__).parents[1]
 PRINTS = """
 import sys
-from vaejax.lab.command import failing_clearly
+from vaejax.study.command import failing_clearly
 with failing_clearly():
     print("1.5 ± 0.25, λ ≤ 3 … é")
     print("read", sys.stdin.readline())
@@ -24,13 +24,13 @@ with failing_clearly():
 SHOWS = """
 import sys
 import vaejax as vj
-with vj.lab.failing_clearly():
+with vj.study.failing_clearly():
     sys.stdin.readline()
-    vj.lab.report.console().print("a table")
+    vj.study.terminal.console().print("a table")
 """
 HELPS = """
 import sys
-from vaejax.lab.command import failing_clearly
+from vaejax.study.command import failing_clearly
 with failing_clearly():
     sys.stdin.readline()
     print("usage")
@@ -39,7 +39,7 @@ with failing_clearly():
 FAILS = """
 import sys
 from vaejax.errors import LabError
-from vaejax.lab.command import failing_clearly
+from vaejax.study.command import failing_clearly
 with failing_clearly():
     sys.stdin.readline()
     print("a table")

@@ -82,7 +82,7 @@ def test_results_are_named_by_the_last_part_of_a_path(
     assert found.name == name
     assert found.path is not None
     assert Path(found.path).is_absolute()
-    assert vj.lab.Flags(dataset=dataset, quick=True).folder == Path(f"checkpoints/{name}-quick")
+    assert vj.study.Flags(dataset=dataset, quick=True).folder == Path(f"checkpoints/{name}-quick")
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -745,7 +745,7 @@ def test_a_study_of_vectors_has_lines_and_no_spectrum(
     assert (folder / "verdict.json").read_text().strip() == "{}"
     run = vj.store.checkpoint.read_run(folder / "z2")
     assert run.images.test == "train[1438:]"
-    assert vj.lab.images_of(run, "test").images.shape == (359, 1, 64, 1)
+    assert vj.study.images_of(run, "test").images.shape == (359, 1, 64, 1)
     assert "trained on vectors" in tiny.fail(capsys, "explore", folder)
 
 
@@ -773,9 +773,9 @@ def test_without_a_spectrum_only_the_claim_on_blur_is_left_out(study: str, claim
 
 def test_flags_of_images_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(LabError, match="--grey and --rgb exclude"):
-        vj.lab.DataFlags(grey=True, rgb=True)
+        vj.study.DataFlags(grey=True, rgb=True)
     with pytest.raises(LabError, match="--resize 0"):
-        vj.lab.DataFlags(resize=0)
+        vj.study.DataFlags(resize=0)
 
 
 def test_a_set_of_one_split_says_how_to_divide_it(
@@ -790,8 +790,8 @@ def test_a_set_of_one_split_says_how_to_divide_it(
 
 def lab_of(tmp_path: Path, **choices: Any) -> Any:
     np.savez(tmp_path / "a.npz", x_train=GREY, y_train=np.arange(12) // 6)
-    flags = vj.lab.Flags(dataset=f"{tmp_path}/a.npz", out=tmp_path / "o", **choices)
-    return vj.lab.laboratory.load(flags, "study")
+    flags = vj.study.Flags(dataset=f"{tmp_path}/a.npz", out=tmp_path / "o", **choices)
+    return vj.study.laboratory.load(flags, "study")
 
 
 def test_training_images_may_begin_anywhere(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests import on_devices, tiny
-from vaejax.lab import lock
+from vaejax.study import lock
 
 ROOT = Path(__file__).parents[1]
 assert_close = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)  # sums in another order

@@ -237,7 +237,7 @@ def test_the_lines_for_jax_make_a_file_that_can_be_read(tmp_path, monkeypatch) -
         "decode": lambda params, z: vj.model.decode(config, params, z),
     }
     exec(snippet(2), names)
-    codes = vj.lab.codes.read(tmp_path / "codes.npz")
+    codes = vj.exchange.codes.read(tmp_path / "codes.npz")
     np.testing.assert_array_equal(codes.logvar, names["logvar"])
     assert codes.x_mean is not None
     assert codes.x_mean.shape == X.shape
@@ -293,7 +293,7 @@ def test_of_pytorch_an_averaged_error_collapses_and_a_summed_one_does_not(
         trained(torch, model, x, error_of)
         names = {"np": np, "torch": torch, "model": model, "x": x}
         exec(snippet(0), names)
-        figures = tiny.page("diagnose").measured(vj.lab.codes.read(tmp_path / "codes.npz"))
+        figures = tiny.page("diagnose").measured(vj.exchange.codes.read(tmp_path / "codes.npz"))
         found = vj.measure.judge_collapse(figures)
         assert (found.verdict == "total") == (name == "averaged")
         assert (figures["output_variance_ratio"] < 0.01) == (name == "averaged")

@@ -14,7 +14,7 @@ import vaejax as vj
 from tests import explored, tiny
 from tests.conv_nets import CONV
 
-exploration = vj.lab.exploration
+exploration = vj.explorer.exploration
 
 
 def page_of(folder: Path, **choices: Any) -> dict[str, Any]:
@@ -208,6 +208,6 @@ def test_the_page_is_one_file_that_asks_for_nothing(made, capsys) -> None:
 
 def test_what_a_folder_is_called_cannot_end_the_data() -> None:
     page = {"folder": "</script><b>", "dataset": "digits"}
-    text = vj.show.explorer_page(page, {})
+    text = vj.explorer.page.explorer_page(page, {})
     assert "</script><b>" not in text
     assert "&lt;/script&gt;&lt;b&gt; (digits)" in text

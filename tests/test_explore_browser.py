@@ -19,7 +19,7 @@ import vaejax as vj
 from tests import explored, tiny
 from tests.browser import PHONE
 
-exploration = vj.lab.exploration
+exploration = vj.explorer.exploration
 IMAGES = 40
 CLOSE = 1e-3
 """How far the page may be from Python; small pages have weights in float32."""

@@ -91,13 +91,13 @@ def test_onnx_computes_what_the_model_does(name: str, tmp_path) -> None:
 def test_exported_codes_are_diagnosed_as_the_model_is(made, tmp_path, capsys) -> None:
     """`inspect_checkpoint` has the same figures from the model itself."""
     tiny.command("export", made, "--codes", "train", "test", "--lane", 1, "--out", tmp_path)
-    codes = vj.lab.codes.read(tmp_path / "lane1-test.npz")
+    codes = vj.exchange.codes.read(tmp_path / "lane1-test.npz")
     assert sorted(codes.unused) == ["labels", "neg_elbo_nats", "recon_nats"]
     found = tiny.page("diagnose").measured(codes)
     test = vj.data.load("digits", "test").images.reshape(-1, 64)
-    trained = vj.lab.chosen_lane(vj.store.restore(made), 1)
+    trained = vj.study.chosen_lane(vj.store.restore(made), 1)
     config, params = trained.run.config, trained.state.params
-    figures = vj.measure.collapse_figures(config, params, test, vj.lab.evaluation_key())
+    figures = vj.measure.collapse_figures(config, params, test, vj.study.evaluation_key())
     names = ("kl_nats", "kl_per_unit_nats", "mean_variance_per_unit", "active_units")
     for name in (*names, "active_directions", "mi_ceiling_nats"):
         np.testing.assert_allclose(found[name], figures[name][0], rtol=1e-4, err_msg=name)
@@ -107,7 +107,7 @@ def test_exported_codes_are_diagnosed_as_the_model_is(made, tmp_path, capsys) ->
         vj.measure.judge_collapse(each).verdict for each in (found, vj.measure.lane_of(figures, 0))
     ]
     assert verdicts[0] == verdicts[1]
-    assert len(vj.lab.codes.read(tmp_path / "lane1-train.npz").mean) == len(
+    assert len(vj.exchange.codes.read(tmp_path / "lane1-train.npz").mean) == len(
         vj.data.load("digits", "train").labels
     )
 

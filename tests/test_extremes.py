@@ -12,8 +12,8 @@ import pytest
 import vaejax as vj
 from tests import tfds_fixtures, tiny
 from vaejax.data import embedded
-from vaejax.lab.recording import collapse_warnings, predict
 from vaejax.measure import spectrum
+from vaejax.study.recording import collapse_warnings, predict
 
 SHAPE = (8, 8, 1)
 DIGITS = embedded.base_splits("digits")
@@ -26,7 +26,7 @@ LIKELIHOODS = {
     ),
     "Bernoulli": vj.Config(image_shape=SHAPE),
 }
-FLAGS = vj.lab.Flags(dataset="digits", likelihood="gaussian", seeds=(0, 1), widths=(4,))
+FLAGS = vj.study.Flags(dataset="digits", likelihood="gaussian", seeds=(0, 1), widths=(4,))
 SCALES = (1e-6, 1.0, 1e8)
 
 
@@ -35,9 +35,9 @@ def equal(level: int, count: int = 30) -> np.ndarray:
     return np.full((count, 64), level, np.uint8)
 
 
-def lab_of(train: np.ndarray, test: np.ndarray) -> vj.lab.Lab:
+def lab_of(train: np.ndarray, test: np.ndarray) -> vj.study.Lab:
     labels = np.zeros(len(test), np.int32)
-    return vj.lab.Lab(FLAGS, Path("unused"), SHAPE, train, test, labels, "train")
+    return vj.study.Lab(FLAGS, Path("unused"), SHAPE, train, test, labels, "train")
 
 
 @pytest.fixture(params=["all equal", "black"])

@@ -12,7 +12,7 @@ from tests import tiny
 from vaejax import files
 from vaejax.data import cache, prepared
 from vaejax.errors import LabError
-from vaejax.lab.flags import Flags
+from vaejax.study.flags import Flags
 
 NOBODYS = "~nobody-has-this-name/x"
 

@@ -32,8 +32,13 @@ ROOMS = {
     "measure": "config errors loss model theory train",
     "store.trace_files": "run train",
     "store.checkpoint": "config errors run store.records store.trace_files train trained",
-    "lab": "config data errors files loss measure model parallel run show store store.checkpoint "
-    "store.records theory train trained",
+    "store.findings": "errors store.records",
+    "study": "config data errors files loss measure model parallel run show store "
+    "store.checkpoint store.findings store.records theory train trained",
+    "report": "config store.findings store.records study",
+    "explorer": "config data errors measure model run store.checkpoint store.records study theory "
+    "trained",
+    "exchange": "config data errors files measure model store.checkpoint study",
     "vaejax": "",
     "store": "",
 }
@@ -46,17 +51,29 @@ ONLY_HERE = {
     "orbax": {"store.checkpoint"},
     "matplotlib": {"show"},
     "cycler": {"show"},
-    "jinja2": {"show"},
-    "markupsafe": {"show"},
+    "jinja2": {"report"},
+    "markupsafe": {"report"},
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
     "sklearn": {"measure"},
     "scipy": {"theory", "measure"},
-    "tyro": {"lab", "pages"},
-    "rich": {"lab", "pages"},
+    "tyro": {"study", "pages"},
+    "rich": {"study", "pages"},
     "pickle": set(),
-    "lazy_loader": {"vaejax", "data", "parallel", "theory", "show", "measure", "store", "lab"},
+    "lazy_loader": {
+        "vaejax",
+        "data",
+        "parallel",
+        "theory",
+        "show",
+        "measure",
+        "store",
+        "study",
+        "report",
+        "explorer",
+        "exchange",
+    },
 }
 """Where each package is used, and nowhere else; "pages" are those of `experiments`."""
 
@@ -249,7 +266,7 @@ def test_a_page_is_a_study_or_a_command(module: str) -> None:
     if module in STUDIES:
         assert {"runs", "measure", "figures", "verdict"} <= defined
         assert importlib.import_module(module).STUDY.name == module.removeprefix("experiments.")
-    last = "vj.lab.run_study(STUDY)" if module in STUDIES else "main()"
+    last = "vj.study.run_study(STUDY)" if module in STUDIES else "main()"
     assert ast.unparse(tree.body[-1]) == f"if __name__ == '__main__':\n    {last}"
     assert module in STUDIES or "main" in defined
 
@@ -290,14 +307,14 @@ def resolve(chain: str) -> object:
 
 def test_chains_are_found_whole_and_through_another_name() -> None:
     source = (
-        "show = vj.show\ndef f(x: vj.lab.Lab):\n    return show.save(vj.a.b(vj.c)[0].d, x.vj.e)"
+        "show = vj.show\ndef f(x: vj.study.Lab):\n    return show.save(vj.a.b(vj.c)[0].d, x.vj.e)"
     )
-    assert chains(ast.parse(source)) == {"vj.show.save", "vj.lab.Lab", "vj.a.b", "vj.c"}
+    assert chains(ast.parse(source)) == {"vj.show.save", "vj.study.Lab", "vj.a.b", "vj.c"}
 
 
 def test_a_misspelt_name_of_the_lab_is_an_error() -> None:
     assert resolve("vj.measure.evaluate") is importlib.import_module("vaejax.measure.elbo").evaluate
-    for chain in ("vj.measure.evaluates", "vj.measures.evaluate", "vj.lab.report.show_tables"):
+    for chain in ("vj.measure.evaluates", "vj.measures.evaluate", "vj.study.terminal.show_tables"):
         with pytest.raises(AttributeError):
             resolve(chain)
 

@@ -14,8 +14,10 @@ import pytest
 import vaejax as vj
 from tests import tiny
 from tests.html import Html
-from vaejax.lab import columns, findings, html_report, row_tables
-from vaejax.show.report_page import Comparison, Part
+from vaejax.report import columns, row_tables
+from vaejax.report import page as report_page
+from vaejax.report.html import Comparison, Part
+from vaejax.store import findings
 
 EVERY = pytest.mark.parametrize("study", tiny.STUDIES)
 
@@ -296,25 +298,25 @@ def test_the_command_says_what_it_wrote_and_how_large_it_is(tmp_path, capsys, mo
 
 
 def test_an_answer_is_taken_apart_at_its_words() -> None:
-    assert html_report.answer("FAILED at 10 units, HELD at 128 units") == [
+    assert report_page.answer("FAILED at 10 units, HELD at 128 units") == [
         Part("FAILED", True),
         Part(" at 10 units, ", False),
         Part("HELD", True),
         Part(" at 128 units", False),
     ]
-    assert html_report.answer("UNDECIDED") == [Part("UNDECIDED", True)]
-    assert html_report.answer("WITHHELD") == [Part("WITHHELD", False)]
+    assert report_page.answer("UNDECIDED") == [Part("UNDECIDED", True)]
+    assert report_page.answer("WITHHELD") == [Part("WITHHELD", False)]
 
 
 def test_numbers_are_comparisons_or_they_are_shown_as_they_are() -> None:
     flat = [Comparison("", "MSE, and half of it", "0.1, 0.2", "0.3")]
-    assert html_report.comparisons(NUMBERS) == flat
+    assert report_page.comparisons(NUMBERS) == flat
     sizes = {"10 units": {"verdict": "HELD", "numbers": NUMBERS}}
-    assert html_report.comparisons(sizes) == [flat[0]._replace(where="10 units")]
-    assert html_report.comparisons({"slope": 1.0}) is None
-    assert html_report.comparisons({"a": {"b": {"c": 1}}}) is None
-    assert html_report.comparisons([1, 2]) is None
-    assert html_report.claim("C1", OLD_VERDICT | {"numbers": {"slope": 1.0}}, "").numbers == (
+    assert report_page.comparisons(sizes) == [flat[0]._replace(where="10 units")]
+    assert report_page.comparisons({"slope": 1.0}) is None
+    assert report_page.comparisons({"a": {"b": {"c": 1}}}) is None
+    assert report_page.comparisons([1, 2]) is None
+    assert report_page.claim("C1", OLD_VERDICT | {"numbers": {"slope": 1.0}}, "").numbers == (
         '{\n  "slope": 1.0\n}'
     )
 
@@ -330,7 +332,7 @@ def test_claims_are_in_natural_order_and_those_of_the_write_up_come_first() -> N
     [(0.2, "1 s"), (59.4, "59 s"), (60, "1 min 0 s"), (512.3, "8 min 32 s"), (3720, "1 h 2 min")],
 )
 def test_a_time_is_given_in_words(seconds: float, words: str) -> None:
-    assert html_report.duration(seconds) == words
+    assert report_page.duration(seconds) == words
 
 
 def test_without_by_rows_are_grouped_by_run_and_by_what_differs_within_a_run() -> None:
@@ -361,7 +363,7 @@ def test_sigma_and_beta_are_shown_where_they_are_numbers(tmp_path) -> None:
 
 
 def test_settings_are_told_once_or_for_each_run() -> None:
-    settings = dict(html_report.shared(ROWS))
+    settings = dict(report_page.shared(ROWS))
     assert settings["model"] == "vae"
     assert settings["encoder widths"] == "8, 4"
     assert "latent size" not in settings

@@ -1,5 +1,5 @@
-"""vaejax.lab.Lab: latent sizes as numbers, the Config of one, and what principal components and the
-best linear VAE keep of images."""
+"""vaejax.study.Lab: latent sizes as numbers, the Config of one, and what principal components and
+the best linear VAE keep of images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,8 @@ import pytest
 
 from vaejax.config import PixelRange
 from vaejax.errors import LabError
-from vaejax.lab import Flags, Lab
 from vaejax.measure import sharpness
+from vaejax.study import Flags, Lab
 
 RNG = np.random.default_rng(0)
 SHAPE = (4, 4, 1)

@@ -1,4 +1,4 @@
-"""vaejax.lab.lock: one process at a time in the folder of a study."""
+"""vaejax.study.lock: one process at a time in the folder of a study."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ import pytest
 
 from vaejax import files
 from vaejax.errors import LabError
-from vaejax.lab import lock
+from vaejax.study import lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from vaejax.lab.lock import held
+from vaejax.study.lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -119,7 +119,7 @@ def test_inputs_are_centred_and_the_learning_rate_falls_over_the_whole_run(rows,
 def test_on_larger_images_the_linear_net_learns_more_slowly() -> None:
     """In proportion to their pixels, beyond 784."""
     flags, images = many_units.ManyUnitsFlags(), np.zeros((200, 3072), np.uint8)
-    lab = vj.lab.Lab(flags, Path(), (32, 32, 3), images, images, np.zeros(0), "train")
+    lab = vj.study.Lab(flags, Path(), (32, 32, 3), images, images, np.zeros(0), "train")
     linear, mlp1 = (run.lanes[0]["learning_rate"] for run in many_units.runs(lab))
     assert mlp1 == flags.learning_rate
     assert linear == pytest.approx(many_units.LINEAR_RATE * mlp1 * 784 / 3072, rel=1e-6)

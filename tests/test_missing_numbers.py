@@ -29,7 +29,7 @@ def measured(rows: list[vj.store.Row]) -> list[str]:
 @pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
 def test_a_missing_number_decides_nothing_wherever_it_stands(folder: Path) -> None:
     study = importlib.import_module(f"experiments.{folder.name}").STUDY
-    rows = vj.lab.findings.current_rows(folder)
+    rows = vj.store.findings.current_rows(folder)
 
     def words(name: str, place: int, value: Any) -> dict[str, str | None]:
         changed = [*rows]
@@ -50,9 +50,9 @@ def test_a_missing_number_decides_nothing_wherever_it_stands(folder: Path) -> No
 @pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
 def test_a_missing_number_is_a_dash_in_the_table(folder: Path) -> None:
     study = importlib.import_module(f"experiments.{folder.name}").STUDY
-    rows = vj.lab.findings.current_rows(folder)
+    rows = vj.store.findings.current_rows(folder)
     for name in study.columns:
         if name in measured(rows):
             lacking = [rows[0] | {name: None}, *rows[1:]]
-            (cell,) = next(vj.lab.report.lines(study.shown(lacking), [name], study.by))[-1:]
+            (cell,) = next(vj.study.terminal.lines(study.shown(lacking), [name], study.by))[-1:]
             assert cell == "-"

@@ -16,11 +16,11 @@ from tests.conv_nets import CONV
 from vaejax import loss, model, parallel, train
 from vaejax.config import Config, Nets, grid
 from vaejax.errors import LabError
-from vaejax.lab import provenance, training
-from vaejax.lab.flags import Flags
 from vaejax.measure import batched, collapse, elbo, pairing, samples
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
+from vaejax.study import provenance, training
+from vaejax.study.flags import Flags
 from vaejax.theory import components
 from vaejax.trained import Trained, begin, fit
 

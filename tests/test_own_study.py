@@ -60,7 +60,7 @@ def test_a_copy_of_the_page_runs_in_a_folder_outside_with_the_library_alone(tmp_
 def test_with_all_columns_the_threshold_is_that_of_the_images() -> None:
     images = vj.data.load("digits").images
     flat = images.reshape(len(images), -1)
-    lab = vj.lab.Lab(
+    lab = vj.study.Lab(
         hidden_pixels.HiddenPixelsFlags(), Path(), (8, 8, 1), flat, flat, np.zeros(0), "train"
     )
     config = lab.config(latent_size=1)
@@ -71,7 +71,7 @@ def test_with_all_columns_the_threshold_is_that_of_the_images() -> None:
 def test_the_prediction_is_the_variance_of_a_least_squares_fit_from_the_visible_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (300, 12), np.uint8)
     images[:, 6:] = images[:, :6] // 2 + images[:, 6:] // 3
-    lab = vj.lab.Lab(
+    lab = vj.study.Lab(
         hidden_pixels.HiddenPixelsFlags(), Path(), (3, 4, 1), images, images, np.zeros(0), "train"
     )
     seen = np.array([False, True, True, False] * 3)

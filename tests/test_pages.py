@@ -184,8 +184,8 @@ def asked(study: str, command: str) -> dict[str, Any]:
     """The flags that the command of a study.json asks for, but for those of which it is silent."""
     python, m, module, *arguments = shlex.split(command)
     assert (python, m, module) == ("python", "-m", f"experiments.{study}")
-    silent = set(vj.lab.about.ELSEWHERE) - {"quick"}
-    assert not {vj.lab.flags.flag(name) for name in silent} & set(arguments)
+    silent = set(vj.study.about.ELSEWHERE) - {"quick"}
+    assert not {vj.study.flags.flag(name) for name in silent} & set(arguments)
     found = vars(tiny.flags_of(study, *arguments))
     return {name: value for name, value in found.items() if name not in silent}
 
@@ -210,12 +210,12 @@ def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
     """With every figure that there is if all are asked for, and always with sigma or beta."""
     page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
     lab = tiny.open_lab(study, tmp_path, *flags)
-    verdicts = vj.lab.study.judge(page, vj.lab.recording.Recorded(rows, [], False))
-    vj.lab.study.show_findings(page, lab, rows, verdicts)
+    verdicts = vj.study.runner.judge(page, vj.study.recording.Recorded(rows, [], False))
+    vj.study.runner.show_findings(page, lab, rows, verdicts)
     text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
     assert max(map(len, text.splitlines())) <= 100
     assert "…" not in text
-    (noise,) = vj.lab.report.noise_columns(rows)
+    (noise,) = vj.study.terminal.noise_columns(rows)
     assert noise in ("effective_sigma", "effective_beta")
     left = [noise, *page.columns, *(page.more_columns if flags else ())]
     shown = page.shown(rows)
@@ -226,7 +226,9 @@ def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
         assert table.headings == [name.split("_")[-1] for name in (*page.by, *columns)]
         for group, line in zip(groups, table.lines, strict=True):
             where = dict(zip(page.by, group, strict=True))
-            cells = [vj.lab.report.cell(vj.lab.values(shown, name, **where)) for name in columns]
+            cells = [
+                vj.study.terminal.cell(vj.study.values(shown, name, **where)) for name in columns
+            ]
             names = [f"{name:g}" if isinstance(name, float) else str(name) for name in group]
             assert line == " ".join([*names, *cells])
     assert left == []

@@ -1,14 +1,14 @@
-"""lab.panels: rows and traces that say which lane, step and seed a number comes from."""
+"""study.panels: rows and traces that say which lane, step and seed a number comes from."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.lab import panels
-from vaejax.lab.flags import Flags
 from vaejax.measure.spectrum import discernible_from
 from vaejax.store.checkpoint import Trained
+from vaejax.study import panels
+from vaejax.study.flags import Flags
 from vaejax.train import State, Trace
 
 SCALES = (1.0, 0.1, 6000.0)

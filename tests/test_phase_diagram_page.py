@@ -46,7 +46,7 @@ def test_the_images_are_the_first_ones_and_the_threshold_is_of_them(tmp_path) ->
     assert run.images.train == few.split == "train[:256]"
     first = vj.theory.thresholds(run.config, IMAGES[:256], 1)[0]
     assert run.lanes[2]["recon_scale"] == pytest.approx(0.9 * first, rel=1e-3)
-    np.testing.assert_allclose(vj.lab.recording.predict(few, run).thresholds, first)
+    np.testing.assert_allclose(vj.study.recording.predict(few, run).thresholds, first)
 
 
 def test_every_net_has_both_likelihoods_and_the_scale_of_the_elbo(lab) -> None:

@@ -1,4 +1,4 @@
-"""vaejax.lab.progress: what a bar shows, and the line now and then where there is no terminal."""
+"""vaejax.study.progress: what a bar shows, and the line now and then where there is no terminal."""
 
 import io
 import re
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vaejax.lab import progress
+from vaejax.study import progress
 from vaejax.train import Trace
 
 SHOWN = "objective 0.25 8, KL 0.508 6, units above 0.01 nats 1 3"

@@ -148,8 +148,8 @@ def parse(module: str, arguments: list[str]) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [module, *arguments])
         if module in STUDIES:
-            return vj.lab.command.parse_study(flags_of(module), page.__doc__, page.STUDY.quick)
-        return vj.lab.parse(flags_of(module), page.__doc__)
+            return vj.study.command.parse_study(flags_of(module), page.__doc__, page.STUDY.quick)
+        return vj.study.parse(flags_of(module), page.__doc__)
 
 
 def commands(document: Path) -> list[tuple[str, list[str]]]:
@@ -200,7 +200,7 @@ def known_flags() -> frozenset[str]:
         for module in PAGES | BENCHMARKS
         for field in dataclasses.fields(flags_of(module))
     ]
-    flags = [vj.lab.flags.flag(name) for name in fields]
+    flags = [vj.study.flags.flag(name) for name in fields]
     return frozenset({*flags, *(flag.replace("--", "--no-", 1) for flag in flags), "--help"})
 
 

@@ -1,4 +1,4 @@
-"""vaejax.lab.verdicts and vaejax.lab.report: from rows to verdicts, and to a table."""
+"""vaejax.study.verdicts and vaejax.study.terminal: from rows to verdicts, and to a table."""
 
 import math
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from vaejax.errors import LabError
-from vaejax.lab import report
-from vaejax.lab.verdicts import (
+from vaejax.store.records import Row
+from vaejax.study import terminal
+from vaejax.study.verdicts import (
     Comparison,
     Verdict,
     above,
@@ -22,7 +23,6 @@ from vaejax.lab.verdicts import (
     span,
     values,
 )
-from vaejax.store.records import Row
 
 
 def judged(**comparisons: Any) -> Verdict:
@@ -297,11 +297,11 @@ def shown(
     capsys: pytest.CaptureFixture[str], lines: int, by: tuple[str, ...], rows: list[Row] = ROWS
 ) -> list[Printed]:
     columns = [name for name in rows[0] if name not in ("run", "scale", "seed")]
-    report.show_table(report.console(), "the title", rows, columns, by)
+    terminal.show_table(terminal.console(), "the title", rows, columns, by)
     text = capsys.readouterr().out
     assert " ".join(text.split()).startswith("the title: mean over seeds ± half their range ")
     assert "…" not in text
-    assert max(map(len, text.splitlines())) <= report.WIDTH
+    assert max(map(len, text.splitlines())) <= terminal.WIDTH
     return tables(text, lines)
 
 
@@ -361,7 +361,7 @@ def test_columns_without_room_are_in_a_further_table_below(
 def test_half_the_range_has_two_digits_and_the_mean_as_many_decimals_where_there_is_room(
     seeds: list[Any], text: str
 ) -> None:
-    assert report.cell(seeds) == text
+    assert terminal.cell(seeds) == text
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_the_noise_is_sigma_where_every_model_has_one_or_else_beta(sigma, beta, 
         {"effective_sigma": of_sigma, "effective_beta": of_beta}
         for of_sigma, of_beta in zip(sigma, beta, strict=True)
     ]
-    assert report.noise_columns(rows) == shown
+    assert terminal.noise_columns(rows) == shown
 
 
 def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
@@ -394,7 +394,7 @@ def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
             {},
         ),
     }
-    report.show_verdicts(report.console(), verdicts, quick=False)
+    terminal.show_verdicts(terminal.console(), verdicts, quick=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "C0  All is well: HELD.",
@@ -403,7 +403,7 @@ def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
         "    10 units: in [-1, 1]: 2, not below 1.",
         "    128 units: a: 1 < 2.",
     ]
-    report.show_verdicts(report.console(), verdicts, quick=True)
+    terminal.show_verdicts(terminal.console(), verdicts, quick=True)
     assert capsys.readouterr().out.splitlines()[0] == (
         "C0  All is well: HELD (does not count, after --quick)."
     )
@@ -411,18 +411,18 @@ def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
 
 def test_long_evidence_is_folded_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
     evidence = "; ".join(f"the mse at {scale}: 1 < 2" for scale in range(20))
-    report.show_verdicts(
-        report.console(), {"C0": Verdict("HELD", "All is well", evidence, "", {})}, quick=False
+    terminal.show_verdicts(
+        terminal.console(), {"C0": Verdict("HELD", "All is well", evidence, "", {})}, quick=False
     )
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "C0  All is well: HELD."
     assert len(lines) > 3
-    assert all(line.startswith("    ") and len(line) <= report.WIDTH for line in lines)
+    assert all(line.startswith("    ") and len(line) <= terminal.WIDTH for line in lines)
     assert " ".join(" ".join(lines).split()).lower() == evidence
 
 
 def test_the_seeds_are_named_once_each(capsys: pytest.CaptureFixture[str]) -> None:
-    report.show_seeds(report.console(), [{"seed": seed} for seed in (2, 0, 2, 1)])
+    terminal.show_seeds(terminal.console(), [{"seed": seed} for seed in (2, 0, 2, 1)])
     assert capsys.readouterr().out.startswith("Seeds 0, 1, 2. ")
 
 
@@ -430,7 +430,7 @@ def test_a_path_that_was_written_stands_on_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
     paths = [tmp_path / f"{letter * 200}.png" for letter in "ab"]
-    report.show_paths(report.console(), *paths)
+    terminal.show_paths(terminal.console(), *paths)
     assert capsys.readouterr().out.splitlines() == [f"wrote {path}" for path in paths]
 
 
@@ -438,9 +438,9 @@ def test_what_to_do_next_is_a_command_for_the_folder_on_a_line_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = Path("checkpoints", "a" * 200)
-    report.show_next_steps(folder, [folder / "first.png", folder / "second.png"])
+    terminal.show_next_steps(folder, [folder / "first.png", folder / "second.png"])
     lines = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == str(folder / "first.png")
     assert all(line.startswith("python -m ") and line.endswith(f" {folder}") for line in lines[1:])
-    report.show_next_steps(folder, [])
+    terminal.show_next_steps(folder, [])
     assert "Look" not in capsys.readouterr().out

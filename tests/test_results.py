@@ -53,7 +53,7 @@ def test_collecting_copies_rows_and_cost(finished, tmp_path, monkeypatch) -> Non
     folder = finished("latent_size")
     results.collect(folder)
     copied = tmp_path / "digits" / "latent_size"
-    for name in (vj.lab.recording.RESULTS, vj.lab.findings.ABOUT):
+    for name in (vj.study.recording.RESULTS, vj.store.findings.ABOUT):
         assert (copied / name).read_bytes() == (folder / name).read_bytes()
     (one,) = results.studies(tmp_path)
     text = results.section(one)

@@ -77,10 +77,10 @@ def test_the_files_of_a_run_and_the_fields_of_a_verdict_are_described(finished) 
         assert f"`trace/{path.name}`" in text
     section = text.split("## verdict.json")[1].split("\n## ")[0]
     fields = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert fields == [*vj.lab.Verdict._fields, "counts"]
+    assert fields == [*vj.study.Verdict._fields, "counts"]
     section = text.split("## study.json")[1].split("\n## ")[0]
     fields = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert fields == [*vj.lab.findings.read_about(finished("latent_size"))]
+    assert fields == [*vj.store.findings.read_about(finished("latent_size"))]
     description = vj.store.checkpoint.read_run(finished("latent_size") / "z2").to_json()
     section = text.split("## The folder of a run")[1]
     assert [name for name in description if f"`{name}`" not in section] == []

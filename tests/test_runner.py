@@ -137,7 +137,7 @@ def test_figures_are_drawn_in_the_formats_that_were_asked_for(finished, tmp_path
     shutil.copytree(finished("latent_size"), folder, ignore=shutil.ignore_patterns("*.png"))
 
     def curves(lab: Any, rows: Any) -> dict[str, Any]:
-        panel = vj.show.Panel("a", "", {"VAE": vj.lab.against(rows, "latent_size", "mse")})
+        panel = vj.show.Panel("a", "", {"VAE": vj.study.against(rows, "latent_size", "mse")})
         return {"mse": vj.show.curves([panel], "latent units", "The error")}
 
     about = resumed_to_draw(tmp_path, "--format", "svg", "pdf", figures=curves)
@@ -224,8 +224,8 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
     def measure(*_: Any) -> list[vj.store.Row]:
         return [{"mse": 1.0}, {"mse": 2.0}]
 
-    def recorded() -> vj.lab.recording.Recorded:
-        return vj.lab.recording.record(lab, vj.lab.recording.prepare(lab), measure)
+    def recorded() -> vj.study.recording.Recorded:
+        return vj.study.recording.record(lab, vj.study.recording.prepare(lab), measure)
 
     rows, (diverged,), new = recorded()
     assert diverged.startswith("grid lane 0 (seed 0, learning_rate 1e+38")
@@ -339,7 +339,7 @@ def test_a_signal_in_any_epoch_ends_the_study_in_one_line(
         return signal.SIGTERM if len(asked) >= epoch else None
 
     with monkeypatch.context() as patch:
-        patch.setattr(vj.lab.signals, "deferred", lambda: nullcontext(stopped_by))
+        patch.setattr(vj.study.signals, "deferred", lambda: nullcontext(stopped_by))
         message = tiny.fail(capsys, "latent_size", *flags, figures=tiny.no_figures)
     assert message.startswith("143 ")
     assert message.endswith(
@@ -366,7 +366,7 @@ def test_without_git_a_row_names_no_commit(monkeypatch) -> None:
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", missing)
-    assert vj.lab.provenance._commit() is None
+    assert vj.study.provenance._commit() is None
 
 
 def test_compiled_programs_go_once_a_run_has_another_config() -> None:
@@ -375,7 +375,7 @@ def test_compiled_programs_go_once_a_run_has_another_config() -> None:
     other = replace(same, config=replace(config, latent_size=3))
     program: Any = jax.jit(lambda x: x + 1)
     program(1)
-    vj.lab.recording._make_room(same, one)
+    vj.study.recording._make_room(same, one)
     assert program._cache_size() == 1
-    vj.lab.recording._make_room(other, same)
+    vj.study.recording._make_room(other, same)
     assert program._cache_size() == 0

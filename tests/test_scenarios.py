@@ -77,7 +77,7 @@ class Asked:
 
 def one_figure(lab: Any, rows: list[vj.store.Row]) -> dict[str, Any]:
     """Instead of the pictures of the study, which take longer than all the rest."""
-    vj.lab.outputs(lab.trained("z2"), 0, lab.test[:2])
+    vj.study.outputs(lab.trained("z2"), 0, lab.test[:2])
     figure = Figure(figsize=(1, 1))
     figure.suptitle(f"The error of {len(rows)} models")
     return {"mse": figure}
@@ -262,7 +262,7 @@ class Commands(RuleBasedStateMachine):
         assert all(identity(row) in kept for row in self.rows), "a row is lost"
         self.rows = rows
         for name in MEASURED:
-            assert self.table[name] == vj.lab.report.cell([row[name] for row in self.current()])
+            assert self.table[name] == vj.study.terminal.cell([row[name] for row in self.current()])
         self.agrees_with_report()
 
     def agrees_with_report(self) -> None:
@@ -270,8 +270,10 @@ class Commands(RuleBasedStateMachine):
         may have come as far as to count new rows."""
         wanted = self.table
         if self.dirty:
-            rows = vj.lab.findings.current_rows(self.folder)
-            wanted = {name: vj.lab.report.cell([row[name] for row in rows]) for name in MEASURED}
+            rows = vj.store.findings.current_rows(self.folder)
+            wanted = {
+                name: vj.study.terminal.cell([row[name] for row in rows]) for name in MEASURED
+            }
         self.command("report", self.out)
         page = Html((self.out / "report.html").read_text())
         tables = [page.table(index) for index in page.find("table")]
@@ -431,7 +433,7 @@ def prepared(folder: Path) -> Iterator[None]:
     )
     np.savez(folder / "own.npz", x_train=train, x_test=test)
     Commands.images = folder / "own.npz"
-    with mock.patch.object(vj.lab.recording, "_make_room"):
+    with mock.patch.object(vj.study.recording, "_make_room"):
         yield
 
 

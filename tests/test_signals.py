@@ -1,4 +1,4 @@
-"""vaejax.lab.signals: the first signal is noted, the second one ends the process."""
+"""vaejax.study.signals: the first signal is noted, the second one ends the process."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vaejax.lab import signals
+from vaejax.study import signals
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""vaejax.lab.starts: runs that begin from the weights of a trained one."""
+"""vaejax.study.starts: runs that begin from the weights of a trained one."""
 
 import json
 from dataclasses import replace
@@ -11,8 +11,8 @@ import pytest
 
 import vaejax as vj
 from tests import tiny
-from vaejax.lab import starts
 from vaejax.store import checkpoint
+from vaejax.study import starts
 from vaejax.trained import one_lane
 
 
@@ -89,8 +89,8 @@ def test_a_row_of_another_start_is_refused(z2: Path, finished) -> None:
     """Its checkpoint may be gone, so that nothing else tells."""
     row, run = tiny.rows_of(finished("latent_size"))[0], checkpoint.read_run(z2)
     here, other = (
-        vj.lab.provenance.identities("latent_size", one)[0]
+        vj.study.provenance.identities("latent_size", one)[0]
         for one in (run, replace(run, start="z2 after 1 step"))
     )
-    assert vj.lab.recording._belongs(row, here)
-    assert not vj.lab.recording._belongs(row, other)
+    assert vj.study.recording._belongs(row, here)
+    assert not vj.study.recording._belongs(row, other)

@@ -12,9 +12,9 @@ import pytest
 from vaejax import theory
 from vaejax.config import Config, grid
 from vaejax.errors import LabError
-from vaejax.lab import Flags, Lab
-from vaejax.lab.recording import collapse_warnings, predict
 from vaejax.run import Run
+from vaejax.study import Flags, Lab
+from vaejax.study.recording import collapse_warnings, predict
 from vaejax.theory import components, threshold
 
 TRAIN = np.random.default_rng(0).integers(0, 256, (30, 12), np.uint8)

@@ -1,4 +1,4 @@
-"""vaejax.lab.training: how long a run trains, and that it resumes."""
+"""vaejax.study.training: how long a run trains, and that it resumes."""
 
 import signal
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from rich.progress import Progress
 from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import progress, training
-from vaejax.lab.flags import Flags
 from vaejax.measure.trace import at_rest
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
+from vaejax.study import progress, training
+from vaejax.study.flags import Flags
 from vaejax.trained import Trained, begin
 
 CONFIG = Config(

@@ -1,4 +1,4 @@
-"""vaejax.lab.training_log: what `--log` writes, and that no result depends on it."""
+"""vaejax.study.training_log: what `--log` writes, and that no result depends on it."""
 
 import json
 import struct
@@ -16,9 +16,9 @@ from rich.progress import Progress
 from tests.test_training import CONFIG, IMAGES, LANES, RUN, assert_same_run, interrupt_save
 from vaejax import parallel, train
 from vaejax.errors import LabError
-from vaejax.lab import flags, training, training_log
-from vaejax.lab.flags import Flags, LogFormat
 from vaejax.store import checkpoint
+from vaejax.study import flags, training, training_log
+from vaejax.study.flags import Flags, LogFormat
 from vaejax.trained import Trained, begin
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")

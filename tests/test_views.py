@@ -1,4 +1,4 @@
-"""lab.views against the functions of the model, and few_images.distances on a line."""
+"""study.views against the functions of the model, and few_images.distances on a line."""
 
 import math
 from dataclasses import replace
@@ -13,11 +13,11 @@ import pytest
 from experiments import few_images
 from vaejax import model
 from vaejax.config import Config
-from vaejax.lab import views
-from vaejax.lab.flags import Flags
-from vaejax.lab.keys import figure_key
-from vaejax.lab.laboratory import Lab
 from vaejax.run import Run
+from vaejax.study import views
+from vaejax.study.flags import Flags
+from vaejax.study.keys import figure_key
+from vaejax.study.laboratory import Lab
 from vaejax.trained import Trained, begin
 
 RNG = np.random.default_rng(0)

@@ -31,7 +31,7 @@ def test_the_page_shows_the_nets_of_the_example() -> None:
 
 def test_the_example_runs(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["conv_vae", *SMALL, "--out", str(tmp_path)])
-    vj.lab.run_study(conv_vae.STUDY)
+    vj.study.run_study(conv_vae.STUDY)
     folder = tmp_path / "conv_vae"
     rows = rows_of(folder)
     assert len(rows) == 2 * 4 * 2
@@ -50,7 +50,7 @@ def test_the_example_runs(tmp_path: Path, monkeypatch, capsys) -> None:
 def test_pictures_that_its_strides_do_not_divide_are_refused() -> None:
     images = np.zeros((2, 28 * 28), np.uint8)
     flags = conv_vae.ConvVaeFlags(dataset="mnist")
-    lab = vj.lab.Lab(flags, Path(), (28, 28, 1), images, images, np.zeros(2), "train")
+    lab = vj.study.Lab(flags, Path(), (28, 28, 1), images, images, np.zeros(2), "train")
     with pytest.raises(vj.LabError, match="28 by 28 pixels, and the strides"):
         conv_vae.runs(lab)
 

@@ -96,9 +96,9 @@ def command(name: str, *arguments: Any, **changes: Any) -> None:
     module = page(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
-        patch.setattr(vj.lab.training, "BLOCK", BLOCK)
+        patch.setattr(vj.study.training, "BLOCK", BLOCK)
         if hasattr(module, "STUDY"):
-            vj.lab.run_study(module.STUDY._replace(**changes))
+            vj.study.run_study(module.STUDY._replace(**changes))
         else:
             module.main()
 
@@ -125,7 +125,7 @@ def flags_of(study: str, *arguments: str) -> Any:
     module = page(study)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [study, *arguments])
-        return vj.lab.command.parse_study(module.STUDY.flags, module.__doc__, module.STUDY.quick)
+        return vj.study.command.parse_study(module.STUDY.flags, module.__doc__, module.STUDY.quick)
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def open_lab(name: str, out: Path, *more: Any) -> Any:
     """The `Lab` of a tiny study, with its runs planned; they may be trained already."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, [*STUDIES[name], "--out", out, *more])])
-        return vj.lab.study.open_lab(page(name).STUDY)
+        return vj.study.runner.open_lab(page(name).STUDY)
 
 
 def no_figures(*_: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ CONV = vj.Nets("conv", init, encode, decode)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvVaeFlags(vj.lab.Flags):
+class ConvVaeFlags(vj.study.Flags):
     dataset: str = "patches"
     """patches and digits need no network; cifar10 or another TFDS image set, of pictures whose
     height and width are multiples of 8."""
@@ -96,16 +96,16 @@ class ConvVaeFlags(vj.lab.Flags):
     steps: int = 1500
     batch_size: int = 32
     learning_rate: float = 3e-3
-    likelihood: vj.lab.Fixed[vj.config.Likelihood] = "gaussian"
-    output: vj.lab.Fixed[vj.config.Output] = "linear"
-    decoder_variance: vj.lab.Fixed[vj.config.DecoderVariance] = "fixed"
-    binarize: vj.lab.Fixed[bool] = False
-    widths: vj.lab.Fixed[tuple[int, ...]] = ()  # the nets have their own
-    decay_steps: vj.lab.Fixed[float] = 0.0  # the learning rate falls over the whole run
-    kl_weight: vj.lab.Fixed[float] = 1.0
-    kl_warmup: vj.lab.Fixed[float] = 0.0  # that of "warmup" is a quarter of the run
-    kl_cycle: vj.lab.Fixed[float] = 0.0
-    free_bits: vj.lab.Fixed[float] = 0.0
+    likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
+    output: vj.study.Fixed[vj.config.Output] = "linear"
+    decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
+    binarize: vj.study.Fixed[bool] = False
+    widths: vj.study.Fixed[tuple[int, ...]] = ()  # the nets have their own
+    decay_steps: vj.study.Fixed[float] = 0.0  # the learning rate falls over the whole run
+    kl_weight: vj.study.Fixed[float] = 1.0
+    kl_warmup: vj.study.Fixed[float] = 0.0  # that of "warmup" is a quarter of the run
+    kl_cycle: vj.study.Fixed[float] = 0.0
+    free_bits: vj.study.Fixed[float] = 0.0
     latent_size: int = 4
     """Number of latent units."""
     times: tuple[float, ...] = (0.5, 0.9, 1.1, 1.4, 2.0)
@@ -114,10 +114,10 @@ class ConvVaeFlags(vj.lab.Flags):
     """With or without a KL whose weight grows from 0."""
 
 
-def runs(lab: vj.lab.Lab) -> list[vj.Run]:
+def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags = lab.flags
-    vj.lab.each_once("--times", flags.times)
-    vj.lab.each_once("--starts", flags.starts)
+    vj.study.each_once("--times", flags.times)
+    vj.study.each_once("--starts", flags.starts)
     height, width, _ = lab.shape
     if height % 8 or width % 8:
         raise vj.LabError(
@@ -136,9 +136,9 @@ def runs(lab: vj.lab.Lab) -> list[vj.Run]:
     ]
 
 
-def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     config, scale = trained.run.config, np.asarray(trained.run.knobs.recon_scale)
-    found = vj.lab.on_lanes(vj.measure.evaluate, trained, lab.train, vj.lab.evaluation_key())
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, vj.study.evaluation_key())
     thresholds = lab.thresholds(config)[: config.latent_size]
     figures = {
         "times": np.round(scale / thresholds[0], 3),
@@ -148,48 +148,48 @@ def measure(lab: vj.lab.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "kl_nats": found.kl.sum(-1).mean(-1),
         **vj.theory.predictions(thresholds, scale, 1.0, config.latent_size),
     }
-    return vj.lab.rows_of(trained, figures)
+    return vj.study.rows_of(trained, figures)
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.lab.Verdict | None]:
+def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     verdicts = {}
-    for start in vj.lab.distinct(rows, "run"):
-        own = vj.lab.matching(rows, run=start)
+    for start in vj.study.distinct(rows, "run"):
+        own = vj.study.matching(rows, run=start)
         units = {
-            time: vj.lab.values(own, "active_units", times=time) for time in (0.5, 0.9, 1.1, 2.0)
+            time: vj.study.values(own, "active_units", times=time) for time in (0.5, 0.9, 1.1, 2.0)
         }
-        kl = vj.lab.values(own, "kl_nats", times=0.5)
-        verdicts[f"conv, {start}"] = vj.lab.judge(
+        kl = vj.study.values(own, "kl_nats", times=0.5)
+        verdicts[f"conv, {start}"] = vj.study.judge(
             "A convolutional VAE sleeps at half the predicted threshold and is awake at twice",
             "no active unit and a KL below 0.01 nats at 0.5 times, an active unit at 2 times",
             {
-                "active units at 0.5 times the threshold": vj.lab.below(units[0.5], 0.5),
-                "KL at 0.5 times the threshold, nats": vj.lab.below(kl, 0.01),
-                "active units at 2 times the threshold": vj.lab.above(units[2.0], 0.5),
+                "active units at 0.5 times the threshold": vj.study.below(units[0.5], 0.5),
+                "KL at 0.5 times the threshold, nats": vj.study.below(kl, 0.01),
+                "active units at 2 times the threshold": vj.study.above(units[2.0], 0.5),
             },
         )
-        verdicts[f"conv, {start}, near"] = vj.lab.judge(
+        verdicts[f"conv, {start}, near"] = vj.study.judge(
             "A convolutional VAE wakes within 10% of the predicted threshold",
             "no active unit at 0.9 times, an active unit at 1.1 times",
             {
-                "active units at 0.9 times the threshold": vj.lab.below(units[0.9], 0.5),
-                "active units at 1.1 times the threshold": vj.lab.above(units[1.1], 0.5),
+                "active units at 0.9 times the threshold": vj.study.below(units[0.9], 0.5),
+                "active units at 1.1 times the threshold": vj.study.above(units[1.1], 0.5),
             },
         )
     return verdicts
 
 
-def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    times = vj.lab.distinct(rows, "times")
+def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    times = vj.study.distinct(rows, "times")
     grid = np.geomspace(times[0], times[-1], 500)
     relative = np.nan_to_num(np.asarray(rows[0]["threshold_times"], float), nan=np.inf)
     predicted = vj.theory.predictions(relative, grid, 1.0, len(relative))
-    starts = {start: vj.lab.matching(rows, run=start) for start in lab.flags.starts}
+    starts = {start: vj.study.matching(rows, run=start) for start in lab.flags.starts}
     panels = [
         vj.show.Panel(
             title,
             "",
-            {start: vj.lab.against(own, "times", name) for start, own in starts.items() if own},
+            {start: vj.study.against(own, "times", name) for start, own in starts.items() if own},
             mark=("threshold", 1.0),
             predicted=(grid.tolist(), predicted[expected].tolist()),
         )
@@ -202,11 +202,11 @@ def figures(lab: vj.lab.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     return {"conv_vae": vj.show.curves(panels, "recon_scale / threshold", title)}
 
 
-STUDY = vj.lab.Study(
+STUDY = vj.study.Study(
     "conv_vae", __doc__, ConvVaeFlags, runs, measure, verdict, figures,
     ["predicted_units", "active_units", "active_directions", "predicted_kl_nats", "kl_nats"],
     by=["run", "times"],
 )  # fmt: skip
 
 if __name__ == "__main__":
-    vj.lab.run_study(STUDY)
+    vj.study.run_study(STUDY)

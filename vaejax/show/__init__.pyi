@@ -1,16 +1,13 @@
 from . import charts as charts
 from . import cloud as cloud
-from . import explorer as explorer
 from . import latent as latent
 from . import lines as lines
 from . import pictures as pictures
-from . import report_page as report_page
 from . import style as style
 from .charts import Dots as Dots
 from .charts import dots as dots
 from .charts import heatmaps as heatmaps
 from .cloud import Cloud as Cloud
-from .explorer import explorer_page as explorer_page
 from .latent import clouds as clouds
 from .latent import codes as codes
 from .lines import Line as Line

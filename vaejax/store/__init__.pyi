@@ -1,4 +1,5 @@
 from . import checkpoint as checkpoint
+from . import findings as findings
 from . import records as records
 from . import trace_files as trace_files
 from .checkpoint import Trained as Trained

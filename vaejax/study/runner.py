@@ -15,19 +15,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from vaejax import lab as rooms
 from vaejax import show, store
+from vaejax import study as room
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab.command import failing_clearly, parse_study
-from vaejax.lab.flags import Flags
+from vaejax.store import findings
 from vaejax.store.records import Row
+from vaejax.study.command import failing_clearly, parse_study
+from vaejax.study.flags import Flags
 
 NOT_JUDGED = "The claims were not judged: {}\nThe results are kept; --resume judges again."
 NOT_DRAWN = "The figures were not drawn: {}\nThe results are; --resume draws again."
 
 
 class Study(NamedTuple):
-    """What a page says about its study. `lab` is a `vaejax.lab.Lab`."""
+    """What a page says about its study. `lab` is a `vaejax.study.Lab`."""
 
     name: str
     """The name of the folder of the results."""
@@ -41,7 +42,7 @@ class Study(NamedTuple):
     """`measure(lab, trained)`: a row for each lane of a trained run, whose state comes without that
     of the optimizer (`opt_state` is None)."""
     verdict: Callable[[list[Row]], Mapping[str, Any]]
-    """`verdict(rows)`: a `vaejax.lab.Verdict` for each claim; None for one that these rows say
+    """`verdict(rows)`: a `vaejax.study.Verdict` for each claim; None for one that these rows say
     nothing about."""
     figures: Callable[[Any, list[Row]], Mapping[str, Any]]
     """`figures(lab, rows)`: a matplotlib Figure for each name of a PNG file."""
@@ -52,7 +53,7 @@ class Study(NamedTuple):
     by: Sequence[str] = ("run",)
     """What the rows of one line of the table have in common; a line averages over the rest."""
     quick: Mapping[str, Any] = {}
-    """What `--quick` changes in the flags of this study, beside `vaejax.lab.QUICK`."""
+    """What `--quick` changes in the flags of this study, beside `vaejax.study.QUICK`."""
     settings: Sequence[str] = ()
     """The names of flags that change what is measured, but not the training."""
     converged: Callable[[Any, Any, Any], Any] | None = None
@@ -69,7 +70,7 @@ def run_study(study: Study) -> None:
     started = time.monotonic()
     with failing_clearly():
         lab = open_lab(study)
-        with rooms.lock.held(lab.folder):
+        with room.lock.held(lab.folder):
             problems = conduct(study, lab, started)
         if problems:
             raise LabError("\n".join(problems))
@@ -81,7 +82,7 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
 
     Args:
         started: when the study began, by `time.monotonic`.
-        among: for one of several studies, the `vaejax.lab.progress.Bars` of all. It then shows
+        among: for one of several studies, the `vaejax.study.progress.Bars` of all. It then shows
             nothing but its verdicts.
 
     Raises:
@@ -94,11 +95,11 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
     found = None
     try:
         with reporting(problems):
-            found = rooms.recording.record(lab, prepared, study.measure, study.converged, among)
+            found = room.recording.record(lab, prepared, study.measure, study.converged, among)
     finally:
         if found is None:  # the time that it took counts all the same
             with reporting(problems):
-                rooms.about.write(lab.folder, study, [rooms.about.invocation(command, started)])
+                room.about.write(lab.folder, study, [room.about.invocation(command, started)])
     if found is None:
         return problems
     if found.diverged:
@@ -108,7 +109,7 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
             + "\nThe other models are recorded. Lower --learning-rate, or --recon-scale."
         )
     if found.rows:
-        ran = [rooms.about.invocation(command, started)] if found.new else []
+        ran = [room.about.invocation(command, started)] if found.new else []
         conclude(study, lab, found, prepared.wanted, ran, problems, silent=among is not None)
     return problems
 
@@ -127,12 +128,12 @@ def conclude(
     with reporting(problems, NOT_JUDGED):
         verdicts = judge(study, found)
     with reporting(problems):
-        if found.new or wanted != rooms.findings.read_about(lab.folder).get("wanted"):
-            rooms.about.remove_figures(lab.folder)  # those of other rows
+        if found.new or wanted != findings.read_about(lab.folder).get("wanted"):
+            room.about.remove_figures(lab.folder)  # those of other rows
         save_verdicts(lab, verdicts)
-        rooms.about.write(lab.folder, study, ran, wanted)
+        room.about.write(lab.folder, study, ran, wanted)
     if silent:
-        rooms.report.show_verdicts(rooms.report.console(), verdicts, lab.flags.quick)
+        room.terminal.show_verdicts(room.terminal.console(), verdicts, lab.flags.quick)
     else:
         show_findings(study, lab, found.rows, verdicts)
     with reporting(problems, NOT_DRAWN):
@@ -141,13 +142,13 @@ def conclude(
 
 def command_of(study: Study, lab: Any) -> str:
     """The command that asks for these results."""
-    return rooms.about.command(rooms.about.module_of(study.runs), lab.flags, study.quick)
+    return room.about.command(room.about.module_of(study.runs), lab.flags, study.quick)
 
 
 def prepare(study: Study, lab: Any) -> Any:
     """Everything that can be refused, before anything is trained: see `recording.prepare`."""
     until_converged = study.converged is not None
-    return rooms.recording.prepare(lab, study.settings, until_converged, study.initial_state)
+    return room.recording.prepare(lab, study.settings, until_converged, study.initial_state)
 
 
 @contextmanager
@@ -168,13 +169,13 @@ def open_lab(study: Study) -> Any:
     """The `Lab` of a study, with its runs planned: flags from the command line, other processes
     joined, images loaded."""
     flags = parse_study(study.flags, study.about, study.quick)
-    rooms.laboratory.join(flags)
+    room.laboratory.join(flags)
     return planned(study, flags)
 
 
 def planned(study: Study, flags: Flags) -> Any:
     """The `Lab` of a study with these flags, with its images loaded and its runs planned."""
-    lab = rooms.laboratory.load(flags, study.name)
+    lab = room.laboratory.load(flags, study.name)
     lab.runs |= {run.name: lab.with_images(run) for run in study.runs(lab)}
     return lab
 
@@ -186,7 +187,7 @@ def judge(study: Study, found: Any) -> dict[str, Any]:
         if verdict is None and found.diverged:
             why = "models that it speaks of diverged"
             about = "A claim on models that diverged"
-            verdict = rooms.Verdict("UNDECIDED", about, f"{why}.", why, {})
+            verdict = room.Verdict("UNDECIDED", about, f"{why}.", why, {})
         if verdict is not None:
             verdicts[claim] = verdict
     return verdicts
@@ -196,35 +197,35 @@ def save_verdicts(lab: Any, verdicts: Mapping[str, Any]) -> None:
     """Write verdict.json."""
     counts = not lab.flags.quick
     store.write_json(
-        lab.folder / rooms.findings.VERDICTS,
+        lab.folder / findings.VERDICTS,
         {claim: {**verdict._asdict(), "counts": counts} for claim, verdict in verdicts.items()},
     )
 
 
 def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str, Any]) -> None:
     """Print the table, the verdicts, and where both are."""
-    out = rooms.report.console()
-    columns = [*rooms.report.noise_columns(rows), *study.columns]
+    out = room.terminal.console()
+    columns = [*room.terminal.noise_columns(rows), *study.columns]
     if lab.flags.all_columns:
         columns += study.more_columns
-    rooms.report.show_table(out, str(lab.folder), study.shown(rows), columns, study.by)
-    rooms.report.show_verdicts(out, verdicts, lab.flags.quick)
-    rooms.report.show_seeds(out, rows)
-    files = (rooms.recording.RESULTS, rooms.findings.VERDICTS)
-    rooms.report.show_paths(out, *(lab.folder / file for file in files))
+    room.terminal.show_table(out, str(lab.folder), study.shown(rows), columns, study.by)
+    room.terminal.show_verdicts(out, verdicts, lab.flags.quick)
+    room.terminal.show_seeds(out, rows)
+    files = (room.recording.RESULTS, findings.VERDICTS)
+    room.terminal.show_paths(out, *(lab.folder / file for file in files))
 
 
 def draw(study: Study, lab: Any, rows: list[Row], silent: bool) -> None:
     """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
     do next."""
-    caption = rooms.about.caption(command_of(study, lab), rows)
-    out, captions, paths = rooms.report.console(), {}, []
-    rooms.surroundings.give_back_memory()  # pictures at full size come now
+    caption = room.about.caption(command_of(study, lab), rows)
+    out, captions, paths = room.terminal.console(), {}, []
+    room.environment.give_back_memory()  # pictures at full size come now
     for name, figure in study.figures(lab, rows).items():
         captions[name] = f"{figure.get_suptitle()}. {caption}"
         new = show.save(figure, lab.folder, name, lab.flags.format, caption)
-        rooms.report.show_paths(out, *([] if silent else new))
+        room.terminal.show_paths(out, *([] if silent else new))
         paths += new
-    rooms.about.write(lab.folder, study, captions=captions)
+    room.about.write(lab.folder, study, captions=captions)
     if not silent:
-        rooms.report.show_next_steps(lab.folder, paths)
+        room.terminal.show_next_steps(lab.folder, paths)

@@ -4,10 +4,10 @@ from typing import Any
 
 from rich.console import Console
 
-from vaejax.lab.laboratory import Lab
-from vaejax.lab.training import Plan
 from vaejax.run import Run
 from vaejax.store import checkpoint
+from vaejax.study.laboratory import Lab
+from vaejax.study.training import Plan
 
 
 def take_over(lab: Lab[Any], run: Run, plan: Plan, console: Console) -> None:

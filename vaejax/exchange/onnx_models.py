@@ -12,7 +12,7 @@ import numpy as np
 from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.lab import optional
+from vaejax.exchange import optional
 
 OPSET = 20
 """The first version of the operators that has Gelu."""

@@ -20,13 +20,13 @@ from vaejax import model
 from vaejax.config import Config, Nets
 from vaejax.data.dataset import Dataset
 from vaejax.errors import LabError
+from vaejax.exchange import codes, onnx_models, optional
 from vaejax.files import write_bytes
-from vaejax.lab import codes, onnx_models, optional
-from vaejax.lab.keys import evaluation_key
-from vaejax.lab.views import unit_pixels
 from vaejax.measure.batched import lane_of, map_images, over_lanes
 from vaejax.measure.elbo import evaluate
 from vaejax.store.checkpoint import Trained, nets_of, restore
+from vaejax.study.keys import evaluation_key
+from vaejax.study.views import unit_pixels
 
 DESCRIPTION = "description"
 """The name of the description beside the weights."""
@@ -124,7 +124,7 @@ def decode_all(
 
 
 def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
-    """What a run of one lane makes of images, by the names of `lab.codes`: posterior means and log
+    """What a run of one lane makes of images, by the names of `exchange.codes`: posterior means and log
     variances [n, z] (of an AE only the codes, as means), images and decoded means
     [n, height, width, channels] with pixels in [0, 1], and of each image the negative ELBO of one
     drawn code and its reconstruction part (of an AE that alone), in nats, and its label [n]."""

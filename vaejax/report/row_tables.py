@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vaejax.config import Knobs
-from vaejax.lab.columns import label, meaning
-from vaejax.lab.report import cell
-from vaejax.show.report_page import Cell, Column, Table
+from vaejax.report.columns import label, meaning
+from vaejax.report.html import Cell, Column, Table
 from vaejax.store.records import Row
+from vaejax.study.terminal import cell
 
 NONE = "\u2013"  # a dash
 NOISE = ("effective_sigma", "effective_beta")

@@ -10,11 +10,11 @@ from jaxtyping import Float, UInt8
 from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.lab.keys import figure_key
 from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import reconstructions
 from vaejax.run import Run
 from vaejax.show.cloud import Cloud
+from vaejax.study.keys import figure_key
 from vaejax.trained import Trained, one_lane
 
 Pictures = Float[np.ndarray, "n height width channels"]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup
 
-FOLDER = Path(__file__).parent / "report"
+FOLDER = Path(__file__).parent / "template"
 SHOWN = 0.64
 """The size of a picture on the page, which has 96 pixels per inch where a figure has 150."""
 

@@ -10,12 +10,12 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from vaejax import model, train
 from vaejax.config import Config
-from vaejax.lab.keys import evaluation_key
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate
 from vaejax.run import Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Best
+from vaejax.study.keys import evaluation_key
 
 
 def held_out_neg_elbo(

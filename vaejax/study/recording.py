@@ -15,24 +15,15 @@ from rich.progress import Progress
 from vaejax import parallel, train
 from vaejax.config import Knobs
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab import (
-    best,
-    findings,
-    signals,
-    starts,
-    surroundings,
-    training,
-    training_log,
-    twins,
-)
-from vaejax.lab.laboratory import Lab
-from vaejax.lab.progress import following
-from vaejax.lab.provenance import describe, grouped, identities
-from vaejax.lab.report import Terminal
 from vaejax.parallel import processes
 from vaejax.run import Run
-from vaejax.store import checkpoint, records
+from vaejax.store import checkpoint, findings, records
 from vaejax.store.records import RESULTS, Row
+from vaejax.study import best, environment, signals, starts, training, training_log, twins
+from vaejax.study.laboratory import Lab
+from vaejax.study.progress import following
+from vaejax.study.provenance import describe, grouped, identities
+from vaejax.study.terminal import Terminal
 from vaejax.theory import threshold
 from vaejax.trained import Trained, begin
 
@@ -161,7 +152,7 @@ def _make_room(run: Run, before: Run | None) -> None:
     what jax has compiled, some 100 MB, unless this run has the same Config."""
     if before is None or before.config != run.config:
         jax.clear_caches()
-    surroundings.give_back_memory(cycles=True)
+    environment.give_back_memory(cycles=True)
 
 
 def plans_of(lab: Lab[Any], until_converged: bool) -> dict[str, training.Plan]:

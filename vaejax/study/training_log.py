@@ -25,11 +25,11 @@ from jaxtyping import UInt8
 from vaejax import train
 from vaejax.errors import LabError
 from vaejax.files import write_bytes
-from vaejax.lab import views
-from vaejax.lab.flags import LogFormat
-from vaejax.lab.training import Plan, Watch
 from vaejax.run import Run
 from vaejax.store import records
+from vaejax.study import views
+from vaejax.study.flags import LogFormat
+from vaejax.study.training import Plan, Watch
 from vaejax.trained import begin
 
 FOLDER, METRICS = "log", "metrics.jsonl"

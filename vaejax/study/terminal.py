@@ -12,9 +12,9 @@ from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 
-from vaejax.lab.verdicts import Verdict, distinct, values
 from vaejax.measure.collapse import Collapse
 from vaejax.store.records import Row
+from vaejax.study.verdicts import Verdict, distinct, values
 
 WIDTH = 100
 """The most columns of text."""

@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from vaejax.lab import findings
-from vaejax.lab.flags import QUICK, Flags, Format
-from vaejax.lab.provenance import provenance
-from vaejax.lab.report import noise_columns
-from vaejax.lab.verdicts import distinct, number
 from vaejax.parallel import processes
-from vaejax.store import records
+from vaejax.store import findings, records
+from vaejax.study.flags import QUICK, Flags, Format
+from vaejax.study.provenance import provenance
+from vaejax.study.terminal import noise_columns
+from vaejax.study.verdicts import distinct, number
 
 ELSEWHERE = (
     "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.lab.verdicts import distinct, values
 from vaejax.measure.spectrum import discernible_from
 from vaejax.show.lines import Line, Panel
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
+from vaejax.study.verdicts import distinct, values
 
 
 def against(rows: Sequence[Row], by: str, name: str, **where: Any) -> Line:

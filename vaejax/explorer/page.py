@@ -22,7 +22,7 @@ def explorer_page(page: Mapping[str, Any], weights: Mapping[str, str]) -> str:
     """The explorer in HTML.
 
     Args:
-        page: JSON values, see `lab.exploration`.
+        page: JSON values, see `explorer.exploration`.
         weights: the weights of each model in base64, by the name that `page` gives to it.
     """
     blocks = [

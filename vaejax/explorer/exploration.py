@@ -21,14 +21,14 @@ from vaejax.config import Config
 from vaejax.data.contents import is_vectors
 from vaejax.data.dataset import Dataset
 from vaejax.errors import LabError
-from vaejax.lab import provenance
-from vaejax.lab.keys import evaluation_key, figure_key
-from vaejax.lab.laboratory import images_of
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import over_lanes
 from vaejax.measure.elbo import evaluate, summary
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint, records
+from vaejax.study import provenance
+from vaejax.study.keys import evaluation_key, figure_key
+from vaejax.study.laboratory import images_of
 from vaejax.theory import components, threshold
 from vaejax.trained import Trained
 
@@ -224,7 +224,7 @@ def unusable(folder: Path) -> str | None:
     if nets := checkpoint.nets_of(folder):
         return (
             f"trained with nets of its own ({nets}). The page runs only the MLPs of vaejax.model. "
-            "In Python, vj.store.restore(folder, nets) opens it and vj.lab.views shows it."
+            "In Python, vj.store.restore(folder, nets) opens it and vj.study.views shows it."
         )
     if checkpoint.latest(folder) is None:
         return "holds no checkpoint yet; continue its training with --resume."

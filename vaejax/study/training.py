@@ -13,14 +13,14 @@ from rich.progress import Progress
 from vaejax import train
 from vaejax.config import Config
 from vaejax.errors import StoppedError
-from vaejax.lab import surroundings
-from vaejax.lab.flags import Flags
-from vaejax.lab.progress import terms
 from vaejax.parallel import memory, processes
 from vaejax.parallel.lanes import Lanes
 from vaejax.run import Run
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Best
+from vaejax.study import environment
+from vaejax.study.flags import Flags
+from vaejax.study.progress import terms
 from vaejax.trained import Trained
 
 Converged = Callable[[Run, np.ndarray], np.ndarray]
@@ -202,7 +202,7 @@ def _save(
     watch.saving(state, step)
     new = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
     checkpoint.save(folder, state, new, step, watch.best(state, due))
-    surroundings.give_back_memory()  # orbax has used more than the state takes
+    environment.give_back_memory()  # orbax has used more than the state takes
 
 
 def divergences(folder: Path, run: Run, state: train.State, step: int, plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from vaejax.errors import LabError, StoppedError
-from vaejax.lab.flags import QUICK, Flags
+from vaejax.study.flags import QUICK, Flags
 
 PLAIN = {"±": "+/-", "…": "...", "≤": "<=", "λ": "lambda"}
 """Characters that an ASCII terminal lacks, and what it shows instead."""

@@ -7,10 +7,8 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from vaejax.lab import row_tables
-from vaejax.lab.findings import Finding, natural
-from vaejax.lab.verdicts import distinct
-from vaejax.show.report_page import (
+from vaejax.report import row_tables
+from vaejax.report.html import (
     Answered,
     Claim,
     Comparison,
@@ -22,7 +20,9 @@ from vaejax.show.report_page import (
     Report,
     Study,
 )
+from vaejax.store.findings import Finding, natural
 from vaejax.store.records import Row
+from vaejax.study.verdicts import distinct
 
 WORDS = re.compile(r"\b(HELD|FAILED|UNDECIDED)\b")
 NOT_RECORDED = "cost not recorded"

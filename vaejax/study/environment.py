@@ -1,7 +1,7 @@
 """What a user's surroundings may not change: the numbers that a command finds.
 
 Environment variables set JAX's random generator, its precision and its debug checks. A study means
-the same under all of them. (`lab.command` does the same for the terminal, `show.style` for
+the same under all of them. (`study.command` does the same for the terminal, `show.style` for
 matplotlib.)
 """
 

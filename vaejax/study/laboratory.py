@@ -13,17 +13,17 @@ import numpy as np
 from vaejax.config import Config, Scale
 from vaejax.data import dataset, names, splits
 from vaejax.errors import LabError
-from vaejax.lab import surroundings
-from vaejax.lab.flags import Flags, Size
-from vaejax.lab.keys import evaluation_key
-from vaejax.lab.training import plan
-from vaejax.lab.views import Pictures, unit_pixels
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
 from vaejax.parallel import processes
 from vaejax.run import Run, digest
 from vaejax.store import checkpoint
 from vaejax.store.records import Row
+from vaejax.study import environment
+from vaejax.study.flags import Flags, Size
+from vaejax.study.keys import evaluation_key
+from vaejax.study.training import plan
+from vaejax.study.views import Pictures, unit_pixels
 from vaejax.theory import components, linear, threshold
 from vaejax.trained import Trained
 
@@ -101,7 +101,7 @@ class Lab(Generic[F]):
     def mean_image(self) -> np.ndarray:
         """The mean of the training images: [height, width, channels], pixels in [0, 1]."""
         mean = (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
-        surroundings.give_back_memory()  # the mean has read all training images into it
+        environment.give_back_memory()  # the mean has read all training images into it
         return mean
 
     @cached_property
@@ -271,7 +271,7 @@ class Lab(Generic[F]):
         optimizer: two thirds of a state, which no measurement needs."""
         found = checkpoint.restore(self.folder / name, self.runs[name].config.nets)
         found = found._replace(state=found.state._replace(opt_state=None))
-        surroundings.give_back_memory()  # orbax has used more than the state takes
+        environment.give_back_memory()  # orbax has used more than the state takes
         return found
 
     def distances(self, trained: Trained, key: Any) -> list[float]:
@@ -408,7 +408,7 @@ def join(flags: Flags) -> None:
         wait = flags.connect_timeout
         print(f"waiting for the other processes, up to {wait} s", file=sys.stderr)
         processes.connect(flags.coordinator, flags.processes, flags.process_id, wait)
-    surroundings.prepare()
+    environment.prepare()
 
 
 def on_lanes(
@@ -441,5 +441,5 @@ def collapse_rows(trained: Trained, images: np.ndarray) -> list[Row]:
         if not diverged:
             found = collapse.judge_collapse(row)
             row |= {"collapse": found.verdict, "dead_units": found.dead_units}
-    surroundings.give_back_memory()
+    environment.give_back_memory()
     return rows

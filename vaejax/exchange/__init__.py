@@ -1,0 +1,5 @@
+"""Models and codes as files for other programs, and codes of other programs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Trained models as one page of HTML, in which one moves codes and scales."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
