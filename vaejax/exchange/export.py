@@ -124,8 +124,8 @@ def decode_all(
 
 
 def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
-    """What a run of one lane makes of images, by the names of `exchange.codes`: posterior means and log
-    variances [n, z] (of an AE only the codes, as means), images and decoded means
+    """What a run of one lane makes of images, by the names of `exchange.codes`: posterior means and
+    log variances [n, z] (of an AE only the codes, as means), images and decoded means
     [n, height, width, channels] with pixels in [0, 1], and of each image the negative ELBO of one
     drawn code and its reconstruction part (of an AE that alone), in nats, and its label [n]."""
     config, params = trained.run.config, trained.state.params
