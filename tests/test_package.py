@@ -1,6 +1,5 @@
-"""The manners of a package: what it declares, and the files that go with it."""
+"""The versions with which the figures of README and docs were measured."""
 
-import re
 import tomllib
 from pathlib import Path
 
@@ -31,25 +30,3 @@ def test_constraints_are_within_what_the_project_requires(text: str) -> None:
     wanted = Requirement(text)
     (pin,) = PINNED[canonicalize_name(wanted.name)].specifier
     assert wanted.specifier.contains(pin.version)
-
-
-def test_the_licence_is_the_one_that_is_declared() -> None:
-    assert PROJECT["license"] == "Apache-2.0"
-    assert PROJECT["license-files"] == ["LICENSE"]
-    text = (ROOT / "LICENSE").read_text()
-    assert "Apache License\n                           Version 2.0, January 2004" in text
-    assert "END OF TERMS AND CONDITIONS" in text
-
-
-def test_the_citation_is_of_this_version_and_licence() -> None:
-    citation = dict(re.findall(r"^(\S+): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
-    assert citation["version"] == PROJECT["version"]
-    assert citation["license"] == PROJECT["license"]
-    assert f"version {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_types_are_declared_and_go_with_the_package() -> None:
-    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
-    assert "py.typed" in tool["setuptools"]["package-data"]["vaejax"]
-    assert (ROOT / "vaejax" / "py.typed").exists()
-    assert "Typing :: Typed" in PROJECT["classifiers"]
