@@ -24,6 +24,13 @@ X = RNG.normal(size=(N, PIXELS)).astype(np.float32)
 NOISE = RNG.normal(size=(N, 3)).astype(np.float32)
 LOGVAR = np.full((N, 3), -2, np.float32)
 ALL_DEAD, TWO_DEAD = NOISE * 1e-3, NOISE * np.array([1, 1e-3, 1e-3], np.float32)
+HEAVY_TAILS = 0.3 * RNG.standard_t(3, (N, 3))
+
+
+def with_one(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[4, 1] = value
+    return changed
 
 
 def snippet(number: int) -> str:
@@ -37,14 +44,25 @@ def saved(path: Path, **arrays: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict", "dead"),
-    [(ALL_DEAD, "total", (0, 1, 2)), (TWO_DEAD, "partial", (1, 2)), (NOISE, "healthy", ())],
+    ("mean", "verdict", "dead", "by_few"),
+    [
+        (ALL_DEAD, "total", (0, 1, 2), ()),
+        (TWO_DEAD, "partial", (1, 2), ()),
+        (NOISE, "healthy", (), ()),
+        (HEAVY_TAILS, "healthy", (), ()),
+        (with_one(NOISE, 1e4), "healthy", (), ()),
+        (with_one(ALL_DEAD, 1e4), "total", (0, 1, 2), (1,)),
+        (with_one(TWO_DEAD, 1e4), "partial", (1, 2), (1,)),
+        (0.102 * NOISE / NOISE.std(0), "healthy", (), ()),  # inactive only just without few
+    ],
 )
-def test_the_verdict_needs_nothing_but_means_and_log_variances(mean, verdict, dead) -> None:
+def test_the_verdict_needs_nothing_but_means_and_log_variances(mean, verdict, dead, by_few) -> None:
+    """And not one row with a wrong number: a unit that is active by it alone is dead."""
     figures = vj.measure.posterior_figures(mean, LOGVAR, KEY)
     found = vj.measure.judge_collapse(figures)
-    assert (found.verdict, found.dead_units) == (verdict, dead)
-    assert int(figures["active_units"]) == 3 - len(dead)
+    assert (found.verdict, found.dead_units, found.by_few) == (verdict, dead, by_few)
+    assert int(figures["active_units"]) == 3 - len(dead) + len(by_few)
+    assert found.headline.endswith("but for a few inputs") == bool(by_few)
 
 
 def test_figures_of_posteriors_are_those_of_their_formulas() -> None:
@@ -103,12 +121,6 @@ def test_what_could_not_be_compared_is_said(given: str, tmp_path, capsys) -> Non
     assert "Posterior collapse: healthy" in text
 
 
-def with_one(array: np.ndarray, value: float) -> np.ndarray:
-    changed = array.copy()
-    changed[4, 1] = value
-    return changed
-
-
 COUNTS = np.float32(RNG.poisson(50, X.shape) * (RNG.random(X.shape) < 0.01))
 UNIT = np.abs(X) / np.abs(X).max()
 GOOD = {"mean": NOISE, "logvar": LOGVAR, "x": X, "x_mean": X}
@@ -161,10 +173,9 @@ def test_a_decoder_that_ignores_a_code_that_varies_is_in_the_headline(tmp_path, 
 
 
 def test_what_is_seldom_meant_is_said(tmp_path, capsys) -> None:
-    one_row = ALL_DEAD.copy()
-    one_row[7, 1] = 1e4
     cases = [
-        ({"mean": one_row}, "units 1 are active by 2 of 200 inputs alone: look at row 7"),
+        ({"mean": with_one(NOISE * 1e-3, 1e4)}, "look at row 4, whose mean of unit 1 is 1e+04"),
+        ({"mean": with_one(NOISE * 1e-3, 1e4)}, "Posterior collapse: total, but for a few inputs"),
         ({"logvar": np.full((N, 3), 0.3)}, "if they are standard deviations, save 2 * log(sigma)"),
         ({"x": UNIT, "x_mean": np.log(UNIT + 0.01)}, "are they logits"),
         ({"x_mean": X[::-1]}, "or in another order?"),
