@@ -88,13 +88,10 @@ def test_outputs_that_ignore_the_code_are_told_from_copies_of_the_input() -> Non
     assert copying["output_variance_ratio"] == 1
     assert copying["reconstruction_mse"] == 0
     assert copying["shuffled_mse"] == pytest.approx(2 * X.var(0).mean(), rel=0.1)
+    given = vj.measure.output_figures(X, X, X + 2, KEY)  # of shuffled codes: as they are
+    assert given["shuffled_mse"] == pytest.approx(4, rel=1e-5)
     equal = np.ones_like(X)
     assert np.isnan(vj.measure.output_figures(equal, X, None, KEY)["output_variance_ratio"])
-
-
-def test_outputs_of_shuffled_codes_are_taken_as_they_are_given() -> None:
-    given = vj.measure.output_figures(X, X, X + 2, KEY)
-    assert given["shuffled_mse"] == pytest.approx(4, rel=1e-5)
 
 
 def test_the_command_tells_everything_that_the_arrays_allow(tmp_path, capsys) -> None:
@@ -146,6 +143,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"mean": NOISE.astype(np.float16).view("V2")}, "mean holds |V2, not numbers: save bfloat16"),
     ({"mean": NOISE[:0], "logvar": LOGVAR[:0]}, "mean is empty"),
+    ({"mean": NOISE[:1], "logvar": LOGVAR[:1], "x": None, "x_mean": None}, "use two or more"),
 ]
 
 
@@ -205,11 +203,6 @@ def test_arrays_of_any_float_type_are_measured_alike_in_python_as_by_the_command
         vj.measure.output_figures(images.transpose(0, 3, 1, 2), outputs, None, KEY)
     with pytest.raises(vj.LabError, match="reshape mean and logvar"):
         figures(NOISE[:, None, None], LOGVAR[:, None, None])
-
-
-def test_one_input_cannot_be_compared(tmp_path, capsys) -> None:
-    path = saved(tmp_path / "codes.npz", mean=NOISE[:1], logvar=LOGVAR[:1])
-    assert "use two or more" in tiny.fail(capsys, "diagnose", path)
 
 
 def test_a_file_of_another_kind_is_named_as_what_it_is(tmp_path, capsys) -> None:

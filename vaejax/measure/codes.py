@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from vaejax import model
 from vaejax.errors import LabError
 from vaejax.loss import kl_divergence
-from vaejax.measure.activity import active_directions, active_units, aggregated_posterior
+from vaejax.measure.activity import active_directions, active_units, code_distance_to_prior
 from vaejax.measure.information import marginal_kl, mutual_information
 from vaejax.measure.pairing import partners
 
@@ -160,7 +160,7 @@ def posterior_figures(mean: Any, logvar: Any, key: Key[Array, ""]) -> dict[str, 
         "active_directions": active_directions(mean),
         "mean_variance_per_unit": jnp.var(mean, axis=0),
         "bulk_variance_per_unit": bulk_variance(mean),
-        "code_distance_to_prior": aggregated_posterior(code).distance_to_prior,
+        "code_distance_to_prior": code_distance_to_prior(code),
         "code_distance": jnp.sqrt(jnp.square(code - code[partner]).sum(-1).mean()),
         "mean_distance": jnp.sqrt(jnp.square(mean - mean[partner]).sum(-1).mean()),
     }

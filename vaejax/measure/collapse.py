@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, UInt8
+from jaxtyping import Array, Key
 
 from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.activity import ACTIVE_VARIANCE, active_directions
-from vaejax.measure.batched import over_lanes
+from vaejax.measure.batched import Images, over_lanes
 from vaejax.measure.codes import information_figures, output_variance_ratio
 from vaejax.measure.elbo import evaluate, summary
 from vaejax.measure.pairing import Pairs, pairs
@@ -54,10 +54,7 @@ class Collapse(NamedTuple):
 
 
 def collapse_figures(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> dict[str, Array]:
     """Every figure of a split that a study of collapse asks for, by name and unit; arrays [lanes],
     or [lanes, latent] per unit, of stacked params.
@@ -74,7 +71,7 @@ def collapse_figures(
 
 
 def _figures_of_one(
-    config: Config, params: model.Params, images: UInt8[Array, "n pixels"], key: Key[Array, ""]
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> dict[str, Array]:
     """All figures of one model in one program: each operation outside of it would be a program of
     its own, to compile and to keep."""
