@@ -7,7 +7,7 @@ their programs.
 import json
 import math
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tests.test_elbo import KEY, SE, compiled, dense, stacked
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
@@ -38,19 +39,12 @@ LINEAR = Config(
     output="linear",
 )
 BITS = replace(LINEAR, likelihood="bernoulli", output="sigmoid", binarize=True)
-KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 N = 300  # images
 IMAGES = RNG.integers(0, 256, (N, 6), np.uint8)
 FOUR = IMAGES[:, :4]  # pixels, of images for LINEAR and BITS
 IDENTITY, NOTHING = np.eye(4), np.zeros((4, 4))
 MANY = 18_000  # images, where pairs are drawn often
-SE = 5  # standard errors that a Monte Carlo estimate may be off: 6e-7 of all keys are further
-
-
-def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
-    layer = {"kernel": np.asarray(kernel, np.float32), "bias": np.asarray(bias, np.float32)}
-    return {"params": {"Dense_0": layer}}
 
 
 def linear(encode: np.ndarray, sigma: float, decode: np.ndarray) -> model.Params:
@@ -67,20 +61,10 @@ def random_params(config: Config, seed: int = 0) -> model.Params:
     return jax.tree.unflatten(tree, drawn)
 
 
-def stacked(*lanes: Any) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
-
-
 def measured(config: Config, images: np.ndarray, *models: model.Params) -> list[dict[str, Any]]:
     """The figures of each model."""
     figures = collapse_figures(config, stacked(*models), images, KEY)
     return [lane_of(figures, lane) for lane in range(len(models))]
-
-
-@cache
-def compiled(function: Any, config: Config, **static: int) -> Any:
-    """The function of (params, images, key), for one model: compiled once for all tests."""
-    return jax.jit(partial(function, config, **static))
 
 
 def many_pairs(params: model.Params, images: np.ndarray) -> Any:
