@@ -51,7 +51,7 @@ def random_params(config: Config, seed: int = 0) -> model.Params:
     return jax.tree.unflatten(tree, drawn)
 
 
-def stacked(*lanes: model.Params) -> model.Params:
+def stacked(*lanes: Any) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
 
 

@@ -247,7 +247,7 @@ def test_dots_are_the_values_from_top_to_bottom_and_every_mark_is_named_once() -
         for row, (line, of_name) in enumerate(zip(rows, values.values(), strict=True)):
             np.testing.assert_array_equal(line.get_xdata(), of_name)
             np.testing.assert_array_equal(line.get_ydata(), [row] * len(of_name))
-        assert [line.get_xdata()[0] for line in rest] == ([mark[1]] if mark else [])
+        assert [np.asarray(line.get_xdata())[0] for line in rest] == ([mark[1]] if mark else [])
     first, second, *_ = figure.axes
     assert [text.get_text() for text in first.get_yticklabels()] == list(values)
     assert {text.get_text() for text in second.get_yticklabels()} == {""}
