@@ -102,26 +102,22 @@ class AdviseFlags(vj.study.DataFlags):
                 f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
                 "threshold."
             )
-        if self.loss:
-            self._refuse(WITHOUT_LOSS, "does not go with --loss")
-        else:
-            self._refuse(WITH_LOSS, "goes with --loss")
-        if self.numbers:
-            self._refuse(OF_PIXELS, "does not go with --numbers")
-            entropy = self.loss == "bce" or self.likelihood == "bernoulli"
-            if entropy or self.source.path is None:
-                raise vj.LabError(
-                    "--numbers are for squared error, and for an .npy or .npz file: "
-                    "--dataset FILE, with --loss mse or half_mse, or --likelihood gaussian."
-                )
+        for out_of_place, names, why in (
+            (self.loss, WITHOUT_LOSS, "does not go with --loss"),
+            (not self.loss, WITH_LOSS, "goes with --loss"),
+            (self.numbers, OF_PIXELS, "does not go with --numbers"),
+        ):
+            for name in names:
+                if out_of_place and getattr(self, name) != getattr(AdviseFlags, name):
+                    raise vj.LabError(f"{vj.study.flags.flag(name)} {why}.")
+        entropy = self.loss == "bce" or self.likelihood == "bernoulli"
+        if self.numbers and (entropy or self.source.path is None):
+            raise vj.LabError(
+                "--numbers are for squared error, and for an .npy or .npz file: "
+                "--dataset FILE, with --loss mse or half_mse, or --likelihood gaussian."
+            )
         if self.loss:
             self.written()
-
-    def _refuse(self, names: tuple[str, ...], why: str) -> None:
-        """Refuse these flags unless they have their defaults."""
-        for name in names:
-            if getattr(self, name) != getattr(AdviseFlags, name):
-                raise vj.LabError(f"{vj.study.flags.flag(name)} {why}.")
 
     def written(self) -> vj.theory.WrittenLoss:
         """The loss that the flags describe.
@@ -139,18 +135,13 @@ class AdviseFlags(vj.study.DataFlags):
             raise vj.LabError(
                 "--pixel-range signed is a --pixel-std of 0.5: give one of them, not both."
             )
+        same = ("pixels", "kl", "error_weight", "kl_weight", "latent_size")
+        same += ("error_batch", "kl_batch", "batch_size")
         try:
             return vj.theory.WrittenLoss(
                 error=self.loss,
-                pixels=self.pixels,
-                kl=self.kl,
-                error_weight=self.error_weight,
-                kl_weight=self.kl_weight,
                 pixel_std=0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std,
-                latent_size=self.latent_size,
-                error_batch=self.error_batch,
-                kl_batch=self.kl_batch,
-                batch_size=self.batch_size,
+                **{name: getattr(self, name) for name in same},
             )
         except vj.LabError as error:
             raise vj.LabError(with_flags(str(error))) from None
@@ -158,13 +149,10 @@ class AdviseFlags(vj.study.DataFlags):
 
 def with_flags(message: str) -> str:
     """A message of the library, in which arguments have names of Python, with those of flags."""
-
-    def flag(found: re.Match[str]) -> str:
-        name = "loss" if found[1] == "error" else found[1]
-        return f"{vj.study.flags.flag(name)} {found[2]}"
-
-    message = re.sub(r"(\w+)='?([\w.+-]+)'?", flag, message)
-    return re.sub(r"give (\w+)_size", r"give --\1-size", message)
+    message = re.sub(r"\berror='", "loss='", message)
+    message = re.sub(r"(\w+)='?([\w.+-]+)'?", r"--\1 \2", message)
+    message = re.sub(r"give (\w+)", r"give --\1", message)
+    return re.sub(r"--\w+", lambda found: found[0].replace("_", "-"), message)
 
 
 def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
@@ -214,13 +202,12 @@ def sigma(config: vj.Config, scale: float, kl_weight: float) -> str:
 
 def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """Predictions for the default scales and those of --recon-scale."""
-    table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=name)
-    most = flags.latent_size or len(thresholds)
+    title = f"{name}: what a scale does"
+    table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=title)
     for scale in sorted({scale_of(config, flags, s) for s in (*SCALES, *flags.recon_scale)}):
-        where = thresholds, scale, flags.kl_weight, most
-        elbo = " (elbo)" if scale == config.elbo_scale else ""
+        where = thresholds, scale, flags.kl_weight, flags.latent_size or len(thresholds)
         table.add_row(
-            f"{scale:.6g}{elbo}",
+            f"{scale:.6g}{' (elbo)' if scale == config.elbo_scale else ''}",
             sigma(config, scale, flags.kl_weight),
             f"{int(vj.theory.predicted_units(*where))}",
             f"{float(vj.theory.predicted_kl(*where)):.4g}",
@@ -230,40 +217,33 @@ def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: n
 
 def units_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """Between which scales so many units pay."""
-    table = Table("units", "recon_scale above", "up to", "sigma below", title=name)
+    title = f"{name}: scales for units"
+    table = Table("units", "recon_scale above", "up to", "sigma below", title=title)
     for units in units_to_keep(flags, thresholds):
         above, *beyond = flags.kl_weight * thresholds[units - 1 : units + 1]
-        last = units == flags.latent_size or not beyond
-        table.add_row(
-            str(units),
-            f"{above:.6g}",
-            "any" if last or np.isinf(beyond[0]) else f"{beyond[0]:.6g}",
-            sigma(config, above, flags.kl_weight),
-        )
+        last = units == flags.latent_size or not beyond or np.isinf(beyond[0])
+        upto = "any" if last else f"{beyond[0]:.6g}"
+        table.add_row(str(units), f"{above:.6g}", upto, sigma(config, above, flags.kl_weight))
     return table
 
 
 def summary(
     flags: AdviseFlags, config: vj.Config, thresholds: np.ndarray, moments: vj.theory.Moments
 ) -> list[str]:
-    """The threshold, and on which side of it the scale of the ELBO is; or that there is none."""
-    first = flags.kl_weight * thresholds[0]
-    if np.isinf(first):
-        return [NO_THRESHOLD]
-    amounts = ""
-    if config.likelihood == "gaussian":
-        amounts = f", a Gaussian decoder of sigma {sigma(config, first, flags.kl_weight)}"
+    """The threshold, and on which side of it the scale of the ELBO is."""
 
     def side(threshold: float) -> str:
         if np.isclose(config.elbo_scale, threshold, rtol=ROUNDING, atol=0):
             return "at"
         return "above" if config.elbo_scale > threshold else "BELOW"
 
+    first = flags.kl_weight * thresholds[0]
     lines = [
-        f"threshold: recon_scale {first:.4g}{amounts}",
+        f"threshold: recon_scale {first:.4g}",
         f"elbo: recon_scale {config.elbo_scale:g}, {side(first)} the threshold",
     ]
     if config.likelihood == "gaussian":
+        lines[0] += f", a Gaussian decoder of sigma {sigma(config, first, flags.kl_weight)}"
         learned = replace(config, decoder_variance="learned")
         own = flags.kl_weight * float(vj.theory.thresholds_of(learned, moments, 1)[0])
         lines.append(
@@ -271,18 +251,6 @@ def summary(
             "wakes lowers the variance and helps the next"
         )
     return lines
-
-
-def weights_table(
-    flags: AdviseFlags, image_shape: tuple[int, int, int], thresholds: np.ndarray
-) -> Table:
-    """Below which weight of the KL so many units pay, in the notation of `--loss`."""
-    loss = flags.written()
-    table = Table("units", "KL weight below", title="the weight of your KL for units")
-    for units in units_to_keep(flags, thresholds):
-        weight = vj.theory.written_kl_weight(loss, image_shape, thresholds[units - 1])
-        table.add_row(str(units), f"{weight:.4g}")
-    return table
 
 
 def load(flags: AdviseFlags) -> np.ndarray:
@@ -296,28 +264,30 @@ def load(flags: AdviseFlags) -> np.ndarray:
     return vj.data.dataset.take(opened, flags.split).images
 
 
-def advise_on_loss(flags: AdviseFlags) -> None:
-    """Print what the images say about the loss that `--loss` describes."""
-    loss = flags.written()
-    images = load(flags)
-    shape = images.shape[1:]
-    config = vj.Config(image_shape=shape)
-    if loss.error != "bce":
-        config = replace(config, likelihood="gaussian", output="linear")
-    flat = images.reshape(len(images), -1)
-    thresholds = vj.theory.thresholds(config, flat, config.pixels)
-    table = weights_table(flags, shape, thresholds)
-    out = vj.study.terminal.console()
-    out.print(f"{counted(flags, flat)}\n")
-    of = {"of": "numbers as they are"} if flags.numbers else {}
-    out.print(vj.theory.advice.advice(loss, shape, thresholds, **of), markup=False)
-    out.print(table)
-
-
 def counted(flags: AdviseFlags, flat: np.ndarray) -> str:
     """Which images there are, and how many."""
     what = "vectors" if flags.numbers else "images"
     return f"{flags.source.name}, {flags.split}: {len(flat)} {what} of D = {flat.shape[1]}"
+
+
+def advise_on_loss(flags: AdviseFlags) -> None:
+    """Print what the images say about the loss that `--loss` describes: a paragraph, and below
+    which weight of its KL so many units pay."""
+    loss, images = flags.written(), load(flags)
+    shape, flat = images.shape[1:], images.reshape(len(images), -1)
+    config = vj.Config(image_shape=shape)
+    if loss.error != "bce":
+        config = replace(config, likelihood="gaussian", output="linear")
+    thresholds = vj.theory.thresholds(config, flat, config.pixels)
+    table = Table("units", "KL weight below", title="the weight of your KL for units")
+    for units in units_to_keep(flags, thresholds):
+        weight = vj.theory.written_kl_weight(loss, shape, thresholds[units - 1])
+        table.add_row(str(units), f"{weight:.4g}")
+    of = "numbers as they are" if flags.numbers else "pixels in [0, 1]"
+    out = vj.study.terminal.console()
+    out.print(f"{counted(flags, flat)}\n")
+    out.print(vj.theory.advice.advice(loss, shape, thresholds, of), markup=False)
+    out.print(table)
 
 
 def advise(flags: AdviseFlags) -> None:
@@ -341,20 +311,21 @@ def advise(flags: AdviseFlags) -> None:
     out = vj.study.terminal.console()
     out.print(counted(flags, flat))
     for name, config in asked.items():
+        out.print(f"\n[bold]{name}[/bold]")
         if name not in found:
             out.print(
-                f"\n{name}: left out, since pixels that are drawn vary each on its own, and the "
-                f"covariance of all {config.pixels} takes long"
+                "left out, since pixels that are drawn vary each on its own, and the covariance "
+                f"of all {config.pixels} takes long"
             )
             continue
         thresholds = found[name]
-        out.print(f"\n[bold]{name}[/bold]")
-        for line in summary(flags, config, thresholds, moments):
+        known = np.isfinite(thresholds[0])
+        for line in summary(flags, config, thresholds, moments) if known else [NO_THRESHOLD]:
             out.print(line)
-        out.print(scales_table(flags, f"{name}: what a scale does", config, thresholds))
-        if np.isinf(thresholds[0]):
+        out.print(scales_table(flags, name, config, thresholds))
+        if not known:
             continue
-        out.print(units_table(flags, f"{name}: scales for units", config, thresholds))
+        out.print(units_table(flags, name, config, thresholds))
         first = flags.kl_weight * float(thresholds[0])
         if warning := vj.theory.collapse_warning(config, scales[name], first):
             out.print(f"warning: {warning}", soft_wrap=True)

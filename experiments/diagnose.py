@@ -16,15 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
 from rich.table import Table
 
 import vaejax as vj
-
-PER_UNIT = ("kl_per_unit_nats", "mean_variance_per_unit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +44,19 @@ def measured(codes: vj.exchange.codes.Codes) -> dict[str, np.ndarray]:
     return {name: np.asarray(figure) for name, figure in figures.items()}
 
 
-def tables(codes: vj.exchange.codes.Codes, figures: dict[str, Any]) -> tuple[Table, Table]:
+def tables(
+    inputs: int, figures: dict[str, np.ndarray], found: vj.measure.Collapse
+) -> tuple[Table, Table]:
     """The figures of all units together, and those of each unit, the most informative one first."""
-    inputs, units = codes.mean.shape
-    together = Table("", "value", title=f"{inputs} inputs, {units} latent units")
+    kl, variances = figures["kl_per_unit_nats"], figures["mean_variance_per_unit"]
+    together = Table("", "value", title=f"{inputs} inputs, {len(kl)} latent units")
     for name, value in figures.items():
-        if name not in PER_UNIT:
+        if value.ndim == 0:
             together.add_row(name, "none" if np.isnan(value) else f"{float(value):.6g}")
     each = Table("unit", "KL, nats", "variance of its mean", "active")
-    kl, variances = (figures[name] for name in PER_UNIT)
-    active = variances > vj.measure.ACTIVE_VARIANCE
-    for unit in np.argsort(-kl, kind="stable"):
-        known = (f"{kl[unit]:.4g}", f"{variances[unit]:.4g}", "yes" if active[unit] else "no")
+    active = dict.fromkeys(found.dead_units, "no") | dict.fromkeys(found.by_few, "by few inputs")
+    for unit in np.argsort(-kl, kind="stable").tolist():
+        known = f"{kl[unit]:.4g}", f"{variances[unit]:.4g}", active.get(unit, "yes")
         each.add_row(str(unit), *known)
     return together, each
 
@@ -77,24 +76,19 @@ def absent(codes: vj.exchange.codes.Codes) -> list[str]:
     return lines + [f"the file also holds {name}, which says nothing here" for name in codes.unused]
 
 
-def doubts(codes: vj.exchange.codes.Codes, figures: dict[str, Any]) -> list[str]:
+def doubts(
+    codes: vj.exchange.codes.Codes, figures: dict[str, np.ndarray], found: vj.measure.Collapse
+) -> list[str]:
     """What in the arrays is seldom meant."""
     lines = []
+    for unit in found.by_few[:1]:
+        means = codes.mean[:, unit]
+        row = np.abs(means - np.median(means)).argmax()
+        lines.append(f"look at row {row}, whose mean of unit {unit} is {means[row]:.3g}")
     if codes.logvar.min() >= 0 < codes.logvar.max():
         lines.append(
             "no log variance is below 0, as if no posterior were narrower than the prior: if they "
             "are standard deviations, save 2 * log(sigma); if variances, log(variance)"
-        )
-    inputs = len(codes.mean)
-    few = max(1, inputs // 100)
-    squares = np.sort(np.square(codes.mean - np.median(codes.mean, axis=0)), axis=0)
-    rest = squares[: inputs - few].mean(0)
-    active = figures["mean_variance_per_unit"] > vj.measure.ACTIVE_VARIANCE
-    if len(units := np.flatnonzero(active & (rest <= vj.measure.ACTIVE_VARIANCE))):
-        farthest = np.abs(codes.mean[:, units[0]]).argmax()
-        lines.append(
-            f"units {', '.join(map(str, units))} are active by {few} of {inputs} inputs alone: "
-            f"look at row {farthest}"
         )
     if codes.x is None or codes.x_mean is None:
         return lines
@@ -107,23 +101,19 @@ def doubts(codes: vj.exchange.codes.Codes, figures: dict[str, Any]) -> list[str]
     return lines
 
 
-def diagnose(flags: DiagnoseFlags) -> None:
-    """Print what there is to say about one model."""
-    vj.study.environment.prepare()
-    path = vj.files.own_path(flags.file)
-    codes = vj.exchange.codes.read(path)
-    figures = measured(codes)
-    out = vj.study.terminal.console()
-    for table in tables(codes, figures):
-        out.print(table)
-    vj.study.terminal.show_collapse(out, vj.measure.judge_collapse(figures))
-    for line in doubts(codes, figures) + absent(codes):
-        out.print(f"  {line}")
-
-
 def main() -> None:
     with vj.study.failing_clearly():
-        diagnose(vj.study.parse(DiagnoseFlags, __doc__))
+        flags = vj.study.parse(DiagnoseFlags, __doc__)
+        vj.study.environment.prepare()
+        codes = vj.exchange.codes.read(vj.files.own_path(flags.file))
+        figures = measured(codes)
+        found = vj.measure.judge_collapse(figures)
+        out = vj.study.terminal.console()
+        for table in tables(len(codes.mean), figures, found):
+            out.print(table)
+        vj.study.terminal.show_collapse(out, found)
+        for line in doubts(codes, figures, found) + absent(codes):
+            out.print(f"  {line}")
 
 
 if __name__ == "__main__":

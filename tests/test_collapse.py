@@ -7,7 +7,7 @@ their programs.
 import json
 import math
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tests.test_elbo import KEY, SE, compiled, dense, stacked
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.measure import activity, information
 from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.collapse import collapse_figures, judge_collapse
 from vaejax.measure.elbo import evaluate, summary
@@ -39,19 +39,12 @@ LINEAR = Config(
     output="linear",
 )
 BITS = replace(LINEAR, likelihood="bernoulli", output="sigmoid", binarize=True)
-KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
 N = 300  # images
 IMAGES = RNG.integers(0, 256, (N, 6), np.uint8)
 FOUR = IMAGES[:, :4]  # pixels, of images for LINEAR and BITS
 IDENTITY, NOTHING = np.eye(4), np.zeros((4, 4))
 MANY = 18_000  # images, where pairs are drawn often
-SE = 5  # standard errors that a Monte Carlo estimate may be off: 6e-7 of all keys are further
-
-
-def dense(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
-    layer = {"kernel": np.asarray(kernel, np.float32), "bias": np.asarray(bias, np.float32)}
-    return {"params": {"Dense_0": layer}}
 
 
 def linear(encode: np.ndarray, sigma: float, decode: np.ndarray) -> model.Params:
@@ -68,20 +61,10 @@ def random_params(config: Config, seed: int = 0) -> model.Params:
     return jax.tree.unflatten(tree, drawn)
 
 
-def stacked(*lanes: Any) -> Any:
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
-
-
 def measured(config: Config, images: np.ndarray, *models: model.Params) -> list[dict[str, Any]]:
     """The figures of each model."""
     figures = collapse_figures(config, stacked(*models), images, KEY)
     return [lane_of(figures, lane) for lane in range(len(models))]
-
-
-@cache
-def compiled(function: Any, config: Config, **static: int) -> Any:
-    """The function of (params, images, key), for one model: compiled once for all tests."""
-    return jax.jit(partial(function, config, **static))
 
 
 def many_pairs(params: model.Params, images: np.ndarray) -> Any:
@@ -134,15 +117,6 @@ def test_narrow_posteriors_are_not_rounded_away() -> None:
     np.testing.assert_allclose(mutual_information(*channel), exact, rtol=1e-4)
 
 
-def test_chunks_do_not_matter(monkeypatch) -> None:
-    channel = posterior(N, 4, 0.3)
-    whole = mutual_information(*channel)
-    monkeypatch.setattr(information, "CHUNK", 7)
-    function: Any = mutual_information
-    chunked = function.__wrapped__(*channel)  # traced anew
-    np.testing.assert_allclose(chunked, whole, rtol=1e-6)
-
-
 def test_lanes_have_the_information_of_single_models() -> None:
     lanes = [posterior(N, 4, sigma) for sigma in (0.1, 0.5, 2.0)]
     alone = [mutual_information(*lane) for lane in lanes]
@@ -168,20 +142,6 @@ def test_a_gaussian_channel_has_its_closed_form(ratios: list[float]) -> None:
     # the information of each draw, of which `exact` is the expectation
     draws = np.square(code) / (sigma**2 + deviation**2) - np.square((code - mean) / sigma)
     assert abs(mutual_information(*channel) - exact) < SE * draws.sum(1).std() / 2 / math.sqrt(n)
-
-
-def test_two_images_in_equal_parts_are_one_bit() -> None:
-    mean = np.where(np.arange(N)[:, None] < N / 2, -5.0, 5.0) * np.ones(4)
-    code = mean + 0.1 * np.random.default_rng(0).normal(size=mean.shape)
-    channel = (mean, np.full_like(mean, 2 * math.log(0.1)), code)
-    got = mutual_information(*(jnp.asarray(rows, jnp.float32) for rows in channel))
-    np.testing.assert_allclose(got, math.log(2), rtol=1e-5)
-
-
-def test_a_posterior_that_is_the_same_for_all_images_says_nothing() -> None:
-    mean, logvar, code = posterior(N, 4, 0.3)
-    got = mutual_information(mean * 0 + 2, logvar * 0 - 1, code)
-    np.testing.assert_allclose(got, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [1e-12, 1e-4, 0.1, 1.0, 10.0])
@@ -246,15 +206,6 @@ def test_pairs_are_those_of_a_plain_loop(config: Config) -> None:
             np.testing.assert_allclose(one, value, rtol=1e-3, atol=1e-5, err_msg=name)
     assert (got.random_change > 0).all()
     assert {len(change) for change in got} == {N}
-
-
-def test_no_pair_depends_on_the_batch_size() -> None:
-    """Binarized, so that all noise counts."""
-    params = random_params(BITS)
-    whole = compiled(pairs, BITS)(params, FOUR, KEY)
-    batched = compiled(pairs, BITS, batch_size=7)(params, FOUR, KEY)
-    for got, want in zip(batched, whole, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 def test_shuffled_codes_cost_what_a_linear_decoder_says() -> None:
@@ -470,29 +421,3 @@ def test_the_verdict_turns_at_its_thresholds(variances, ratio, verdict, dead) ->
     as_arrays = {name: np.asarray(value, np.float32) for name, value in figures.items()}
     if ratio != 0.01:  # which float32 holds as a little less
         assert judge_collapse(as_arrays)[:2] == (verdict, dead)
-
-
-def test_dead_units_are_those_that_are_not_active() -> None:
-    variances = np.array([0, 0.0099, 0.01, ALIVE, 0.0101, 3], np.float32)
-    mean = jnp.tile(jnp.asarray([[-1.0], [1.0]]), (8, 6)) * np.sqrt(variances)
-    variances = jnp.var(mean, axis=0)
-    got = judge_collapse(HEALTHY | {"mean_variance_per_unit": np.asarray(variances)})
-    active = np.flatnonzero(activity.active_units(mean))
-    assert sorted([*active, *got.dead_units]) == list(range(6))
-
-
-def test_the_evidence_names_every_number_and_what_it_is_held_against() -> None:
-    units, kl, information, outputs, shuffled, distances = judge_collapse(
-        HEALTHY | {"mean_variance_per_unit": [0.5, 0.001, 0.002]}
-    ).evidence
-    for line, numbers in {
-        units: ["1 of 3", "dead: 1, 2", "0.5", "above 0.01"],
-        kl: ["12.3 nats", "5.67"],
-        information: ["6.78 nats", "9.21"],
-        outputs: ["0.765 times", "below 0.01"],
-        shuffled: ["43.2 nats"],
-        distances: ["2.46", "2.13"],
-    }.items():
-        for number in numbers:
-            assert number in line
-    assert "dead" not in judge_collapse(HEALTHY).evidence[0]

@@ -24,6 +24,13 @@ X = RNG.normal(size=(N, PIXELS)).astype(np.float32)
 NOISE = RNG.normal(size=(N, 3)).astype(np.float32)
 LOGVAR = np.full((N, 3), -2, np.float32)
 ALL_DEAD, TWO_DEAD = NOISE * 1e-3, NOISE * np.array([1, 1e-3, 1e-3], np.float32)
+HEAVY_TAILS = 0.3 * RNG.standard_t(3, (N, 3))
+
+
+def with_one(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[4, 1] = value
+    return changed
 
 
 def snippet(number: int) -> str:
@@ -37,14 +44,25 @@ def saved(path: Path, **arrays: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict", "dead"),
-    [(ALL_DEAD, "total", (0, 1, 2)), (TWO_DEAD, "partial", (1, 2)), (NOISE, "healthy", ())],
+    ("mean", "verdict", "dead", "by_few"),
+    [
+        (ALL_DEAD, "total", (0, 1, 2), ()),
+        (TWO_DEAD, "partial", (1, 2), ()),
+        (NOISE, "healthy", (), ()),
+        (HEAVY_TAILS, "healthy", (), ()),
+        (with_one(NOISE, 1e4), "healthy", (), ()),
+        (with_one(ALL_DEAD, 1e4), "total", (0, 1, 2), (1,)),
+        (with_one(TWO_DEAD, 1e4), "partial", (1, 2), (1,)),
+        (0.102 * NOISE / NOISE.std(0), "healthy", (), ()),  # inactive only just without few
+    ],
 )
-def test_the_verdict_needs_nothing_but_means_and_log_variances(mean, verdict, dead) -> None:
+def test_the_verdict_needs_nothing_but_means_and_log_variances(mean, verdict, dead, by_few) -> None:
+    """And not one row with a wrong number: a unit that is active by it alone is dead."""
     figures = vj.measure.posterior_figures(mean, LOGVAR, KEY)
     found = vj.measure.judge_collapse(figures)
-    assert (found.verdict, found.dead_units) == (verdict, dead)
-    assert int(figures["active_units"]) == 3 - len(dead)
+    assert (found.verdict, found.dead_units, found.by_few) == (verdict, dead, by_few)
+    assert int(figures["active_units"]) == 3 - len(dead) + len(by_few)
+    assert found.headline.endswith("but for a few inputs") == bool(by_few)
 
 
 def test_figures_of_posteriors_are_those_of_their_formulas() -> None:
@@ -70,13 +88,10 @@ def test_outputs_that_ignore_the_code_are_told_from_copies_of_the_input() -> Non
     assert copying["output_variance_ratio"] == 1
     assert copying["reconstruction_mse"] == 0
     assert copying["shuffled_mse"] == pytest.approx(2 * X.var(0).mean(), rel=0.1)
+    given = vj.measure.output_figures(X, X, X + 2, KEY)  # of shuffled codes: as they are
+    assert given["shuffled_mse"] == pytest.approx(4, rel=1e-5)
     equal = np.ones_like(X)
     assert np.isnan(vj.measure.output_figures(equal, X, None, KEY)["output_variance_ratio"])
-
-
-def test_outputs_of_shuffled_codes_are_taken_as_they_are_given() -> None:
-    given = vj.measure.output_figures(X, X, X + 2, KEY)
-    assert given["shuffled_mse"] == pytest.approx(4, rel=1e-5)
 
 
 def test_the_command_tells_everything_that_the_arrays_allow(tmp_path, capsys) -> None:
@@ -101,12 +116,6 @@ def test_what_could_not_be_compared_is_said(given: str, tmp_path, capsys) -> Non
         assert (line in text) == (name != given)
     assert "Without both x and x_mean, how much outputs vary could not be compared" in text
     assert "Posterior collapse: healthy" in text
-
-
-def with_one(array: np.ndarray, value: float) -> np.ndarray:
-    changed = array.copy()
-    changed[4, 1] = value
-    return changed
 
 
 COUNTS = np.float32(RNG.poisson(50, X.shape) * (RNG.random(X.shape) < 0.01))
@@ -134,6 +143,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"mean": NOISE.astype(np.float16).view("V2")}, "mean holds |V2, not numbers: save bfloat16"),
     ({"mean": NOISE[:0], "logvar": LOGVAR[:0]}, "mean is empty"),
+    ({"mean": NOISE[:1], "logvar": LOGVAR[:1], "x": None, "x_mean": None}, "use two or more"),
 ]
 
 
@@ -161,10 +171,9 @@ def test_a_decoder_that_ignores_a_code_that_varies_is_in_the_headline(tmp_path, 
 
 
 def test_what_is_seldom_meant_is_said(tmp_path, capsys) -> None:
-    one_row = ALL_DEAD.copy()
-    one_row[7, 1] = 1e4
     cases = [
-        ({"mean": one_row}, "units 1 are active by 2 of 200 inputs alone: look at row 7"),
+        ({"mean": with_one(NOISE * 1e-3, 1e4)}, "look at row 4, whose mean of unit 1 is 1e+04"),
+        ({"mean": with_one(NOISE * 1e-3, 1e4)}, "Posterior collapse: total, but for a few inputs"),
         ({"logvar": np.full((N, 3), 0.3)}, "if they are standard deviations, save 2 * log(sigma)"),
         ({"x": UNIT, "x_mean": np.log(UNIT + 0.01)}, "are they logits"),
         ({"x_mean": X[::-1]}, "or in another order?"),
@@ -194,11 +203,6 @@ def test_arrays_of_any_float_type_are_measured_alike_in_python_as_by_the_command
         vj.measure.output_figures(images.transpose(0, 3, 1, 2), outputs, None, KEY)
     with pytest.raises(vj.LabError, match="reshape mean and logvar"):
         figures(NOISE[:, None, None], LOGVAR[:, None, None])
-
-
-def test_one_input_cannot_be_compared(tmp_path, capsys) -> None:
-    path = saved(tmp_path / "codes.npz", mean=NOISE[:1], logvar=LOGVAR[:1])
-    assert "use two or more" in tiny.fail(capsys, "diagnose", path)
 
 
 def test_a_file_of_another_kind_is_named_as_what_it_is(tmp_path, capsys) -> None:

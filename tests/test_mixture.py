@@ -3,7 +3,6 @@
 import numpy as np
 
 import vaejax as vj
-from vaejax.measure.samples import feature_moments, frechet_distance
 
 RANDOM = np.random.default_rng(0)
 
@@ -43,13 +42,3 @@ def test_the_nearest_image_is_the_one_of_least_squared_error() -> None:
     np.testing.assert_array_equal(index, every.argmin(1))
     np.testing.assert_allclose(errors, every.min(1), atol=1e-6)
     assert index[3] == 11_000
-
-
-def test_the_distance_of_images_from_the_test_images_is_that_of_their_moments() -> None:
-    train, test = (RANDOM.integers(0, 256, (50, 4), np.uint8) for _ in range(2))
-    space = vj.theory.principal_components(vj.theory.moments(train), 4)
-    target = vj.measure.reference(space, train, test)
-    of_train = feature_moments(target.space, train)
-    want = frechet_distance(of_train, target.test)
-    got = target.distance((train / np.float32(255)).reshape(50, 2, 2))
-    np.testing.assert_allclose(got, want, rtol=1e-4)

@@ -132,7 +132,7 @@ def test_their_collapse_is_judged(params: Any, evaluation: elbo.Evaluation) -> N
 
 
 def test_their_samples_are_nearer_to_the_images_than_those_of_fresh_weights(params: Any) -> None:
-    space = components.pca(IMAGES, 4)
+    space = components.principal_components(components.moments(IMAGES), 4)
     target = samples.reference(space, IMAGES, IMAGES)
     # Lanes of trained and of fresh weights in one call, since each call compiles.
     both = jax.tree.map(

@@ -110,37 +110,24 @@ def test_any_number_is_stored_as_a_float32_or_refused_by_name(
         assert float(getattr(stored, count)).is_integer()
 
 
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "model": st.sampled_from(["vae", "ae"]),
+    "likelihood": st.sampled_from(["bernoulli", "gaussian"]),
+    "output": st.sampled_from(["sigmoid", "tanh", "linear"]),
+    "pixel_range": st.sampled_from(["unit", "signed"]),
+    "decoder_variance": st.sampled_from(["fixed", "learned"]),
+    "binarize": st.booleans(),
+    "latent_size": st.integers(-1, 3),
+}
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(
-    st.sampled_from(["vae", "ae"]),
-    st.sampled_from(["bernoulli", "gaussian"]),
-    st.sampled_from(["sigmoid", "tanh", "linear"]),
-    st.sampled_from(["unit", "signed"]),
-    st.sampled_from(["fixed", "learned"]),
-    st.booleans(),
-    st.integers(-1, 3),
-)
-def test_a_config_is_made_whole_or_refused_with_one_message(
-    model: Any,
-    likelihood: Any,
-    output: Any,
-    pixel_range: Any,
-    decoder_variance: Any,
-    binarize: bool,
-    size: int,
-) -> None:
-    chosen: dict[str, Any] = SMALL | {"latent_size": size, "model": model, "binarize": binarize}
-    config = made_or_refused(
-        Config,
-        **chosen,
-        likelihood=likelihood,
-        output=output,
-        pixel_range=pixel_range,
-        decoder_variance=decoder_variance,
-    )
+@given(st.fixed_dictionaries(CHOICES))
+def test_a_config_is_made_whole_or_refused_with_one_message(chosen: dict[str, Any]) -> None:
+    config = made_or_refused(Config, **SMALL | chosen)
     if isinstance(config, str):
         assert "\n" not in config
         return
-    assert size >= 1
-    assert likelihood == "gaussian" or output == "sigmoid"
+    assert config.latent_size >= 1
+    assert config.likelihood == "gaussian" or config.output == "sigmoid"
     assert config.elbo_scale == knobs(config).recon_scale

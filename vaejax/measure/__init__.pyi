@@ -11,10 +11,9 @@ from . import samples as samples
 from . import spectrum as spectrum
 from . import trace as trace
 from .activity import ACTIVE_VARIANCE as ACTIVE_VARIANCE
-from .activity import AggregatedPosterior as AggregatedPosterior
 from .activity import active_directions as active_directions
 from .activity import active_units as active_units
-from .activity import aggregated_posterior as aggregated_posterior
+from .activity import code_distance_to_prior as code_distance_to_prior
 from .activity import direction_variances as direction_variances
 from .batched import lane_of as lane_of
 from .batched import map_images as map_images

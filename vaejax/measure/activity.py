@@ -1,7 +1,5 @@
 """Which latent units carry something, and how far all codes together are from the prior."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -36,24 +34,15 @@ def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lan
     return (direction_variances(mean) > ACTIVE_VARIANCE).sum(-1)
 
 
-class AggregatedPosterior(NamedTuple):
-    """Moments of q(z), the codes of a whole split taken together."""
-
-    mean: Float[Array, "*lanes latent"]
-    covariance: Float[Array, "*lanes latent latent"]
-    distance_to_prior: Float[Array, "*lanes"]
-    """Squared 2-Wasserstein distance between N(0, I) and the Gaussian with these moments,
-    `|mean|^2 + tr(C + I - 2 C^(1/2))`, in squared code units: 0 only for the prior's moments,
-    the latent size if every code is 0."""
-
-
 @jax.jit
-def aggregated_posterior(code: Float[Array, "*lanes n latent"]) -> AggregatedPosterior:
-    """How far the codes of a split are from the prior, from one drawn code per image."""
+def code_distance_to_prior(code: Float[Array, "*lanes n latent"]) -> Float[Array, "*lanes"]:
+    """How far the codes of a whole split together, one drawn for each image, are from the prior:
+    the squared 2-Wasserstein distance between N(0, I) and the Gaussian of their mean m and
+    covariance C, `|m|^2 + tr(C + I - 2 C^(1/2))`, in squared code units. It is 0 only for the
+    prior's moments, and the latent size if every code is 0."""
     mean = code.mean(-2)
     centred = code - mean[..., None, :]
     with jax.default_matmul_precision("highest"):
         covariance = jnp.swapaxes(centred, -1, -2) @ centred / code.shape[-2]
     spread = jnp.sqrt(jnp.linalg.eigvalsh(covariance).clip(0))
-    distance = jnp.square(mean).sum(-1) + jnp.square(spread - 1).sum(-1)
-    return AggregatedPosterior(mean, covariance, distance)
+    return jnp.square(mean).sum(-1) + jnp.square(spread - 1).sum(-1)

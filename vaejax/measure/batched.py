@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, UInt8
 
 from vaejax.config import Config
+
+Images = UInt8[Array | np.ndarray, "n pixels"]
+"""The images of a split, flat."""
 
 
 def map_images(

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 from vaejax import model
 from vaejax.errors import LabError
 from vaejax.loss import kl_divergence
-from vaejax.measure.activity import active_directions, active_units, aggregated_posterior
+from vaejax.measure.activity import active_directions, active_units, code_distance_to_prior
 from vaejax.measure.information import marginal_kl, mutual_information
 from vaejax.measure.pairing import partners
 
@@ -136,7 +136,7 @@ def information_figures(
 
 def posterior_figures(mean: Any, logvar: Any, key: Key[Array, ""]) -> dict[str, Array]:
     """What the posteriors of n images say of an encoder, by name and unit: the figures that
-    `collapse_figures` has of it. One code is drawn for each image.
+    `collapse_figures` has of it, and `bulk_variance`. One code is drawn for each image.
 
     Args:
         mean: posterior means [n, z].
@@ -159,10 +159,18 @@ def posterior_figures(mean: Any, logvar: Any, key: Key[Array, ""]) -> dict[str, 
         "active_units": active_units(mean).sum(),
         "active_directions": active_directions(mean),
         "mean_variance_per_unit": jnp.var(mean, axis=0),
-        "code_distance_to_prior": aggregated_posterior(code).distance_to_prior,
+        "bulk_variance_per_unit": bulk_variance(mean),
+        "code_distance_to_prior": code_distance_to_prior(code),
         "code_distance": jnp.sqrt(jnp.square(code - code[partner]).sum(-1).mean()),
         "mean_distance": jnp.sqrt(jnp.square(mean - mean[partner]).sum(-1).mean()),
     }
+
+
+def bulk_variance(mean: Float[Array, "n latent"]) -> Float[Array, "latent"]:
+    """The mean square, around the median, of each unit's posterior means without the hundredth of
+    the images (at least one) that are farthest from it: what a few odd images cannot change."""
+    squares = jnp.sort(jnp.square(mean - jnp.median(mean, axis=0)), axis=0)
+    return squares[: -max(1, len(mean) // 100)].mean(0)
 
 
 def output_figures(x: Any, x_mean: Any, x_shuffled: Any, key: Key[Array, ""]) -> dict[str, Array]:

@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, UInt8
+from jaxtyping import Array, Key
 
 from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.activity import ACTIVE_VARIANCE, active_directions
-from vaejax.measure.batched import over_lanes
+from vaejax.measure.batched import Images, over_lanes
 from vaejax.measure.codes import information_figures, output_variance_ratio
 from vaejax.measure.elbo import evaluate, summary
 from vaejax.measure.pairing import Pairs, pairs
@@ -40,20 +40,21 @@ class Collapse(NamedTuple):
     uses_code: bool = True
     """False if the outputs do not follow the code, whatever the posteriors are. True also where
     outputs were not measured."""
+    by_few: tuple[int, ...] = ()
+    """The dead units that would be active if a hundredth of the images counted, which have most of
+    the variance: known of `posterior_figures`."""
 
     @property
     def headline(self) -> str:
         """The verdict on the posteriors, or that the decoder makes nothing of them."""
+        verdict = self.verdict + (", but for a few inputs" if self.by_few else "")
         if self.uses_code or self.verdict == "total":
-            return f"Posterior collapse: {self.verdict}"
-        return f"The decoder makes no visible use of the code (posterior collapse: {self.verdict})"
+            return f"Posterior collapse: {verdict}"
+        return f"The decoder makes no visible use of the code (posterior collapse: {verdict})"
 
 
 def collapse_figures(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> dict[str, Array]:
     """Every figure of a split that a study of collapse asks for, by name and unit; arrays [lanes],
     or [lanes, latent] per unit, of stacked params.
@@ -70,7 +71,7 @@ def collapse_figures(
 
 
 def _figures_of_one(
-    config: Config, params: model.Params, images: UInt8[Array, "n pixels"], key: Key[Array, ""]
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> dict[str, Array]:
     """All figures of one model in one program: each operation outside of it would be a program of
     its own, to compile and to keep."""
@@ -99,15 +100,29 @@ def judge_collapse(figures: Mapping[str, Any]) -> Collapse:
     their `output_figures` or without; numbers and lists, as in a row, will do. The evidence says
     what was not measured.
 
+    A unit that is active by a few images alone, such as one row with a wrong number, counts as
+    dead: without them (`bulk_variance_per_unit`) it is not active, and has less than half of its
+    variance.
+
     Raises:
         LabError: no KL, so nothing that could collapse: an AE, or a model that diverged.
     """
     if figures["kl_nats"] is None or not math.isfinite(figures["kl_nats"]):
         raise LabError("No KL, no collapse: judge VAEs that have not diverged, not an AE.")
-    variances = [float(variance) for variance in figures["mean_variance_per_unit"]]
-    dead = tuple(unit for unit, variance in enumerate(variances) if variance <= ACTIVE_VARIANCE)
+    whole = np.asarray(figures["mean_variance_per_unit"], float)
+    bulk = np.asarray(figures.get("bulk_variance_per_unit", whole), float)
+    by_few = (whole > ACTIVE_VARIANCE) & (bulk <= ACTIVE_VARIANCE) & (bulk < whole / 2)
+    variances = np.where(by_few, bulk, whole).tolist()
+    few, dead = (
+        tuple(np.flatnonzero(units).tolist())
+        for units in (by_few, np.asarray(variances) <= ACTIVE_VARIANCE)
+    )
     verdict = "healthy" if not dead else "partial" if len(dead) < len(variances) else "total"
-    return Collapse(verdict, dead, _evidence(figures, variances, dead), _uses_code(figures))
+    evidence = _evidence(figures, variances, dead)
+    if few:
+        names = ", ".join(map(str, few))
+        evidence += (f"Active by a hundredth of the inputs alone, and counted as dead: {names}",)
+    return Collapse(verdict, dead, evidence, _uses_code(figures), few)
 
 
 def _uses_code(figures: Mapping[str, Any]) -> bool:

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Key, UInt8
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.measure.activity import active_units, aggregated_posterior
-from vaejax.measure.batched import map_images, over_lanes
+from vaejax.measure.activity import active_units, code_distance_to_prior
+from vaejax.measure.batched import Images, map_images, over_lanes
 
 
 class Evaluation(NamedTuple):
@@ -49,11 +49,7 @@ class ImportanceEstimate(NamedTuple):
 
 
 def evaluate(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
-    batch_size: int = 500,
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""], batch_size: int = 500
 ) -> Evaluation:
     """ELBO and its terms, reconstruction and codes of every image."""
 
@@ -77,7 +73,7 @@ def evaluate(
 def importance_nll(
     config: Config,
     params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
+    images: Images,
     key: Key[Array, ""],
     samples: int = 100,
     batch_size: int = 500,
@@ -113,11 +109,7 @@ def importance_nll(
 
 
 def reconstructions(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
-    batch_size: int = 500,
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""], batch_size: int = 500
 ) -> Float[Array, "n pixels"]:
     """The mean images decoded from the posterior means, pixels in [0, 1]; `key` draws the pixels if
     the config binarizes."""
@@ -139,7 +131,7 @@ def summary(evaluation: Evaluation) -> dict[str, Array]:
         "mse": evaluation.mse.mean(-1),
         "active_units": active_units(evaluation.mean).sum(-1),
         "kl_per_unit_nats": evaluation.kl.mean(-2),
-        "code_distance_to_prior": aggregated_posterior(evaluation.code).distance_to_prior,
+        "code_distance_to_prior": code_distance_to_prior(evaluation.code),
     }
 
 
@@ -154,10 +146,7 @@ class FittedVariance(NamedTuple):
 
 
 def fitted_variance(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> FittedVariance:
     """Each lane of stacked parameters of a Gaussian model, at the decoder variance that equals its
     mean squared error on some images, one code drawn for each (Rybkin et al. 2021). Without any
@@ -170,10 +159,7 @@ def fitted_variance(
 
 
 def linear_decoder_terms(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""]
 ) -> tuple[Float[Array, "n"], Float[Array, "n"], Float[Array, "n latent"]]:
     """Three terms of every image, for a decoder without hidden layers and with a linear output: the
     squared error summed over pixels, as its exact expectation over codes, `|x - decode(mean)|^2 +

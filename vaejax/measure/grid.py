@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key
 
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.measure.batched import map_images
+from vaejax.measure.batched import Images, map_images
 
 MOST_UNITS = 2
 REACH = 6.0
@@ -35,11 +34,7 @@ class GridLikelihood(NamedTuple):
 
 
 def grid_nll(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
-    nodes: int = NODES,
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""], nodes: int = NODES
 ) -> GridLikelihood:
     """`-log` of the integral of `p(x | z) N(z; 0, I)` over all codes `z`, as a sum over a grid.
     Images are drawn as by `importance_nll` with the same key, if the config binarizes.

@@ -4,13 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
-from vaejax.measure.batched import map_images
+from vaejax.measure.batched import Images, map_images
 
 
 class Pairs(NamedTuple):
@@ -52,11 +51,7 @@ class _Side(NamedTuple):
 
 
 def pairs(
-    config: Config,
-    params: model.Params,
-    images: UInt8[Array | np.ndarray, "n pixels"],
-    key: Key[Array, ""],
-    batch_size: int = 500,
+    config: Config, params: model.Params, images: Images, key: Key[Array, ""], batch_size: int = 500
 ) -> Pairs:
     """What changes from each image to another one, at the input, in the code and at the output.
 

@@ -6,7 +6,6 @@ same numbers everywhere. Distances compare models on one data set; they are not 
 the training images from the test images.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,9 @@ from jaxtyping import Array, Float, Key, UInt8
 from vaejax import model
 from vaejax.config import Config
 from vaejax.measure.batched import lane_of
-from vaejax.theory.components import PCA, project
+from vaejax.theory.components import PCA, Images, project
+
+_sample = jax.jit(model.sample, static_argnums=(0, 3))
 
 FEATURES = 64
 """Principal components kept, or as many as there are pixels."""
@@ -29,9 +30,7 @@ class FeatureMoments(NamedTuple):
     covariance: Float[np.ndarray, "features features"]
 
 
-def feature_moments(
-    space: PCA, images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"]
-) -> FeatureMoments:
+def feature_moments(space: PCA, images: Images) -> FeatureMoments:
     """Feature moments of images. They are bytes, or have pixels in [0, 1]."""
     features = project(space, images).astype(np.float64)
     return FeatureMoments(
@@ -65,28 +64,16 @@ def reference(
 
 
 def sample_distances(
-    config: Config,
-    params: model.Params,
-    target: Reference,
-    count: int,
-    key: Key[Array, ""],
+    config: Config, params: model.Params, target: Reference, count: int, key: Key[Array, ""]
 ) -> list[float]:
     """Frechet distance between the test images and `count` prior samples of each lane of stacked
     parameters, in squared pixel units. All lanes decode the same drawn codes."""
     distances = []
     for lane in range(len(jax.tree.leaves(params)[0])):
         with jax.default_matmul_precision("highest"):
-            images = draw(config, lane_of(params, lane), key, count)
+            images = _sample(config, lane_of(params, lane), key, count)
         distances.append(target.distance(np.asarray(images)))
     return distances
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def draw(
-    config: Config, params: model.Params, key: Key[Array, ""], count: int
-) -> Float[Array, "count pixels"]:
-    """`model.sample`, compiled."""
-    return model.sample(config, params, key, count)
 
 
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:

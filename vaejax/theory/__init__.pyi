@@ -7,7 +7,6 @@ from .components import PCA as PCA
 from .components import Moments as Moments
 from .components import compress as compress
 from .components import moments as moments
-from .components import pca as pca
 from .components import principal_components as principal_components
 from .components import project as project
 from .components import reconstruction_mse as reconstruction_mse

@@ -118,18 +118,12 @@ def _check_size(size: int) -> None:
         )
 
 
-def pca(images: UInt8[np.ndarray, "n pixels"], components: int) -> PCA:
-    """The first principal components of images.
+def principal_components(moments: Moments, components: int) -> PCA:
+    """The first principal components of images with these moments.
 
     Raises:
-        LabError: more components than pixels are asked for, or the covariance of so many pixels is
-            too large.
+        LabError: more components than pixels are asked for.
     """
-    return principal_components(moments(images), components)
-
-
-def principal_components(moments: Moments, components: int) -> PCA:
-    """`pca` of images with these moments."""
     pixels = len(moments.mean)
     if not 1 <= components <= pixels:
         raise LabError(f"{components} principal components of {pixels} pixels: use 1 to {pixels}.")
@@ -176,18 +170,14 @@ def _start(size: int) -> Float[np.ndarray, "size"]:
     return np.random.default_rng(0).normal(size=size)
 
 
-def project(
-    space: PCA, images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"]
-) -> Float[np.ndarray, "n components"]:
+def project(space: PCA, images: Images) -> Float[np.ndarray, "n components"]:
     """Coordinates of images along the components. The images are bytes, or have pixels in
     [0, 1]."""
     blocks = [images[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
     return np.concatenate([(unit(block) - space.mean) @ space.components.T for block in blocks])
 
 
-def unit(
-    images: Float[np.ndarray, "n pixels"] | UInt8[np.ndarray, "n pixels"],
-) -> Float[np.ndarray, "n pixels"]:
+def unit(images: Images) -> Float[np.ndarray, "n pixels"]:
     """Images with pixels in [0, 1], of bytes or as they are."""
     if images.dtype != np.uint8:
         return images

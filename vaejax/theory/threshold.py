@@ -40,8 +40,11 @@ from vaejax.run import Run
 from vaejax.theory import components
 from vaejax.theory.components import Moments
 
+Thresholds = Float[np.ndarray, "count"]
+Scales = float | Float[np.ndarray, "*scales"]
 
-def thresholds(config: Config, images: components.Images, count: int) -> Float[np.ndarray, "count"]:
+
+def thresholds(config: Config, images: components.Images, count: int) -> Thresholds:
     """The recon_scale, at kl_weight 1, above which encoding a direction of the images lowers the
     error term by more than its KL costs; in rising order, inf for a direction without variance.
     Below the first one the collapsed solution is stable.
@@ -61,7 +64,7 @@ def thresholds(config: Config, images: components.Images, count: int) -> Float[n
     return thresholds_of(config, components.moments(images), count)
 
 
-def thresholds_of(config: Config, moments: Moments, count: int) -> Float[np.ndarray, "count"]:
+def thresholds_of(config: Config, moments: Moments, count: int) -> Thresholds:
     """`thresholds` of images with these moments."""
     if config.model == "ae":
         raise LabError("An AE has no KL to pay for, and no threshold: use model='vae'.")
@@ -114,7 +117,7 @@ def charged_lanes(run: Run) -> Bool[np.ndarray, "lanes"]:
     )
 
 
-def lane_thresholds(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
+def lane_thresholds(run: Run, thresholds: Thresholds) -> Float[np.ndarray, "lanes"]:
     """The recon_scale below which the collapsed solution is stable in each lane of a run, from the
     `thresholds` of its images; NaN in a lane that does not pay for all of its KL."""
     charged = charged_lanes(run)
@@ -122,7 +125,7 @@ def lane_thresholds(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[n
     return np.where(charged, weights * thresholds[0], np.nan)
 
 
-def lane_units(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.ndarray, "lanes"]:
+def lane_units(run: Run, thresholds: Thresholds) -> Float[np.ndarray, "lanes"]:
     """How many units would pay for their KL in each lane of a run if there were as many as images
     have directions, from the `thresholds` of all directions; NaN in a lane that does not pay for
     all of its KL."""
@@ -136,24 +139,17 @@ def lane_units(run: Run, thresholds: Float[np.ndarray, "count"]) -> Float[np.nda
 
 
 def predicted_units(
-    thresholds: Float[np.ndarray, "count"],
-    recon_scale: float | Float[np.ndarray, "*scales"],
-    kl_weight: float | Float[np.ndarray, "*scales"],
-    latent_size: int,
+    thresholds: Thresholds, recon_scale: Scales, kl_weight: Scales, latent_size: int
 ) -> Int[np.ndarray, "*scales"]:
     """How many units pay for their KL: one for each threshold below `recon_scale / kl_weight`, at
     most `latent_size`. `thresholds` needs as many entries, and `kl_weight` is positive. With a
-    learned variance
-    these are the first to wake: each lowers the variance, and with it the thresholds of the
-    rest."""
+    learned variance these are the first to wake: each lowers the variance, and with it the
+    thresholds of the rest."""
     return np.asarray((_gains(thresholds, recon_scale, kl_weight, latent_size) > 1).sum(-1))
 
 
 def predicted_kl(
-    thresholds: Float[np.ndarray, "count"],
-    recon_scale: float | Float[np.ndarray, "*scales"],
-    kl_weight: float | Float[np.ndarray, "*scales"],
-    latent_size: int,
+    thresholds: Thresholds, recon_scale: Scales, kl_weight: Scales, latent_size: int
 ) -> Float[np.ndarray, "*scales"]:
     """KL of an image in nats, `1/2 sum log(recon_scale / (kl_weight * threshold))` over the
     predicted units: exact for the best linear VAE with squared error, and near the threshold for
@@ -163,10 +159,7 @@ def predicted_kl(
 
 
 def predicted_gain(
-    thresholds: Float[np.ndarray, "count"],
-    recon_scale: float | Float[np.ndarray, "*scales"],
-    kl_weight: float | Float[np.ndarray, "*scales"],
-    latent_size: int,
+    thresholds: Thresholds, recon_scale: Scales, kl_weight: Scales, latent_size: int
 ) -> Float[np.ndarray, "*scales"]:
     """How much lower, in units of kl_weight times a nat, the objective of the best linear VAE with
     squared error is than at the collapsed solution."""
@@ -175,10 +168,7 @@ def predicted_gain(
 
 
 def predictions(
-    thresholds: Float[np.ndarray, "count"],
-    recon_scale: float | Float[np.ndarray, "*scales"],
-    kl_weight: float | Float[np.ndarray, "*scales"],
-    latent_size: int,
+    thresholds: Thresholds, recon_scale: Scales, kl_weight: Scales, latent_size: int
 ) -> dict[str, np.ndarray]:
     """What the best linear VAE with squared error has at each scale: units, KL and gain, by the
     names that they have in rows."""
@@ -191,16 +181,13 @@ def predictions(
 
 
 def _gains(
-    thresholds: np.ndarray,
-    recon_scale: float | np.ndarray,
-    kl_weight: float | np.ndarray,
-    latent_size: int,
+    thresholds: Thresholds, recon_scale: Scales, kl_weight: Scales, latent_size: int
 ) -> Float[np.ndarray, "*scales units"]:
     return np.asarray(recon_scale / np.asarray(kl_weight))[..., None] / thresholds[:latent_size]
 
 
 def units_off(
-    thresholds: Float[np.ndarray, "count"],
+    thresholds: Thresholds,
     scales: Float[np.ndarray, "scales"],
     units: Int[np.ndarray, "scales"],
     margin: float,
