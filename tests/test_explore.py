@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -89,7 +89,8 @@ def test_the_weights_are_those_of_the_checkpoint_if_float16_holds_them(made) -> 
     config, params = trained.run.config, vj.measure.lane_of(trained.state.params, 0)
     last = params["decoder"]["params"]["Dense_1"]
     ends = [params["encoder"]["params"]["Dense_0"]["kernel"].ravel(), last["bias"]]
-    for kind, loss in (("float16", 2**-11), ("float32", 0)):
+    losses: dict[Literal["float16", "float32"], float] = {"float16": 2**-11, "float32": 0}
+    for kind, loss in losses.items():
         text = exploration.weights_text(config, params, kind)
         numbers = np.frombuffer(base64.b64decode(text), exploration.WEIGHT_TYPES[kind])
         assert len(numbers) == sum((a + 1) * b for a, b in exploration.layers(config))
