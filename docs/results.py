@@ -39,6 +39,8 @@ TABLE = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where docs/claims.md has the answers to all claims."""
 ANSWER = re.compile(r"(<!-- answers: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the story has the answers to a claim."""
+COLUMNS = re.compile(r"(<!-- columns: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where docs/reference/results.md has the columns of a section."""
 PICTURES = {
     "mnist/autoencoder": ("samples", "distances", "nearest"),
     "mnist/latent_size": ("curves",),
@@ -138,6 +140,23 @@ def answers(found: list[Found], claim: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def columns(found: list[Found], section: str) -> str:
+    """The columns of a section of `columns.toml`, and the studies whose rows have them. Those of
+    the first section are in the rows of every study."""
+    every = section == next(iter(vj.report.columns.SECTIONS))
+    lines = ["| column | unit | meaning |", "|---|---|---|"]
+    if not every:
+        lines = ["| column | unit | meaning | studies |", "|---|---|---|---|"]
+    for name, (unit, meaning) in vj.report.columns.SECTIONS[section].items():
+        studies = [
+            s for s in STUDIES if any(s == one.study and name in one.rows[0] for one in found)
+        ]
+        cells = [f"`{name}`", unit, re.sub(r"\w+_\w+", r"`\g<0>`", meaning)]
+        cells += [] if every else [", ".join(f"`{study}`" for study in studies)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def page(found: list[Found]) -> str:
     """docs/results.md."""
     parts = [(ROOT / "docs" / "results_head.md").read_text()]
@@ -195,6 +214,7 @@ def documents(folder: Path = RESULTS) -> dict[Path, str]:
     """The documents with tables from results/, as they should be."""
     found = studies(folder)
     claims, story = ROOT / "docs" / "claims.md", ROOT / "docs" / "story.md"
+    reference = ROOT / "docs" / "reference" / "results.md"
 
     def filled(match: re.Match[str]) -> str:
         return match[1] + claims_table(found) + match[2]
@@ -202,10 +222,14 @@ def documents(folder: Path = RESULTS) -> dict[Path, str]:
     def answered(match: re.Match[str]) -> str:
         return match[1] + answers(found, match[2]) + match[3]
 
+    def described(match: re.Match[str]) -> str:
+        return match[1] + columns(found, match[2]) + match[3]
+
     return {
         ROOT / "docs" / "results.md": page(found),
         claims: TABLE.sub(filled, claims.read_text()),
         story: ANSWER.sub(answered, story.read_text()),
+        reference: COLUMNS.sub(described, reference.read_text()),
     }
 
 

@@ -68,48 +68,29 @@ def export(flags: ExportFlags) -> None:
     vj.study.environment.prepare()
     folder = vj.files.own_path(flags.folder)
     trained = vj.study.chosen_lane(vj.exchange.export.load(folder, flags.nets), flags.lane)
-    start = vj.files.own_path(flags.out or folder) / f"lane{flags.lane}"
-    written = write_weights(flags, trained, start) + write_codes(flags, trained, start)
+    start = f"{vj.files.own_path(flags.out or folder)}/lane{flags.lane}"
+    written = []
+    if flags.format is not None:
+        written += vj.exchange.export.write_weights(trained, flags.format, start)
+    for name, images in image_sets(flags, trained.run).items():
+        found = vj.data.Dataset(*(part[: flags.images] for part in images))
+        codes = vj.exchange.export.codes_of(trained, found)
+        kinds = {"npz": vj.exchange.codes.npz, "csv": vj.exchange.export.csv}
+        written.append(Path(f"{start}-{name}.{flags.codes_format}"))
+        vj.files.write_bytes(written[-1], kinds[flags.codes_format](codes))
     out = vj.study.terminal.console()
     vj.study.terminal.show_paths(out, *written)
     if trained.state.diverged[0]:
         out.print("This lane diverged: written are the weights of its last good epoch.")
 
 
-def write_weights(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
-    """Write the weights; returns the files, whose paths begin with `start`."""
-    if flags.format is None:
-        return []
-    if flags.format == "onnx":
-        both = [start.with_name(f"{start.name}-{net}.onnx") for net in ("encoder", "decoder")]
-        vj.exchange.export.write_onnx(trained, *both)
-        return both
-    path = start.with_name(f"{start.name}-weights.{flags.format}")
-    if flags.format == "npz":
-        vj.exchange.export.write_npz(trained, path)
-    else:
-        vj.exchange.export.write_safetensors(trained, path)
-    return [path]
-
-
-def write_codes(flags: ExportFlags, trained: vj.store.Trained, start: Path) -> list[Path]:
-    """Write the codes of each set of images; returns the files, whose paths begin with `start`."""
-    run = vj.study.laboratory.with_images_at(trained.run, flags.dataset)
-    sets: dict[str, vj.data.Dataset] = {
-        split: vj.study.images_of(run, split) for split in flags.codes
-    }
-    if flags.new is not None:
-        sets["new"] = vj.study.laboratory.images_like(run, flags.new, flags.white)
-    written = []
-    for name, images in sets.items():
-        found = vj.data.Dataset(*(part[: flags.images] for part in images))
-        path = start.with_name(f"{start.name}-{name}.{flags.codes_format}")
-        if flags.codes_format == "npz":
-            vj.exchange.codes.write(path, vj.exchange.export.codes_of(trained, found))
-        else:
-            vj.exchange.export.write_csv(vj.exchange.export.codes_of(trained, found), path)
-        written.append(path)
-    return written
+def image_sets(flags: ExportFlags, run: vj.Run) -> dict[str, vj.data.Dataset]:
+    """The images whose codes were asked for, by the name of the set."""
+    run = vj.study.laboratory.with_images_at(run, flags.dataset)
+    sets = {split: vj.study.images_of(run, split) for split in flags.codes}
+    if flags.new is None:
+        return sets
+    return {**sets, "new": vj.study.laboratory.images_like(run, flags.new, flags.white)}
 
 
 def main() -> None:

@@ -42,11 +42,10 @@ def report(flags: ReportFlags) -> None:
     findings = vj.store.findings.read_all(folder)
     written = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     name = str(flags.folder) if flags.folder.name else flags.folder.resolve().name
-    page = vj.report.page.report(name, findings, written)
     path = vj.files.own_path(flags.out or folder)
     if path.is_dir():
         path /= FILE
-    vj.show.save_page(vj.report.html.report_page(page), path)
+    vj.show.save_page(vj.report.report_page(name, findings, written), path)
 
     pictures = [png for finding in findings for png in finding.pictures.values()]
     out = vj.study.terminal.console()

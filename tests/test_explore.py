@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -48,8 +48,9 @@ def test_the_page_has_the_figures_of_the_study(finished) -> None:
         assert part["theory"]["thresholds"][0] == pytest.approx(row["threshold_scale"])
 
 
-def test_the_page_has_the_predictions_of_the_theory(made) -> None:
-    part = next(part for part in page_of(made)["parts"] if part["run"] == "z3")
+def test_the_page_has_the_predictions_of_the_theory_where_the_kl_is_charged(made, tmp_path) -> None:
+    autoencoder, part = page_of(made)["parts"]
+    assert (autoencoder["run"], part["run"]) == ("ae-z3", "z3")
     images = vj.data.load("digits", "train").images.reshape(-1, 64)
     config = vj.store.checkpoint.read_run(made / "z3").config
     thresholds = vj.theory.thresholds(config, images, 3)
@@ -64,17 +65,13 @@ def test_the_page_has_the_predictions_of_the_theory(made) -> None:
     index = len(curve["scale"]) // 2
     expected = vj.theory.predicted_kl(thresholds, curve["scale"][index], 1.0, 3)
     np.testing.assert_allclose(curve["kl"][index], expected)
-
-
-def test_nothing_is_predicted_where_the_kl_is_not_charged(made, tmp_path) -> None:
-    autoencoder = next(part for part in page_of(made)["parts"] if part["run"] == "ae-z3")
     assert autoencoder["theory"] is None
     assert autoencoder["models"][0]["predicted_units"] is None
     assert autoencoder["models"][0]["kl_nats"] is None
-    trained = explored.make(tmp_path / "a" / "z3", **explored.EXPLORED["mlp"])
-    knobs = trained.run.knobs._replace(free_bits=np.asarray([0.5], np.float32))
-    explored.write(tmp_path / "b" / "z3", replace(trained.run, knobs=knobs))
-    assert page_of(tmp_path / "b")["parts"][0]["theory"] is None
+    run = vj.store.checkpoint.read_run(made / "z3")
+    knobs = run.knobs._replace(free_bits=np.full(len(run.seeds), 0.5, np.float32))
+    explored.write(tmp_path / "z3", replace(run, knobs=knobs))
+    assert page_of(tmp_path)["parts"][0]["theory"] is None
 
 
 def test_a_learned_variance_has_a_threshold_and_no_predicted_kl(tmp_path) -> None:
@@ -87,26 +84,22 @@ def test_a_learned_variance_has_a_threshold_and_no_predicted_kl(tmp_path) -> Non
     assert part["models"][0]["decoder_sigma"] > 0
 
 
-@pytest.mark.parametrize("weights", ["float16", "float32"])
-def test_the_weights_are_those_of_the_checkpoint(made, weights) -> None:
+def test_the_weights_are_those_of_the_checkpoint_if_float16_holds_them(made) -> None:
     trained = vj.store.restore(made / "z3")
     config, params = trained.run.config, vj.measure.lane_of(trained.state.params, 0)
-    text = exploration.weights_text(config, params, weights)
-    numbers = np.frombuffer(base64.b64decode(text), exploration.WEIGHT_TYPES[weights])
-    assert len(numbers) == sum((a + 1) * b for a, b in exploration.layers(config))
-    kernel = params["encoder"]["params"]["Dense_0"]["kernel"].ravel()
-    last = params["decoder"]["params"]["Dense_1"]["bias"]
-    loss = {"float16": 2**-11, "float32": 0}[weights]
-    np.testing.assert_allclose(numbers[: len(kernel)], kernel, rtol=loss, atol=1e-7 * (loss > 0))
-    np.testing.assert_allclose(numbers[-len(last) :], last, rtol=loss, atol=1e-7 * (loss > 0))
-
-
-def test_a_weight_beyond_float16_is_refused(made) -> None:
-    trained = vj.store.restore(made / "z3")
-    params = vj.measure.lane_of(trained.state.params, 0)
-    params["decoder"]["params"]["Dense_1"]["bias"] = np.full(64, 1e5, np.float32)
+    last = params["decoder"]["params"]["Dense_1"]
+    ends = [params["encoder"]["params"]["Dense_0"]["kernel"].ravel(), last["bias"]]
+    losses: dict[Literal["float16", "float32"], float] = {"float16": 2**-11, "float32": 0}
+    for kind, loss in losses.items():
+        text = exploration.weights_text(config, params, kind)
+        numbers = np.frombuffer(base64.b64decode(text), exploration.WEIGHT_TYPES[kind])
+        assert len(numbers) == sum((a + 1) * b for a, b in exploration.layers(config))
+        found = numbers[: ends[0].size], numbers[-ends[1].size :]
+        for stored, weights in zip(found, ends, strict=True):
+            np.testing.assert_allclose(stored, weights, rtol=loss, atol=1e-7 * (loss > 0))
+    last["bias"] = np.full(64, 1e5, np.float32)
     with pytest.raises(vj.LabError, match="--weights float32"):
-        exploration.weights_text(trained.run.config, params, "float16")
+        exploration.weights_text(config, params, "float16")
 
 
 def test_lanes_of_one_part_differ_in_their_scale_alone() -> None:

@@ -40,8 +40,8 @@ def params_of(folder: Path, lane: int, nets: vj.Nets | None = None) -> Any:
     return vj.measure.lane_of(vj.store.restore(folder, nets).state.params, lane)
 
 
-@pytest.mark.parametrize("lane", [0, 1])
-def test_weights_and_settings_are_those_of_the_lane(lane, made, tmp_path) -> None:
+def test_weights_and_settings_are_those_of_the_lane(made, tmp_path) -> None:
+    lane = 1
     for kind in ("npz", "safetensors"):
         tiny.command("export", made, "--format", kind, "--lane", lane, "--out", tmp_path)
     with np.load(tmp_path / f"lane{lane}-weights.npz", allow_pickle=False) as found:

@@ -14,12 +14,9 @@ import pytest
 import vaejax as vj
 from tests import tiny
 from tests.html import Html
-from vaejax.report import columns, row_tables
 from vaejax.report import page as report_page
-from vaejax.report.html import Comparison, Part
+from vaejax.report import tables
 from vaejax.store import findings
-
-EVERY = pytest.mark.parametrize("study", tiny.STUDIES)
 
 
 def png(width: int = 3, height: int = 2) -> bytes:
@@ -109,34 +106,23 @@ def reported(folder: Path, out: Path) -> Html:
     return Html((out / "page.html").read_text())
 
 
-def tables(page: Html) -> list[tuple[list[str], list[list[str]]]]:
-    return [
-        page.table(index)
-        for index in page.find("table")
-        if index not in page.find("table", id="summary")
-    ]
-
-
-def every_model(page: Html) -> tuple[list[str], list[list[str]]]:
-    """The table of all rows of the one study of a page."""
-    (box,) = page.find("div", id="rows-study-1")
+def table_of(page: Html, words: str) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns of a table, and its cells, by the words that it is called."""
+    (box,) = page.find("div", **{"aria-label": words})
     (table,) = page.inside("table", box)
     return page.table(table)
 
 
-# ---- studies that have trained ----
-
-
-@EVERY
+@pytest.mark.parametrize("study", tiny.STUDIES)
 def test_every_claim_answer_figure_and_row_is_on_the_page(study, finished, tmp_path) -> None:
     folder = finished(study)
     page, text = (found := reported(folder, tmp_path)), found.text()
     verdicts = json.loads((folder / "verdict.json").read_text())
     assert verdicts or "No claim was judged" in text
     for claim, verdict in verdicts.items():
-        for words in (claim, verdict.get("claim", ""), verdict["rule"]):
+        for words in (claim, verdict["claim"], verdict["rule"]):
             assert " ".join(words.split()) in text
-        for line in verdict.get("evidence", "").splitlines():
+        for line in verdict["evidence"].splitlines():
             assert line[1:] in text
         answers = [
             page.text(index)
@@ -152,7 +138,7 @@ def test_every_claim_answer_figure_and_row_is_on_the_page(study, finished, tmp_p
     assert all(page.attributes("img", "alt"))
 
     rows = tiny.rows_of(folder)
-    names, lines = every_model(page)
+    names, lines = table_of(page, f"Every model of {study} on digits")
     assert len(lines) == len(rows)
     for recorded, line in zip(rows, lines, strict=True):
         shown = dict(zip(names, line, strict=True))
@@ -165,24 +151,27 @@ def test_every_claim_answer_figure_and_row_is_on_the_page(study, finished, tmp_p
                 assert shown[name] == ("\u2013" if value is None else str(value))
 
 
-@EVERY
-def test_the_columns_that_a_study_shows_are_explained(study) -> None:
-    page = tiny.page(study).STUDY
-    shown = [*page.by, *page.columns, *getattr(page, "more_columns", ()), *row_tables.IDENTITY]
-    assert [name for name in shown if not columns.meaning(name)] == []
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> Html:
+    """The page on a study of a user, on the same of two data sets without
+    some files, and on one that has only begun."""
+    folder = tmp_path_factory.mktemp("several")
+    of_digits = {"C10": NEW_VERDICT | {"verdict": "FAILED"}, "C2": NEW_VERDICT}
+    make(folder / "deep" / "down" / "mine", verdicts=of_digits, about=ABOUT)
+    sizes = "HELD at 10 units, UNDECIDED at 128 units"
+    of_mnist = {"C2": OLD_VERDICT | {"counts": False}, "C10": OLD_VERDICT | {"verdict": sizes}}
+    make(folder / "bare", [line | {"dataset": "mnist"} for line in ROWS], of_mnist)
+    make(folder / "begun", about=ABOUT | {"study": "begun", "invocations": []}, pictures=())
+    make(folder / "digits" / "empty", rows=[], about=ABOUT | {"study": "none"})
+    return reported(folder, folder)
 
 
-# ---- what the page says ----
-
-
-def test_a_study_of_a_user_is_shown_like_any_other(tmp_path) -> None:
-    make(tmp_path / "deep" / "down" / "mine", verdicts={"M1": NEW_VERDICT}, about=ABOUT)
-    text = reported(tmp_path, tmp_path).text()
-    for words in (
-        "mine on digits",
-        "Are errors small?",
+@pytest.mark.parametrize(
+    "words",
+    [
+        "mine on digits Are errors small?",
         "4 trained models, seeds 0, 1; took 8 min 32 s. Folder: deep/down/mine",
-        "Errors are small. ✓ HELD 10 units: 0.1 < 0.3. 128 units: 0.2 < 0.3.",
+        "C10 Errors are small. ✗ FAILED 10 units: 0.1 < 0.3. 128 units: 0.2 < 0.3.",
         "The rule: every seed is below half.",
         "MSE, and half of it 0.1, 0.2 0.3",
         "errors Errors of all models. python -m mine Seeds 0, 1.",
@@ -191,64 +180,64 @@ def test_a_study_of_a_user_is_shown_like_any_other(tmp_path) -> None:
         "Runs: two nets of some size.",
         "Lists are not shown; results.jsonl has them: kl_per_unit_nats.",
         "Columns that the study's own table has and its rows lack: half_power_cycles.",
-        "results measured with python 3.11, jax 0.9",
-    ):
-        assert words in text
+        "Results measured with python 3.11, jax 0.9",
+        "model vae encoder widths 8, 4",
+        # of the folder without study.json
+        "The rule of the claim: every seed is below half. ✓ HELD does not count: a --quick run",
+        "cost not recorded. Folder: bare",
+        "commit abc1234 device cpu versions python 3.11, jax 0.9",
+        # of the study that has only begun, and of the one without rows
+        "No claim was judged",
+        "No PNG in the folder of: errors.",
+        "0 trained models",
+    ],
+)
+def test_the_page_says_what_the_folders_hold(words, several) -> None:
+    assert words in several.text()
 
 
-def test_a_folder_without_study_json_and_claims_is_shown_too(tmp_path) -> None:
-    uncounted = {"C2": OLD_VERDICT, "C10": {**OLD_VERDICT, "verdict": "FAILED", "counts": False}}
-    make(tmp_path / "digits" / "mine", verdicts=uncounted)
-    page = reported(tmp_path, tmp_path)
-    text = page.text()
-    assert "The rule of the claim: every seed is below half." in text
-    assert text.count("does not count: a --quick run trains too briefly") == 2  # of C10, twice
-    assert "cost not recorded" in text
-    assert "commit abc1234" in text
-    names, lines = tables(page)[2]  # after the numbers of two claims
-    assert names[:3] == ["run", "effective_sigma", "mse"]
-    assert lines == [["z2", "1.5", "2.50 ± 0.50"], ["z10", "1.5", "10.50 ± 0.50"]]
+def test_tables_have_the_columns_of_the_study_and_a_line_for_each_of_its_groups(several) -> None:
+    for name in ("mine on digits", "mine on mnist"):  # the one of mnist has no study.json
+        names, lines = table_of(several, f"Numbers of {name}")
+        assert names[:3] == ["run", "effective_sigma", "mse"]
+        assert [line[:3] for line in lines] == [
+            ["z2", "1.5", "2.50 ± 0.50"],
+            ["z10", "1.5", "10.50 ± 0.50"],
+        ]
+    settings = table_of(several, "Settings of each run of mine on digits")
+    assert settings == (["run", "latent_size"], [["z2", "2"], ["z10", "10"]])
 
 
-def test_a_study_without_verdicts_and_pictures_says_so(tmp_path) -> None:
-    make(tmp_path / "mine", about=ABOUT | {"invocations": []}, pictures=())
-    text = reported(tmp_path, tmp_path).text()
-    assert "No study has judged a claim yet." in text
-    assert "No claim was judged" in text
-    assert "No PNG in the folder of: errors." in text
-    assert "cost not recorded" in text
-
-
-def test_the_summary_has_a_line_for_each_claim_and_a_column_for_each_data_set(tmp_path) -> None:
-    for dataset, verdict, claim in (
-        ("mnist", "HELD at 10 units, UNDECIDED at 128 units", "C10"),
-        ("digits", "FAILED", "C10"),
-        ("digits", "HELD", "C2"),
-    ):
-        rows = [line | {"dataset": dataset} for line in ROWS]
-        name = f"{dataset}-{claim}"
-        make(tmp_path / name, rows, {claim: NEW_VERDICT | {"verdict": verdict}}, ABOUT)
-    page = reported(tmp_path, tmp_path)
-    (summary,) = page.find("table", id="summary")
-    _, lines = page.table(summary)
+def test_the_summary_has_a_line_for_each_claim_and_a_column_for_each_data_set(several) -> None:
+    (summary,) = several.find("table", id="summary")
+    _, lines = several.table(summary)
     held, failed, undecided = "✓ HELD", "✗ FAILED", "? UNDECIDED"
+    quick = "does not count: a --quick run trains too briefly"
     assert lines == [
-        ["C2 mine", "Errors are small.", held, "\u2013"],
+        ["C2 mine", "Errors are small.", held, f"{held} {quick}"],
         ["C10 mine", "Errors are small.", failed, f"{held} at 10 units, {undecided} at 128 units"],
     ]
-    links = [page.elements[index][1]["href"] for index in page.inside("a", summary)]
-    places = [page.text(page.find("section", id=link[1:])[0]) for link in links]
-    assert [re.sub(" .*", "", place) for place in places] == ["C2", "C10", "C10"]
-    assert len(page.find("article")) == 3
+    links = [several.elements[index][1]["href"] for index in several.inside("a", summary)]
+    places = [several.text(several.find("section", id=link[1:])[0]) for link in links]
+    assert [re.sub(" .*", "", place) for place in places] == ["C2", "C2", "C10", "C10"]
 
 
-def test_every_link_leads_to_its_place(tmp_path) -> None:
-    for name in ("a", "b"):
-        make(tmp_path / name, verdicts={"C1": NEW_VERDICT, "C2": OLD_VERDICT}, about=ABOUT)
-    page = reported(tmp_path, tmp_path)
-    ids = [own["id"] for _, own in page.elements if "id" in own]
+def test_links_lead_to_their_places_and_the_page_asks_for_nothing_outside_of_it(several) -> None:
+    ids = [own["id"] for _, own in several.elements if "id" in own]
     assert len(set(ids)) == len(ids)
-    assert {link[1:] for link in page.attributes("a", "href")} <= set(ids)
+    asked = [
+        value
+        for _, own in several.elements
+        for name, value in own.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster")
+    ]
+    inside = [value for value in asked if value.startswith(("#", "data:image/png;base64,"))]
+    assert inside == asked
+    assert {link[1:] for link in several.attributes("a", "href")} <= set(ids)
+    (policy,) = several.find("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "default-src 'none'" in several.elements[policy][1]["content"]
+    own = " ".join(path.read_text() for path in report_page.FOLDER.iterdir())
+    assert re.findall(r"url\(|@import|https?://|fetch\(|XMLHttp|<link", own) == []
 
 
 def test_what_looks_like_html_is_text(tmp_path) -> None:
@@ -266,22 +255,6 @@ def test_what_looks_like_html_is_text(tmp_path) -> None:
     assert page.text().count(evil) >= 20
 
 
-def test_the_page_asks_for_nothing_outside_of_it(tmp_path) -> None:
-    make(tmp_path / "mine", verdicts={"C1": NEW_VERDICT}, about=ABOUT)
-    page = reported(tmp_path, tmp_path)
-    asked = [
-        value
-        for _, own in page.elements
-        for name, value in own.items()
-        if name in ("src", "href", "srcset", "action", "data", "poster")
-    ]
-    assert [value for value in asked if not value.startswith(("#", "data:image/png;base64,"))] == []
-    text = (tmp_path / "page.html").read_text()
-    assert re.findall(r"url\(|@import|https?://|fetch\(|XMLHttp|<link", text) == []
-    (policy,) = page.find("meta", **{"http-equiv": "Content-Security-Policy"})
-    assert "default-src 'none'" in page.elements[policy][1]["content"]
-
-
 def test_the_command_says_what_it_wrote_and_how_large_it_is(tmp_path, capsys, monkeypatch) -> None:
     folder = make(tmp_path / "mine", about=ABOUT)
     tiny.command("report", folder)
@@ -294,31 +267,21 @@ def test_the_command_says_what_it_wrote_and_how_large_it_is(tmp_path, capsys, mo
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-# ---- values ----
+def test_words_of_an_answer_stand_alone() -> None:
+    parts = report_page.WORDS.split("FAILED at 10 units, WITHHELD")
+    assert parts == ["", "FAILED", " at 10 units, WITHHELD"]
 
 
-def test_an_answer_is_taken_apart_at_its_words() -> None:
-    assert report_page.answer("FAILED at 10 units, HELD at 128 units") == [
-        Part("FAILED", True),
-        Part(" at 10 units, ", False),
-        Part("HELD", True),
-        Part(" at 128 units", False),
-    ]
-    assert report_page.answer("UNDECIDED") == [Part("UNDECIDED", True)]
-    assert report_page.answer("WITHHELD") == [Part("WITHHELD", False)]
-
-
-def test_numbers_are_comparisons_or_they_are_shown_as_they_are() -> None:
-    flat = [Comparison("", "MSE, and half of it", "0.1, 0.2", "0.3")]
-    assert report_page.comparisons(NUMBERS) == flat
+def test_numbers_are_comparisons_or_they_are_shown_as_they_are(tmp_path) -> None:
+    assert report_page.comparisons(NUMBERS) == [("", "MSE, and half of it", "0.1, 0.2", "0.3")]
     sizes = {"10 units": {"verdict": "HELD", "numbers": NUMBERS}}
-    assert report_page.comparisons(sizes) == [flat[0]._replace(where="10 units")]
-    assert report_page.comparisons({"slope": 1.0}) is None
-    assert report_page.comparisons({"a": {"b": {"c": 1}}}) is None
-    assert report_page.comparisons([1, 2]) is None
-    assert report_page.claim("C1", OLD_VERDICT | {"numbers": {"slope": 1.0}}, "").numbers == (
-        '{\n  "slope": 1.0\n}'
-    )
+    assert report_page.comparisons(sizes) == [
+        ("10 units", "MSE, and half of it", "0.1, 0.2", "0.3")
+    ]
+    for other in ({"slope": 1.0}, {"a": {"b": {"c": 1}}}, [1, 2]):
+        assert report_page.comparisons(other) is None
+    verdicts = {"C1": OLD_VERDICT | {"numbers": {"slope": 1.0}}}
+    assert '{ "slope": 1.0 }' in reported(make(tmp_path / "a", verdicts=verdicts), tmp_path).text()
 
 
 def test_claims_are_in_natural_order_and_those_of_the_write_up_come_first() -> None:
@@ -335,45 +298,22 @@ def test_a_time_is_given_in_words(seconds: float, words: str) -> None:
     assert report_page.duration(seconds) == words
 
 
-def test_without_by_rows_are_grouped_by_run_and_by_what_differs_within_a_run() -> None:
-    rows = [
-        row(run, seed, scale) for run in ("z2", "z10") for seed in (0, 1) for scale in (1.0, 9.0)
-    ]
-    assert row_tables.grouping(rows, ()) == ["run", "recon_scale"]
-    assert row_tables.grouping(rows, ["seed"]) == ["seed"]
-    assert row_tables.grouping(rows, ["state"]) == ["run", "recon_scale"]  # not in the rows
-    assert row_tables.grouping(rows[:1], ()) == ["run"]
-    assert row_tables.grouping([{"mse": 1.0}], ()) == []
+def test_without_by_rows_are_grouped_by_run_and_by_the_settings_that_differ() -> None:
+    rows = [row("z2", seed, scale) for seed in (0, 1) for scale in (1.0, 9.0)]
+    assert tables.grouping(rows, ["seed"]) == ["seed"]
+    for by in ((), ["state"]):  # which is not in the rows
+        assert tables.grouping(rows, by) == ["run", "recon_scale"]
+    assert tables.grouping(rows[:1], ()) == ["run"]
+    assert tables.grouping([{"mse": 1.0}], ()) == []
 
 
 def test_a_cell_is_a_mean_over_seeds_or_words_or_nothing() -> None:
     values = {"mse": [1.0, 2.0], "collapse": ["total", "partial"], "gap": [1.0, None]}
     rows = [{"run": "z2"} | {name: of[seed] for name, of in values.items()} for seed in (0, 1)]
-    (line,) = row_tables.grouped(rows, ["run"], [*values, "missing"]).rows
-    assert [cell.text for cell in line] == [
-        "z2", "1.50 ± 0.50", "partial, total", row_tables.NONE, row_tables.NONE,
-    ]  # fmt: skip
+    (line,) = tables.means(rows, ["run"], [*values, "missing"]).rows
+    texts = ["z2", "1.50 ± 0.50", "partial, total", tables.NONE, tables.NONE]
+    assert [cell.text for cell in line] == texts
     assert [cell.number for cell in line] == [None, 1.5, None, None, None]
-
-
-def test_sigma_and_beta_are_shown_where_they_are_numbers(tmp_path) -> None:
-    make(tmp_path / "mine", about=ABOUT)
-    names, _ = tables(reported(tmp_path, tmp_path))[0]
-    assert names == ["run", "effective_sigma", "mse"]
-
-
-def test_settings_are_told_once_or_for_each_run() -> None:
-    settings = dict(report_page.shared(ROWS))
-    assert settings["model"] == "vae"
-    assert settings["encoder widths"] == "8, 4"
-    assert "latent size" not in settings
-    table = row_tables.settings_of_runs(ROWS)
-    assert table is not None
-    assert [[cell.text for cell in line] for line in table.rows] == [["z2", "2"], ["z10", "10"]]
-    assert row_tables.settings_of_runs(ROWS[:2]) is None
-
-
-# ---- errors ----
 
 
 def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
@@ -393,6 +333,7 @@ def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
         ("study.json", b'{"columns": "mse"}'),
         ("study.json", b'{"figures": []}'),
         ("study.json", b'{"invocations": [1]}'),
+        ("study.json", b'{"wanted": {"z2": 1}}'),
         ("errors.png", b"no picture"),
     ],
 )
@@ -410,8 +351,3 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys) -> None:
     text = tiny.fail(capsys, "report", tmp_path, "--out", tmp_path / "mine/results.jsonl/x.html")
     assert "Cannot write" in text
     assert "--out" in text
-
-
-def test_a_study_without_rows_is_no_error(tmp_path) -> None:
-    make(tmp_path / "mine", rows=[], about=ABOUT)
-    assert "0 trained models" in reported(tmp_path, tmp_path).text()

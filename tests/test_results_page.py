@@ -1,68 +1,34 @@
-"""docs/reference/results.md describes every column that a study writes, and no other."""
+"""The columns of rows are declared, and docs/reference/results.md describes every file of a study.
+That its tables are those of the declared columns is in test_results.py."""
 
 import dataclasses
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import vaejax as vj
+from docs import results
 from tests import tiny
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "results.md"
-ALL = [*tiny.STUDIES, "hidden_pixels"]
-
-
-def tables(text: str) -> list[tuple[str, list[list[str]]]]:
-    """Every table whose first header is `column`, with the section before it; rows as cells."""
-    found = []
-    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
-        rows = [
-            [cell.strip() for cell in line.strip("|").split("|")]
-            for line in section.splitlines()
-            if line.startswith("|")
-        ]
-        if rows and rows[0][0] == "column":
-            found.append((section, rows))
-    return found
-
-
-def described() -> list[tuple[str, list[str]]]:
-    """Each column, and the studies that write it."""
-    columns = []
-    for section, (header, _, *rows) in tables(PAGE.read_text()):
-        before = section.split("|")[0]
-        if "Written by every study." in before:
-            shared = ALL
-        else:
-            shared = re.findall(r"`(\w+)`", " ".join(re.findall(r"^Written by.*", before, re.M)))
-        for row in rows:
-            assert len(row) == len(header), row
-            studies = re.findall(r"`(\w+)`", row[3]) if "studies" in header else shared
-            columns.append((row[0].strip("`"), studies))
-    return columns
-
-
-def columns_of(study: str) -> set[str]:
-    """The columns that the page says a study writes."""
-    return {name for name, studies in described() if study in studies}
-
-
-def test_a_column_is_described_once_with_its_meaning_and_its_studies() -> None:
-    columns = described()
-    assert [name for name, count in Counter(name for name, _ in columns).items() if count > 1] == []
-    assert [name for name, studies in columns if not studies or set(studies) - set(ALL)] == []
-    for _, (header, _, *rows) in tables(PAGE.read_text()):
-        assert header[:3] == ["column", "unit", "meaning"]
-        assert [row[0] for row in rows if len(row[2]) < 10] == []
+COLUMNS = vj.report.columns.COLUMNS
 
 
 @pytest.mark.parametrize("study", tiny.STUDIES)
-def test_every_column_of_a_study_is_described_and_no_other(study, finished) -> None:
-    wanted = columns_of(study) - {"no_spectrum"}  # vectors have it, and no other images
-    for row in tiny.rows_of(finished(study)):
-        assert set(row) == wanted
+def test_every_column_that_a_study_writes_or_shows_is_declared(study, finished) -> None:
+    page = tiny.page(study).STUDY
+    written = {name for row in tiny.rows_of(finished(study)) for name in row}
+    assert {*written, *page.by, *page.columns, *page.more_columns} - {*COLUMNS} == set()
+
+
+def test_every_declared_column_is_written_by_a_study() -> None:
+    """Also in `docs/reference/results.md`, which names the studies of each column."""
+    elsewhere = {"state", "columns", "predicted_threshold", "no_spectrum"}
+    rows = [row for found in results.studies() for row in found.rows]
+    assert {name for name in COLUMNS if not any(name in row for row in rows)} == elsewhere
+    sections = re.findall(r"<!-- columns: (.*) -->", PAGE.read_text())
+    assert sections == [*vj.report.columns.SECTIONS]
 
 
 def test_the_fields_of_config_are_described() -> None:

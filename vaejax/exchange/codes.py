@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from vaejax.errors import LabError, first_line
-from vaejax.files import write_bytes
 from vaejax.measure import codes
 
 NEEDED = ("mean", "logvar")
@@ -63,15 +62,11 @@ def read(path: Path) -> Codes:
     return Codes(numbers["mean"], numbers["logvar"], x, x_mean, x_shuffled, unused)
 
 
-def write(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays to an npz file, the whole of it or nothing.
-
-    Raises:
-        LabError: the file cannot be written.
-    """
+def npz(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as an npz file."""
     content = io.BytesIO()
     np.savez(content, **arrays)
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -73,43 +73,39 @@ def weights(trained: Trained) -> dict[str, np.ndarray]:
     }
 
 
-def description(trained: Trained) -> str:
-    """What the run is, as JSON: its Config, the knobs and seed of its lane, its training images and
-    steps."""
-    known = trained.run.to_json() | {"steps": trained.step, "vaejax": version("vaejax")}
-    return json.dumps(known)
+def write_weights(
+    trained: Trained, kind: Literal["npz", "safetensors", "onnx"], start: str
+) -> list[Path]:
+    """Write the weights of a run of one lane. Beside them is, as JSON, its description: its Config,
+    the knobs and seed of its lane, its training images and steps. In npz it is a string array, no
+    pickle; elsewhere it is in the metadata.
 
+    Args:
+        start: how the paths of the files begin.
 
-def write_npz(trained: Trained, path: Path) -> None:
-    """Write the weights of a run of one lane as npz; `description` is a string array, no pickle.
-
-    Raises:
-        LabError: the file cannot be written.
-    """
-    codes.write(path, {**weights(trained), DESCRIPTION: np.array(description(trained))})
-
-
-def write_safetensors(trained: Trained, path: Path) -> None:
-    """Write the weights of a run of one lane as safetensors; `description` is in the metadata.
+    Returns:
+        The files.
 
     Raises:
-        LabError: the file cannot be written, or safetensors is not installed.
+        LabError: a file cannot be written, the package for it is not installed, or ONNX is asked
+            for nets that are not the MLPs.
     """
-    save = optional.module("safetensors.numpy").save
-    write_bytes(path, save(weights(trained), {DESCRIPTION: description(trained)}))
-
-
-def write_onnx(trained: Trained, encoder: Path, decoder: Path) -> None:
-    """Write the MLPs of a run of one lane as two ONNX models.
-
-    Raises:
-        LabError: a file cannot be written, onnx is not installed, or the nets are not the MLPs.
-    """
-    params = lane_of(trained.state.params, 0)
-    for path, build in ((encoder, onnx_models.encoder), (decoder, onnx_models.decoder)):
-        made = build(trained.run.config, params)
-        made.metadata_props.add(key=DESCRIPTION, value=description(trained))
-        write_bytes(path, made.SerializeToString())
+    about = json.dumps(trained.run.to_json() | {"steps": trained.step, "vaejax": version("vaejax")})
+    if kind == "npz":
+        content = {"weights.npz": codes.npz({**weights(trained), DESCRIPTION: np.array(about)})}
+    elif kind == "safetensors":
+        save = optional.module("safetensors.numpy").save
+        content = {"weights.safetensors": save(weights(trained), {DESCRIPTION: about})}
+    else:
+        config, params = trained.run.config, lane_of(trained.state.params, 0)
+        content = {}
+        for net in (onnx_models.encoder, onnx_models.decoder):
+            made = net(config, params)
+            made.metadata_props.add(key=DESCRIPTION, value=about)
+            content[f"{net.__name__}.onnx"] = made.SerializeToString()
+    for name, file in content.items():
+        write_bytes(Path(f"{start}-{name}"), file)
+    return [Path(f"{start}-{name}") for name in content]
 
 
 def decode_all(
@@ -142,22 +138,16 @@ def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in found.items()} | {"labels": images.labels}
 
 
-def write_csv(found: dict[str, Any], path: Path) -> None:
-    """Write the codes of `codes_of` as a table, a line for each image: its label, the negative ELBO
-    and its reconstruction part, then the mean and the log variance of each unit. Decimal numbers
-    give the same float32.
-
-    Raises:
-        LabError: the file cannot be written.
-    """
-    nats, codes = (
-        [name for name in names if name in found]
-        for names in (("neg_elbo_nats", "recon_nats"), ("mean", "logvar"))
-    )
+def csv(found: dict[str, Any]) -> bytes:
+    """The codes of `codes_of` as a table, a line for each image: its label, the negative ELBO and
+    its reconstruction part, then the mean and the log variance of each unit. Decimal numbers give
+    the same float32."""
+    nats = [name for name in ("neg_elbo_nats", "recon_nats") if name in found]
+    of_units = [name for name in ("mean", "logvar") if name in found]
     units = range(found["mean"].shape[1])
-    names = ["label", *nats, *(f"{name}_{unit}" for name in codes for unit in units)]
-    table = np.column_stack([found["labels"], *(found[name] for name in (*nats, *codes))])
+    names = ["label", *nats, *(f"{name}_{unit}" for name in of_units for unit in units)]
+    table = np.column_stack([found["labels"], *(found[name] for name in (*nats, *of_units))])
     text = io.StringIO()
     formats = ["%d"] + ["%.9g"] * (len(names) - 1)
     np.savetxt(text, table, formats, delimiter=",", header=",".join(names), comments="")
-    write_bytes(path, text.getvalue().encode())
+    return text.getvalue().encode()

@@ -4,8 +4,7 @@ They are written with the helpers of the onnx package: each layer is one or a fe
 operators. Converters of JAX programs need other versions of orbax than this lab does.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ OPSET = 20
 IR_VERSION = 9
 """The file format that came with it: an older runtime cannot have these operators."""
 ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear": ("Identity", {}),
     "relu": ("Relu", {}),
     "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
     "elu": ("Elu", {"alpha": 1.0}),
@@ -26,45 +26,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "tanh": ("Tanh", {}),
     "sigmoid": ("Sigmoid", {}),
 }
-"""Operators and their attributes as in flax. silu is made of two operators, linear of none."""
-
-
-class _Graph(NamedTuple):
-    """The parts of a graph, which grow as layers are added."""
-
-    onnx: Any
-    nodes: list[Any]
-    constants: list[Any]
-
-    def constant(self, name: str, array: np.ndarray) -> str:
-        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def add(self, operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> str:
-        """Add an operator; returns the name of its first output."""
-        named = list(outputs) or [f"{operator}_{len(self.nodes)}"]
-        self.nodes.append(self.onnx.helper.make_node(operator, inputs, named, **attributes))
-        return named[0]
-
-    def activation(self, name: str, hidden: str) -> str:
-        if name == "linear":
-            return hidden
-        if name == "silu":
-            return self.add("Mul", [hidden, self.add("Sigmoid", [hidden])])
-        operator, attributes = ACTIVATIONS[name]
-        return self.add(operator, [hidden], **attributes)
-
-    def mlp(self, net: str, params: model.Params, activation: str, hidden: str) -> str:
-        """The layers of `model.MLP`."""
-        layers = params[net]["params"]
-        for index in range(len(layers)):
-            if index:
-                hidden = self.activation(activation, hidden)
-            names = [f"{net}.params.Dense_{index}.{part}" for part in ("kernel", "bias")]
-            arrays = (layers[f"Dense_{index}"][part] for part in ("kernel", "bias"))
-            inputs = [self.constant(*pair) for pair in zip(names, arrays, strict=True)]
-            hidden = self.add("Gemm", [hidden, *inputs])
-        return hidden
+"""Operators and their attributes as in flax. silu is made of two operators."""
 
 
 def encoder(config: Config, params: model.Params) -> Any:
@@ -77,20 +39,20 @@ def encoder(config: Config, params: model.Params) -> Any:
     Raises:
         LabError: onnx is not installed, or the nets are not the MLPs.
     """
-
-    def build(graph: _Graph) -> None:
-        x = "x"
-        if config.centre_inputs and config.pixel_range == "unit":
-            x = graph.add("Sub", [x, graph.constant("centre", np.array(0.5, np.float32))])
-        both = graph.mlp("encoder", params, config.encoder_activation, x)
-        # A runtime drops what is no output. The checker of onnx crashes where it has no name.
-        rest = "logvar" if config.model == "vae" else "unused"
-        graph.add("Split", [both], "mean", rest, axis=1, num_outputs=2)
-
-    outputs = {"mean": config.latent_size, "logvar": config.latent_size}
-    if config.model == "ae":
-        del outputs["logvar"]
-    return _model(config, "encoder", {"x": config.pixels}, outputs, build)
+    onnx = _onnx(config)
+    centred = config.centre_inputs and config.pixel_range == "unit"
+    nodes, constants = _mlp(onnx, "encoder", params, config.encoder_activation, "centred", "both")
+    constants.append(onnx.numpy_helper.from_array(np.array(0.5 * centred, np.float32), "centre"))
+    # A runtime drops what is no output. The checker of onnx crashes where it has no name.
+    rest = "logvar" if config.model == "vae" else "unused"
+    nodes = [
+        onnx.helper.make_node("Sub", ["x", "centre"], ["centred"]),
+        *nodes,
+        onnx.helper.make_node("Split", ["both"], ["mean", rest], axis=1, num_outputs=2),
+    ]
+    outputs = {"mean": config.latent_size, rest: config.latent_size}
+    outputs.pop("unused", None)
+    return _model(onnx, "encoder", {"x": config.pixels}, outputs, nodes, constants)
 
 
 def decoder(config: Config, params: model.Params) -> Any:
@@ -102,42 +64,68 @@ def decoder(config: Config, params: model.Params) -> Any:
     Raises:
         LabError: onnx is not installed, or the nets are not the MLPs.
     """
+    onnx = _onnx(config)
+    nodes, constants = _mlp(onnx, "decoder", params, config.decoder_activation, "z", "logits")
+    nodes += _activation(onnx, config.output, "logits", "x_mean")
+    inputs, outputs = {"z": config.latent_size}, {"x_mean": config.pixels}
+    return _model(onnx, "decoder", inputs, outputs, nodes, constants)
 
-    def build(graph: _Graph) -> None:
-        logits = graph.mlp("decoder", params, config.decoder_activation, "z")
-        graph.add("Identity", [graph.activation(config.output, logits)], "x_mean")
 
-    return _model(config, "decoder", {"z": config.latent_size}, {"x_mean": config.pixels}, build)
-
-
-def _model(
-    config: Config,
-    name: str,
-    inputs: dict[str, int],
-    outputs: dict[str, int],
-    build: Callable[[_Graph], None],
-) -> Any:
-    """An onnx.ModelProto of a graph; `inputs` and `outputs` are sizes by name."""
+def _onnx(config: Config) -> Any:
     if config.nets is not None:
         raise LabError(
             f"--format onnx writes the MLPs of vaejax.model, and these nets are {config.nets.name}:"
             " use --format npz or safetensors."
         )
-    onnx = optional.module("onnx")
-    graph = _Graph(onnx, [], [])
-    build(graph)
+    return optional.module("onnx")
 
-    def values(sizes: dict[str, int]) -> list[Any]:
-        return [
-            onnx.helper.make_tensor_value_info(value, onnx.TensorProto.FLOAT, ["batch", size])
-            for value, size in sizes.items()
+
+def _mlp(
+    onnx: Any, net: str, params: model.Params, activation: str, source: str, target: str
+) -> tuple[list[Any], list[Any]]:
+    """The layers of `model.MLP`, from the array named `source` to the one named `target`, and their
+    constants."""
+    nodes, constants = [], []
+    layers = params[net]["params"]
+    for index in range(len(layers)):
+        if index:
+            nodes += _activation(onnx, activation, source, f"active_{index}")
+            source = f"active_{index}"
+        names = [f"{net}.params.Dense_{index}.{part}" for part in ("kernel", "bias")]
+        arrays = [np.asarray(layers[f"Dense_{index}"][part]) for part in ("kernel", "bias")]
+        constants += map(onnx.numpy_helper.from_array, arrays, names)
+        output = target if index == len(layers) - 1 else f"layer_{index}"
+        nodes.append(onnx.helper.make_node("Gemm", [source, *names], [output]))
+        source = output
+    return nodes, constants
+
+
+def _activation(onnx: Any, name: str, source: str, target: str) -> list[Any]:
+    if name == "silu":
+        gate = onnx.helper.make_node("Sigmoid", [source], [f"{target}_gate"])
+        return [gate, onnx.helper.make_node("Mul", [source, f"{target}_gate"], [target])]
+    operator, attributes = ACTIVATIONS[name]
+    return [onnx.helper.make_node(operator, [source], [target], **attributes)]
+
+
+def _model(
+    onnx: Any,
+    name: str,
+    inputs: dict[str, int],
+    outputs: dict[str, int],
+    nodes: Any,
+    constants: Any,
+) -> Any:
+    """An onnx.ModelProto of a graph; `inputs` and `outputs` are sizes by name."""
+    sides = [
+        [
+            onnx.helper.make_tensor_value_info(side, onnx.TensorProto.FLOAT, ["batch", size])
+            for side, size in sizes.items()
         ]
-
-    whole = onnx.helper.make_graph(
-        graph.nodes, name, values(inputs), values(outputs), graph.constants
-    )
+        for sizes in (inputs, outputs)
+    ]
     return onnx.helper.make_model(
-        whole,
+        onnx.helper.make_graph(nodes, name, *sides, constants),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="vaejax",

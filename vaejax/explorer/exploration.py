@@ -6,7 +6,7 @@ was measured on the test images, and what the linear theory predicts from the tr
 
 import base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,12 +19,11 @@ from jaxtyping import UInt8
 from vaejax import model
 from vaejax.config import Config
 from vaejax.data.contents import is_vectors
-from vaejax.data.dataset import Dataset
 from vaejax.errors import LabError
 from vaejax.measure.activity import ACTIVE_VARIANCE
-from vaejax.measure.batched import over_lanes
+from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import evaluate, summary
-from vaejax.run import Images, Run
+from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.study import provenance
 from vaejax.study.keys import evaluation_key, figure_key
@@ -35,6 +34,8 @@ from vaejax.trained import Trained
 Weights = Literal["float16", "float32"]
 SMALL = 6.0
 """Megabytes of a page that opens at once on a phone."""
+PICTURES = {False: "grey", True: "drawn"}
+"""What the test images are called as a model sees them that does not binarize, or does."""
 WEIGHT_TYPES = {"float16": "<f2", "float32": "<f4"}
 MEGABYTE = 1_000_000
 CURVE_POINTS = 160
@@ -95,29 +96,38 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
             or all models diverged.
     """
     first = chosen.parts[0].run
-    tests = {part.run.images: images_of(part.run, "test") for part in chosen.parts}
-    test = tests[first.images]
-    flat, labels = _flat(test), np.asarray(test.labels)[:images]
-    moments = {images: _moments(run) for images, run in charged_runs(chosen.parts).items()}
+    tests = {part.run.images: _flat(part.run, "test") for part in chosen.parts}
+    charged = {part.run.images: part.run for part in chosen.parts if _is_charged(part)}
+    moments = {of: components.moments(_flat(run, "train")) for of, run in charged.items()}
+    seen = {part.run.config.binarize: part.run.config for part in chosen.parts}
     texts: dict[str, str] = {}
     parts, left_out = [], list(chosen.left_out)
-    for part in chosen.parts:
+    for number, part in enumerate(chosen.parts):
         trained = checkpoint.restore(part.folder)
         diverged = np.asarray(trained.state.diverged)
-        left_out += [diverged_line(part, lane) for lane in part.lanes if diverged[lane]]
-        sound = part._replace(lanes=tuple(lane for lane in part.lanes if not diverged[lane]))
-        if sound.lanes:
-            names = [f"weights-{len(texts) + index}" for index in range(len(sound.lanes))]
-            own = _flat(tests[sound.run.images])
-            parts.append(part_page(sound, trained, names, own, moments.get(sound.run.images)))
-            for name, lane in zip(names, sound.lanes, strict=True):
-                params = _take(trained.state.params, lane)
-                texts[name] = weights_text(sound.run.config, params, weights)
+        left_out += [
+            f"{part.name}, recon_scale {part.run.lanes[lane]['recon_scale']:g}: this model "
+            "diverged in training."
+            for lane in part.lanes
+            if diverged[lane]
+        ]
+        finite = part._replace(lanes=tuple(lane for lane in part.lanes if not diverged[lane]))
+        if finite.lanes:
+            of = part.run.images
+            parts.append(
+                part_page(finite, trained, f"weights-{number}", tests[of], moments.get(of))
+            )
+            for lane, shown in zip(finite.lanes, parts[-1]["models"], strict=True):
+                params = lane_of(trained.state.params, lane)
+                texts[shown["weights"]] = weights_text(part.run.config, params, weights)
     if not parts:
         raise LabError(
             f"{folder}: nothing to explore. {' '.join(left_out)} Train again with a lower "
             "--learning-rate, or choose another --seed."
         )
+    labels = np.asarray(images_of(first, "test").labels)[:images]
+    mean = np.rint(_flat(first, "train").mean(0)).astype(np.uint8)
+    words = CLASS_NAMES.get(first.images.dataset.split(":")[0])
     page = {
         "folder": "/".join(folder.resolve().parts[-2:]),
         "dataset": first.images.dataset,
@@ -125,10 +135,11 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
         "active_variance": ACTIVE_VARIANCE,
         "weights": weights,
         "labels": labels.tolist(),
-        "class_names": class_names(first.images),
-        "mean_image": _text(mean_bytes(first)),
+        "class_names": None if first.images.path else words,
+        "mean_image": _text(mean),
         "pictures": {
-            name: _text(pixels) for name, pixels in pictures(chosen.parts, flat[:images]).items()
+            PICTURES[drawn]: _text(as_seen(config, tests[first.images][:images]))
+            for drawn, config in seen.items()
         },
         "strip": strip(labels),
         "parts": parts,
@@ -140,27 +151,48 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
 def part_page(
     part: Part,
     trained: Trained,
-    weight_names: Sequence[str],
+    name: str,
     images: UInt8[np.ndarray, "n pixels"],
     moments: components.Moments | None,
 ) -> dict[str, Any]:
     """A part as the page knows it, with a dict for each of its models.
 
     Args:
+        name: how the names of the weights begin.
         images: the test images of its run.
         moments: those of the training images; None for models without a threshold.
     """
-    stacked = _take(trained.state.params, part.lanes)
-    measured = measured_rows(part.run.config, stacked, images)
-    predicted = predictions(part, moments)
-    models = [
-        {"weights": name, "lane": lane, **settings(part.run, lane), **of_data, **of_theory}
-        for name, lane, of_data, of_theory in zip(
-            weight_names, part.lanes, measured, predicted["models"], strict=True
-        )
-    ]
-    found = {"test_images": len(images), "theory": predicted["theory"], "models": models}
-    return part_facts(part, trained.step) | found
+    run, lanes = part.run, list(part.lanes)
+    stacked = jax.tree.map(lambda leaf: np.asarray(leaf)[lanes], trained.state.params)
+    measured = measured_rows(run.config, stacked, images)
+    theory, predicted = predictions(part, moments)
+    sigmas, betas = provenance.effective(run)
+    config = run.to_json()["config"]
+    centred = config["centre_inputs"] and config["pixel_range"] == "unit"
+    return {
+        "name": part.name,
+        "run": run.name,
+        "about": about(run.config),
+        "split": run.images.train,
+        "test": run.images.test,
+        "steps": trained.step,
+        "config": config | {"centre": 0.5 if centred else 0.0},
+        "pictures": PICTURES[run.config.binarize],
+        "test_images": len(images),
+        "theory": theory,
+        "models": [
+            {
+                "weights": f"{name}-{lane}",
+                "lane": lane,
+                "effective_sigma": sigmas[lane],
+                "effective_beta": betas[lane],
+                **run.lanes[lane],
+                **measured[index],
+                **predicted[index],
+            }
+            for index, lane in enumerate(lanes)
+        ],
+    }
 
 
 def choose(folder: Path, seed: int | None = None, runs: Sequence[str] = ()) -> Chosen:
@@ -343,124 +375,59 @@ def measured_rows(
     return [{name: values[index] for name, values in found.items()} for index in range(models)]
 
 
-def settings(run: Run, lane: int) -> dict[str, Any]:
-    """The knobs and the seed of a lane, and the effective sigma and beta."""
-    sigmas, betas = provenance.effective(run)
-    return run.lanes[lane] | {"effective_sigma": sigmas[lane], "effective_beta": betas[lane]}
-
-
-def part_facts(part: Part, step: int) -> dict[str, Any]:
-    """What the models of a part have in common."""
-    config = part.run.to_json()["config"]
-    config["centre"] = 0.5 if config["centre_inputs"] and config["pixel_range"] == "unit" else 0.0
-    return {
-        "name": part.name,
-        "run": part.run.name,
-        "about": about(part.run.config),
-        "split": part.run.images.train,
-        "test": part.run.images.test,
-        "steps": step,
-        "config": config,
-        "pictures": "drawn" if part.run.config.binarize else "grey",
-    }
-
-
 def about(config: Config) -> str:
     """What kind of model it is, and of which layers, in words."""
     kind = "Autoencoder" if config.model == "ae" else "VAE"
-    likelihood = {
+    variance = " of learned variance" if config.decoder_variance == "learned" else ""
+    error = {
         "bernoulli": "cross entropy (a Bernoulli likelihood)",
-        "gaussian": "squared error (a Gaussian likelihood)",
+        "gaussian": f"squared error (a Gaussian likelihood{variance})",
     }[config.likelihood]
-    if config.decoder_variance == "learned":
-        likelihood = "squared error (a Gaussian likelihood of learned variance)"
-    return f"{kind} of layers {provenance.layers(config)}; its error is {likelihood}"
+    return f"{kind} of layers {provenance.layers(config)}; its error is {error}"
 
 
-def charged_runs(parts: Sequence[Part]) -> dict[Images, Run]:
-    """By their images, the runs whose models have a threshold."""
-    charged = [part for part in parts if threshold.charged_lanes(part.run)[list(part.lanes)].any()]
-    return {part.run.images: part.run for part in charged}
+def predictions(
+    part: Part, moments: components.Moments | None
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """What the linear theory says of a part, and of each of its models.
 
-
-def class_names(images: Images) -> tuple[str, ...] | None:
-    """The words for the classes of a data set; None where a class is a number."""
-    return None if images.path else CLASS_NAMES.get(images.dataset.split(":")[0])
-
-
-def predictions(part: Part, moments: components.Moments | None) -> dict[str, Any]:
-    """What the linear theory says of a part: `theory` for all of its models, `models` for each.
-
-    `theory` is None where nothing is predicted: for an AE, and where not every nat of KL has a cost
-    at the end of training. Thresholds are recon_scales; those of directions without variance are
-    left out. With a learned variance the KL is not predicted, since the variance moves the
-    thresholds once units wake.
+    None where nothing is predicted: for an AE, and where not every nat of KL has a cost at the end
+    of training. Thresholds are recon_scales; those of directions without variance are left out.
+    With a learned variance the KL is not predicted, since the variance moves the thresholds once
+    units wake.
     """
-    run, lanes = part.run, list(part.lanes)
-    nothing = {"predicted_units": None, "units_that_pay": None, "predicted_kl_per_unit": None}
-    if moments is None or not threshold.charged_lanes(run)[lanes].all():
-        return {"theory": None, "models": [nothing] * len(lanes)}
-    size, weight = run.config.latent_size, run.lanes[lanes[0]]["kl_weight"]
+    run, size = part.run, part.run.config.latent_size
+    names = ("predicted_units", "units_that_pay", "predicted_kl_per_unit")
+    if moments is None or not _is_charged(part):
+        return None, [dict.fromkeys(names) for _ in part.lanes]
+    weight = run.lanes[part.lanes[0]]["kl_weight"]
+    scales = np.array([run.lanes[lane]["recon_scale"] for lane in part.lanes])
     at_one = threshold.thresholds_of(run.config, moments, run.config.pixels)
-    scales = np.array([run.lanes[lane]["recon_scale"] for lane in lanes])
-    kl = (
-        None
-        if run.config.decoder_variance == "learned"
-        else kl_per_unit(at_one[:size], scales, weight)
-    )
-    units = threshold.predicted_units(at_one, scales, weight, size)
-    pay = threshold.predicted_units(at_one, scales, weight, len(at_one))
+    kl = [None] * len(scales)
     thresholds = weight * at_one[:size]
-    finite = thresholds[np.isfinite(thresholds)]
-    theory: dict[str, Any] = {"thresholds": finite, "curve": None}
-    if kl is not None and len(finite):
-        theory["curve"] = curve(at_one, weight, size, (*scales, finite[0]))
-    models = [
-        {
-            "predicted_units": units[index],
-            "units_that_pay": pay[index],
-            "predicted_kl_per_unit": None if kl is None else kl[index],
-        }
-        for index in range(len(lanes))
-    ]
-    return {"theory": theory, "models": models}
+    theory: dict[str, Any] = {"thresholds": thresholds[np.isfinite(thresholds)], "curve": None}
+    if run.config.decoder_variance != "learned":
+        units = [at_one[unit : unit + 1] for unit in range(len(at_one[:size]))]
+        kl = np.stack([threshold.predicted_kl(unit, scales, weight, 1) for unit in units], -1)
+        if len(theory["thresholds"]):
+            marks = (*scales, theory["thresholds"][0])
+            at = np.geomspace(min(marks) / 2, max(marks) * 2, CURVE_POINTS)
+            predicted = threshold.predicted_kl(at_one, at, weight, size)
+            theory["curve"] = {"scale": at, "kl": predicted}
+    columns = (
+        threshold.predicted_units(at_one, scales, weight, size),
+        threshold.predicted_units(at_one, scales, weight, len(at_one)),
+        kl,
+    )
+    return theory, [dict(zip(names, model, strict=True)) for model in zip(*columns, strict=True)]
 
 
-def kl_per_unit(thresholds: np.ndarray, scales: np.ndarray, weight: float) -> np.ndarray:
-    """`threshold.predicted_kl` of each unit alone: [scales, units] nats, the largest first."""
-    units = [
-        threshold.predicted_kl(thresholds[unit : unit + 1], scales, weight, 1)
-        for unit in range(len(thresholds))
-    ]
-    return np.stack(units, -1)
-
-
-def curve(
-    thresholds: np.ndarray, weight: float, size: int, marks: Sequence[float]
-) -> dict[str, np.ndarray]:
-    """The predicted KL, in nats, at scales around and between the marks."""
-    scales = np.geomspace(min(marks) / 2, max(marks) * 2, CURVE_POINTS)
-    return {"scale": scales, "kl": threshold.predicted_kl(thresholds, scales, weight, size)}
-
-
-def pictures(
-    parts: Sequence[Part], images: UInt8[np.ndarray, "n pixels"]
-) -> dict[str, UInt8[np.ndarray, "n pixels"]]:
-    """The test images as the parts see them: `grey` as they are, `drawn` with each pixel drawn, for
-    a model that binarizes."""
-    found = {}
-    for part in parts:
-        if part.run.config.binarize:
-            x = model.to_pixels(part.run.config, jnp.asarray(images), figure_key())
-            found["drawn"] = (np.asarray(x) * 255).astype(np.uint8)
-        else:
-            found["grey"] = images
-    return found
-
-
-def mean_bytes(run: Run) -> UInt8[np.ndarray, "pixels"]:
-    """The mean of the training images of a run, rounded to bytes."""
-    return np.rint(_flat(images_of(run, "train")).mean(0)).astype(np.uint8)
+def as_seen(config: Config, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[np.ndarray, "n pixels"]:
+    """Images as a model sees them: as they are, or with each pixel drawn if it binarizes."""
+    if not config.binarize:
+        return images
+    x = model.to_pixels(config, jnp.asarray(images), figure_key())
+    return (np.asarray(x) * 255).astype(np.uint8)
 
 
 def strip(labels: np.ndarray) -> list[int]:
@@ -472,22 +439,14 @@ def strip(labels: np.ndarray) -> list[int]:
     return [*order, *others][:STRIP]
 
 
-def diverged_line(part: Part, lane: int) -> str:
-    scale = part.run.lanes[lane]["recon_scale"]
-    return f"{part.name}, recon_scale {scale:g}: this model diverged in training."
+def _is_charged(part: Part) -> bool:
+    """Whether every nat of KL has a cost at the end of training, for each of its models."""
+    return bool(threshold.charged_lanes(part.run)[list(part.lanes)].all())
 
 
-def _moments(run: Run) -> components.Moments:
-    return components.moments(_flat(images_of(run, "train")))
-
-
-def _flat(found: Dataset) -> UInt8[np.ndarray, "n pixels"]:
-    return found.images.reshape(len(found.images), -1)
-
-
-def _take(params: Mapping[str, Any], lanes: int | Sequence[int]) -> Any:
-    index = lanes if isinstance(lanes, int) else list(lanes)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], params)
+def _flat(run: Run, split: Literal["train", "test"]) -> UInt8[np.ndarray, "n pixels"]:
+    found = images_of(run, split).images
+    return found.reshape(len(found), -1)
 
 
 def _text(array: UInt8[np.ndarray, "..."]) -> str:

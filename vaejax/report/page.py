@@ -1,276 +1,206 @@
-"""Findings as the report shows them: claims over data sets, and each study in words and tables."""
+"""All results of a folder as one page of HTML: the template in `template`, filled with findings.
 
+The page asks no network for anything: its style, its script and its pictures are in it.
+"""
+
+import base64
 import json
 import re
+import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from vaejax.report import row_tables
-from vaejax.report.html import (
-    Answered,
-    Claim,
-    Comparison,
-    DataSet,
-    Invocation,
-    Line,
-    Part,
-    Picture,
-    Report,
-    Study,
-)
+import jinja2
+from markupsafe import Markup
+
+from vaejax.report import columns, tables
 from vaejax.store.findings import Finding, natural
 from vaejax.store.records import Row
 from vaejax.study.verdicts import distinct
 
+FOLDER = Path(__file__).parent / "template"
 WORDS = re.compile(r"\b(HELD|FAILED|UNDECIDED)\b")
-NOT_RECORDED = "cost not recorded"
+SHOWN = 0.64
+"""The size of a picture on the page, which has 96 pixels per inch where a figure has 150."""
 
 
-def report(folder: str, findings: Sequence[Finding], written: str) -> Report:
-    """The report on some findings, which were found in this folder; `written` says when."""
-    studies = [study(finding, f"study-{index}") for index, finding in enumerate(findings, 1)]
-    names = list(dict.fromkeys(finding.dataset for finding in findings))
-    data_sets = [
-        DataSet(
-            f"data-{index}",
-            name,
-            [s for f, s in zip(findings, studies, strict=True) if f.dataset == name],
-        )
-        for index, name in enumerate(names, 1)
-    ]
-    tables = [table for one in studies for table in (one.table, one.more, one.rows) if table]
-    columns = {column.name: column for table in tables for column in table.columns}
-    return Report(
-        folder,
-        written,
-        versions([row for finding in findings for row in finding.rows]),
-        data_sets,
-        summary(data_sets),
-        [column for column in columns.values() if column.meaning],
+def report_page(folder: str, findings: Sequence[Finding], written: str) -> str:
+    """The page on some findings, which were found in this folder; `written` says when."""
+    studies = [study(finding, f"study-{number}") for number, finding in enumerate(findings, 1)]
+    claims = [one for each in studies for one in each["claims"]]
+    claims.sort(key=lambda one: (natural(one["name"]), one["study"]))
+    summary: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in claims:
+        summary.setdefault((one["name"], one["study"]), []).append(one)
+    shown = [each[kind] for each in studies for kind in ("means", "more", "models") if each[kind]]
+    names = dict.fromkeys(name for table in shown for name in table.names)
+    with suppress(PackageNotFoundError):  # where a checkout was not installed
+        written += f" by vaejax {version('vaejax')}"
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def versions(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The version of vaejax that writes the report, and the versions that the rows name."""
-    try:
-        own = [("report written by vaejax", version("vaejax"))]
-    except PackageNotFoundError:  # run from a checkout
-        own = []
-    of_rows = [
-        ("results measured with", found) for name, found in origin(rows) if name == "versions"
-    ]
-    return own + of_rows
-
-
-def summary(data_sets: Sequence[DataSet]) -> list[Line]:
-    """A line for each claim of a study, with the answers of each data set."""
-    claims = {
-        (claim.name, one.name): None
-        for data_set in data_sets
-        for one in data_set.studies
-        for claim in one.claims
+    environment.filters |= {
+        "label": columns.label,
+        "parts": WORDS.split,
+        "duration": duration,
+        "date": date,
+        "text": tables.text,
     }
-    return [
-        _line(claim, name, data_sets)
-        for claim, name in sorted(claims, key=lambda pair: (natural(pair[0]), pair[1]))
-    ]
-
-
-def _line(name: str, study: str, data_sets: Sequence[DataSet]) -> Line:
-    answers = [
-        [
-            Answered(one.folder, claim)
-            for one in data_set.studies
-            if one.name == study
-            for claim in one.claims
-            if claim.name == name
-        ]
-        for data_set in data_sets
-    ]
-    claims = [answered.claim for of_set in answers for answered in of_set]
-    told = next((claim for claim in claims if claim.sentence), claims[0])
-    return Line(name, study, told.sentence, told.rule, answers)
-
-
-def study(finding: Finding, anchor: str) -> Study:
-    """What the page shows of a study."""
-    rows, about = finding.rows, finding.about
-    by = row_tables.grouping(rows, about.get("by", ()))
-    noise = row_tables.numeric(rows, row_tables.NOISE)
-    first, others = chosen_columns(rows, about)
-    first = [name for name in (*noise, *first) if name not in by]
-    models = [name for name in ("seed",) if name not in by]
-    return Study(
-        anchor=anchor,
-        name=finding.study,
-        folder=finding.folder,
-        question=str(about.get("question", "")),
-        about=paragraphs(str(about.get("about", ""))),
-        models=len(rows),
-        seeds=seeds(rows),
-        claims=[
-            claim(name, verdict, f"{anchor}-{index}")
-            for index, (name, verdict) in enumerate(finding.verdicts.items(), 1)
-        ],
-        pictures=[picture(finding, name) for name in in_order(finding)],
-        undrawn=[name for name in about.get("figures", ()) if name not in finding.pictures],
-        table=row_tables.grouped(rows, by, first),
-        more=row_tables.grouped(rows, by, others) if others else None,
-        notes=notes(rows, about),
-        shared=shared(rows),
-        runs=row_tables.settings_of_runs(rows),
-        rows=row_tables.every_model(rows, [*by, *models], first),
-        invocations=[invocation(ran) for ran in about.get("invocations", ())],
-        cost=cost(about.get("invocations", ())),
-        origin=unsaid(origin(rows), about.get("invocations", ())),
+    return environment.get_template("report.html").render(
+        folder=folder,
+        written=written,
+        measured_with=origin([row for finding in findings for row in finding.rows]).get("versions"),
+        data_sets={
+            name: [each for each in studies if each["dataset"] == name]
+            for name in dict.fromkeys(finding.dataset for finding in findings)
+        },
+        summary=summary.values(),
+        columns=columns.COLUMNS,
+        names=[name for name in names if name in columns.COLUMNS],
+        style=_own("report.css"),
+        script=_own("report.js"),
     )
 
 
-def chosen_columns(rows: Sequence[Row], about: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The most important columns that the rows have, and the next ones. Without study.json, what
-    was measured, in the order of the rows."""
-    known = row_tables.scalars(rows)
-    if "columns" in about:
-        first = [name for name in about["columns"] if name in known]
-        return first, [name for name in about.get("more_columns", ()) if name in known]
-    names = row_tables.measured(rows)
-    return names[: row_tables.FIRST], names[row_tables.FIRST : 2 * row_tables.FIRST]
+def study(finding: Finding, anchor: str) -> dict[str, Any]:
+    """What the page shows of a study, beside what the finding says itself."""
+    rows, about = finding.rows, finding.about
+    by = tables.grouping(rows, about.get("by", ()))
+    first, more = tables.chosen(rows, about)
+    first = [name for name in first if name not in by]
+    ran = about.get("invocations", [])
+    times = [one["seconds"] for one in ran if tables.is_number(one.get("seconds"))]
+    seeds = distinct([row for row in rows if tables.is_number(row.get("seed"))], "seed")
+    drawn = dict.fromkeys((*about.get("figures", {}), *finding.pictures))
+    return finding._asdict() | {
+        "anchor": anchor,
+        "paragraphs": [part for part in str(about.get("about", "")).split("\n\n") if part],
+        "seeds": ", ".join(map(str, seeds)),
+        "claims": [
+            claim(finding, name, verdict, f"{anchor}-{number}")
+            for number, (name, verdict) in enumerate(finding.verdicts.items(), 1)
+        ],
+        "pictures": [picture(finding, name) for name in drawn if name in finding.pictures],
+        "undrawn": [name for name in drawn if name not in finding.pictures],
+        "means": tables.means(rows, by, first),
+        "more": tables.means(rows, by, more) if more else None,
+        "models": tables.models(rows, [*by, "seed"], first),
+        "lists": [name for name in nested(rows) if name not in ("config", "versions")],
+        "lacking": [
+            name
+            for name in (*about.get("columns", ()), *about.get("more_columns", ()))
+            if not any(name in row for row in rows)
+        ],
+        "same": same(rows),
+        "runs": tables.runs(rows),
+        "invocations": ran,
+        "seconds": sum(times) if times else None,
+        "origin": origin(rows, ran),
+    }
 
 
-def notes(rows: Sequence[Row], about: Mapping[str, Any]) -> list[str]:
-    """What results.jsonl has and the page has not, and the other way round."""
-    lines = []
-    if nested := [name for name in row_tables.nested(rows) if name not in ("config", "versions")]:
-        lines.append(f"Lists are not shown; results.jsonl has them: {', '.join(nested)}.")
-    wanted = (*about.get("columns", ()), *about.get("more_columns", ()))
-    known = {name for row in rows for name in row}
-    if missing := [name for name in wanted if name not in known]:
-        lines.append(
-            f"Columns that the study's own table has and its rows lack: {', '.join(missing)}."
-        )
-    return lines
-
-
-def claim(name: str, verdict: Mapping[str, Any], anchor: str) -> Claim:
-    """An entry of verdict.json."""
+def claim(finding: Finding, name: str, verdict: Mapping[str, Any], anchor: str) -> dict[str, Any]:
+    """An entry of verdict.json. Sentence and rule are without a full stop."""
     numbers = verdict.get("numbers") or {}
     found = comparisons(numbers)
-    return Claim(
-        anchor,
-        name,
-        _sentence(verdict.get("claim")),
-        answer(verdict["verdict"]),
-        verdict.get("counts") is not False,
-        [_capital(line) for line in str(verdict.get("evidence") or "").splitlines()],
-        _sentence(verdict.get("rule")) or "it is not recorded",
-        found or [],
-        json.dumps(numbers, indent=2, ensure_ascii=False) if numbers and found is None else "",
+    sentence, rule = (
+        str(verdict.get(key) or "").strip().removesuffix(".") for key in ("claim", "rule")
     )
+    return {
+        "anchor": anchor,
+        "name": name,
+        "study": finding.study,
+        "dataset": finding.dataset,
+        "folder": finding.folder,
+        "sentence": sentence,
+        "answer": verdict["verdict"],
+        "counts": verdict.get("counts") is not False,
+        "evidence": [
+            line[:1].upper() + line[1:] for line in str(verdict.get("evidence") or "").splitlines()
+        ],
+        "rule": rule or "it is not recorded",
+        "comparisons": found or [],
+        "numbers": json.dumps(numbers, indent=2, ensure_ascii=False) if found is None else "",
+    }
 
 
-def _sentence(text: Any) -> str:
-    """A sentence without its full stop."""
-    return str(text or "").strip().removesuffix(".")
-
-
-def _capital(line: str) -> str:
-    return line[:1].upper() + line[1:]
-
-
-def answer(verdict: str) -> list[Part]:
-    """A verdict as its words HELD, FAILED and UNDECIDED, and the text between them."""
-    parts = [Part(part, bool(WORDS.fullmatch(part))) for part in WORDS.split(verdict)]
-    return [part for part in parts if part.text]
-
-
-def comparisons(numbers: Any, where: str = "") -> list[Comparison] | None:
-    """The numbers of a verdict as comparisons; None if they are something else. A verdict for each
-    latent size has those of all sizes."""
-    if not isinstance(numbers, Mapping):
-        return None
+def comparisons(numbers: Any, where: str = "") -> list[tuple[str, ...]] | None:
+    """The numbers of a verdict as comparisons: the models that one is about, its name, and the
+    numbers of which every one of the first should be below every one of the last. None if they are
+    something else. A verdict for each latent size has those of all sizes."""
     found = []
-    for name, entry in numbers.items():
+    for name, entry in numbers.items() if isinstance(numbers, Mapping) else [("", None)]:
         if not isinstance(entry, Mapping):
             return None
         if {"low", "high"} <= entry.keys():
-            low, high = row_tables.text(entry["low"]), row_tables.text(entry["high"])
-            found.append(Comparison(where, name, low, high))
+            found.append((where, name, tables.text(entry["low"]), tables.text(entry["high"])))
             continue
-        inner = comparisons(entry.get("numbers"), name) if not where else None
+        inner = None if where else comparisons(entry.get("numbers"), name)
         if inner is None:
             return None
         found += inner
     return found
 
 
-def picture(finding: Finding, name: str) -> Picture:
-    """A figure with its caption."""
+def picture(finding: Finding, name: str) -> dict[str, Any]:
+    """A figure with its caption. The first 24 bytes of a PNG say how wide and high it is."""
+    png = finding.pictures[name]
     caption = str(finding.about.get("figures", {}).get(name) or "")
-    on = f"Figure {name} of the study {finding.study} on {finding.dataset}"
-    first = caption.splitlines()[0] if caption else "it has no caption"
-    return Picture(name, finding.pictures[name], caption, f"{on}: {first}")
+    first, *_ = caption.splitlines() or ["it has no caption"]
+    width, height = struct.unpack(">II", png[16:24])
+    return {
+        "name": name,
+        "uri": "data:image/png;base64," + base64.b64encode(png).decode(),
+        "width": round(width * SHOWN),
+        "height": round(height * SHOWN),
+        "caption": caption,
+        "words": f"Figure {name} of the study {finding.study} on {finding.dataset}: {first}",
+    }
 
 
-def in_order(finding: Finding) -> list[str]:
-    """The figures in the order of study.json, then the others."""
-    named = [name for name in finding.about.get("figures", {}) if name in finding.pictures]
-    return [*named, *(name for name in finding.pictures if name not in named)]
+def nested(rows: Sequence[Row]) -> list[str]:
+    """The columns of lists and objects."""
+    known = tables.scalars(rows)
+    return [name for name in dict.fromkeys(n for row in rows for n in row) if name not in known]
 
 
-def paragraphs(text: str) -> list[str]:
-    """The paragraphs of a docstring, each as one line."""
-    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
-
-
-def seeds(rows: Sequence[Row]) -> str:
-    """The seeds of the rows, in words."""
-    known = [row for row in rows if row_tables.is_number(row.get("seed"))]
-    found = ", ".join(map(str, distinct(known, "seed")))
-    return found and f"{'seed' if found.isdigit() else 'seeds'} {found}"
-
-
-def shared(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def same(rows: Sequence[Row]) -> dict[str, Any]:
     """The columns, and the fields of the configuration, that are the same in all rows."""
-    own = {name: value for name, value in row_tables.constant(rows).items() if value is not None}
-    origins = ("commit", "device")
-    found = {name: value for name, value in own.items() if name not in origins}
-    found |= row_tables.config_fields(rows)[0]
-    return [(name.replace("_", " "), row_tables.text(value)) for name, value in found.items()]
-
-
-def cost(invocations: Sequence[Mapping[str, Any]]) -> str:
-    """How long all runs of the command took together."""
-    times = [ran["seconds"] for ran in invocations if row_tables.is_number(ran.get("seconds"))]
-    if not times:
-        return NOT_RECORDED
-    took = f"took {duration(sum(times))}"
-    return took if len(invocations) == 1 else f"{took} in {len(invocations)} runs of the command"
-
-
-def duration(seconds: float) -> str:
-    """A time in words: 8 min 32 s."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{max(whole, 1)} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def invocation(ran: Mapping[str, Any]) -> Invocation:
-    """One run of the command, in words."""
-    seconds: Any = ran.get("seconds")
-    return Invocation(
-        str(ran.get("command") or "command not recorded"),
-        date(str(ran.get("date") or "")),
-        duration(seconds) if row_tables.is_number(seconds) else NOT_RECORDED,
-        str(ran.get("commit") or ""),
-        str(ran.get("device") or ""),
-        _versions(ran.get("versions")),
+    unsaid = ("commit", "device", *nested(rows))
+    found = {name: value for name, value in tables.common(rows).items() if name not in unsaid}
+    return {name: value for name, value in found.items() if value is not None} | tables.common(
+        [tables.config_of(row) for row in rows]
     )
+
+
+def origin(rows: Sequence[Row], ran: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
+    """The commits, devices and versions that rows name and no run of the command does."""
+    found = {}
+    for name in ("commit", "device", "versions"):
+        said = [one.get(name) for one in ran]
+        values = [row[name] for row in rows if row.get(name) and row[name] not in said]
+        if values:
+            found[name] = "; ".join(dict.fromkeys(map(tables.text, values)))
+    return found
+
+
+def duration(seconds: Any) -> str:
+    """A time in words: 8 min 32 s; an empty text if it is no number."""
+    if not tables.is_number(seconds):
+        return ""
+    minutes, rest = divmod(max(round(seconds), 1), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def date(text: str) -> str:
@@ -281,27 +211,6 @@ def date(text: str) -> str:
         return text
 
 
-def origin(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The commits, devices and versions that rows name, each once."""
-    found: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for name in ("commit", "device", "versions"):
-            value = row.get(name)
-            text = _versions(value) if name == "versions" else str(value or "")
-            if text:
-                found.setdefault(name, {})[text] = None
-    return [(name, "; ".join(texts)) for name, texts in found.items()]
-
-
-def unsaid(
-    found: Sequence[tuple[str, str]], invocations: Sequence[Mapping[str, Any]]
-) -> list[tuple[str, str]]:
-    """What the rows name and no run of the command does."""
-    said = {(name, text) for ran in invocations for name, text in origin([dict(ran)])}
-    return [pair for pair in found if pair not in said]
-
-
-def _versions(versions: Any) -> str:
-    if not isinstance(versions, Mapping):
-        return ""
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
+def _own(name: str) -> Markup:
+    """A file of this room, which is not escaped."""
+    return Markup((FOLDER / name).read_text(encoding="utf-8"))

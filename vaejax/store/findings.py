@@ -6,7 +6,7 @@ lack study.json and verdict.json.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,13 @@ from vaejax.store.records import RESULTS, Row
 
 ABOUT, VERDICTS = "study.json", "verdict.json"
 PNG = b"\x89PNG\r\n\x1a\n"
+SHAPES: dict[str, tuple[type, type]] = {
+    **dict.fromkeys(("columns", "more_columns", "by"), (list, str)),
+    "figures": (dict, object),
+    "wanted": (dict, dict),
+    "invocations": (list, dict),
+}
+"""Entries of study.json that are lists or objects, and the type of what is in them."""
 
 
 class Finding(NamedTuple):
@@ -87,18 +94,12 @@ def read_about(folder: Path) -> dict[str, Any]:
         LabError: it is damaged.
     """
     path = folder / ABOUT
-    found = _json(path)
-    for name in ("columns", "more_columns", "by"):
-        words = found.get(name, [])
-        known = isinstance(words, list) and all(isinstance(word, str) for word in words)
-        _need(path, known, f"{name} is no list of words")
-    _need(path, isinstance(found.get("figures", {}), dict), "figures is no JSON object")
-    wanted = found.get("wanted") or {}
-    known = isinstance(wanted, dict) and all(isinstance(one, dict) for one in wanted.values())
-    _need(path, known, "wanted is no JSON object of JSON objects")
-    ran = found.get("invocations", [])
-    known = isinstance(ran, list) and all(isinstance(one, dict) for one in ran)
-    _need(path, known, "invocations is no list of JSON objects")
+    found = {name: value for name, value in _json(path).items() if value is not None}
+    for name, (kind, of) in SHAPES.items():
+        value = found.get(name, kind())
+        items = value.values() if isinstance(value, dict) else value
+        if not (isinstance(value, kind) and all(isinstance(item, of) for item in items)):
+            raise _damaged(path, f"{name} is not as a study writes it")
     return found
 
 
@@ -121,37 +122,27 @@ def _shared(rows: Sequence[Row], name: str) -> str:
 def _verdicts(path: Path) -> dict[str, dict[str, Any]]:
     found = _json(path)
     for claim, verdict in found.items():
-        known = isinstance(verdict, Mapping) and isinstance(verdict.get("verdict"), str)
-        _need(path, known, f"{claim} has no verdict")
+        if not (isinstance(verdict, dict) and isinstance(verdict.get("verdict"), str)):
+            raise _damaged(path, f"{claim} has no verdict")
     return found
 
 
 def _json(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one if there is no such file."""
     try:
-        found = json.loads(_bytes(path)) if path.exists() else {}
+        found = json.loads(records.read_bytes(path)) if path.exists() else {}
     except ValueError as error:
         raise _damaged(path, str(error)) from None
-    _need(path, isinstance(found, dict), "it is no JSON object")
+    if not isinstance(found, dict):
+        raise _damaged(path, "it is no JSON object")
     return found
 
 
 def _picture(path: Path) -> bytes:
-    content = _bytes(path)
-    _need(path, content.startswith(PNG) and len(content) > 24, "it is no PNG")
+    content = records.read_bytes(path)
+    if not content.startswith(PNG) or len(content) <= 24:
+        raise _damaged(path, "it is no PNG")
     return content
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise LabError(f"Cannot read {path}: {error.strerror}.") from error
-
-
-def _need(path: Path, known: bool, otherwise: str) -> None:
-    if not known:
-        raise _damaged(path, otherwise)
 
 
 def _damaged(path: Path, why: str) -> LabError:

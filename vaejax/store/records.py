@@ -23,7 +23,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def append(path: Path, rows: Iterable[Row]) -> None:
     """Add rows to a JSON-lines file, all of them or none."""
-    old = _read_bytes(path)
+    old = read_bytes(path)
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
     new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
@@ -42,7 +42,7 @@ def read(path: Path) -> list[Row]:
         LabError: a damaged line, or a file that cannot be read.
     """
     return [
-        _row(path, number, line) for number, line in enumerate(_read_bytes(path).splitlines(), 1)
+        _row(path, number, line) for number, line in enumerate(read_bytes(path).splitlines(), 1)
     ]
 
 
@@ -89,7 +89,7 @@ def _row(path: Path, number: int, line: bytes) -> Row:
     )
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """What a file holds; nothing if there is no file."""
     try:
         return path.read_bytes()

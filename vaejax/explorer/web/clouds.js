@@ -20,7 +20,7 @@ function cloudOf(posteriors) {
 }
 
 function showClouds(part, model) {
-  if (part.config.model === "ae") return;
+  if (!isVae(part)) return;
   const codes = codesOf(model);
   const posteriors = app.pair.map((index) => codes[index]);
   const target = cloudOf(posteriors);
@@ -48,7 +48,7 @@ function showClouds(part, model) {
 }
 
 function drawClouds({ units, members }) {
-  const canvas = document.getElementById("clouds");
+  const canvas = byId("clouds");
   const { context, width, height } = sharpContext(canvas);
   if (!width) return;
   const reach = Math.max(
@@ -109,20 +109,19 @@ function describeClouds({ units }, [a, b]) {
     `${words}Posterior means ${apart < 0.01 ? "less than 0.01" : short(apart, 2)} apart, ${widths}. Shown: ${CLOUD_CODES} codes ` +
     `drawn for each image, in the ${units.length > 1 ? "two units in which the means differ most" : "only unit"}. ` +
     "Circles: 1, 2 and 3 standard deviations of the prior.";
-  document.getElementById("clouds-words").textContent = text;
-  document.getElementById("clouds").setAttribute("aria-label", text);
+  byId("clouds-words").textContent = text;
+  byId("clouds").setAttribute("aria-label", text);
 }
 
 function showCouple(model, posteriors) {
   const nets = netsOf(model);
   const members = app.pair.map((index, k) => {
-    const [input, output] = ["input", "reconstruction"].map((what) =>
-      imageCanvas(app.page.shape, `${what} of image ${"AB"[k]}`),
-    );
-    paint(input, testPixels(index), app.page.shape);
-    paint(output, decode(nets, posteriors[k].mean), app.page.shape);
+    const whats = ["input", "reconstruction"];
+    const [input, output] = whats.map((what) => imageCanvas(`${what} of image ${"AB"[k]}`));
+    paint(input, testPixels(index));
+    paint(output, decode(nets, posteriors[k].mean));
     const name = element("b", {}, `${"AB"[k]}: ${className(app.page.labels[index])}`);
     return element("div", { class: `member ${"ab"[k]}` }, name, input, output);
   });
-  document.getElementById("couple").replaceChildren(...members);
+  byId("couple").replaceChildren(...members);
 }

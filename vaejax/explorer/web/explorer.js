@@ -1,7 +1,7 @@
 // The page: what it holds, which model it shows, and what happens when that changes.
 
 const app = {
-  page: JSON.parse(document.getElementById("page").textContent),
+  page: JSON.parse(byId("page").textContent),
   part: null, // models that differ in recon_scale alone
   model: null,
   pair: [0, 1], // the test images that are compared
@@ -13,6 +13,8 @@ const app = {
   highlight: null, // the class that is seen alone
   sampleSeed: 1,
 };
+
+const isVae = (part = app.part) => part.config.model === "vae";
 
 /** The pixels of a test image in [0, 1], as the models that are shown see it. */
 function testPixels(index) {
@@ -36,7 +38,7 @@ function className(label) {
 /** The encoder and the decoder of a model. */
 function netsOf(model) {
   if (!model.nets) {
-    const text = document.getElementById(model.weights).textContent;
+    const text = byId(model.weights).textContent;
     model.nets = makeNets(app.part.config, app.page.shape, text, app.page.weights);
   }
   return model.nets;
@@ -53,14 +55,14 @@ function codesOf(model) {
 
 function choosePart(index) {
   app.part = app.page.parts[index];
-  document.getElementById("part").value = index;
+  byId("part").value = index;
   const { about, split, steps, models, test, test_images: tested } = app.part;
-  document.getElementById("about").textContent =
+  byId("about").textContent =
     `${about}. Trained on ${app.page.dataset} (${split}) for ${steps} steps, seed ${models[0].seed}. ` +
     `Figures are of ${tested} test images (${test}).`;
   cloudNow = null;
   app.unitsChosen = false;
-  document.getElementById("pen-words").textContent = penWords();
+  byId("pen-words").textContent = penWords();
   if (app.source && app.source.kind === "test") app.source.pixels = testPixels(app.source.index);
   drawSweep(app.part);
   const shown = app.model ? app.model.recon_scale : Infinity;
@@ -82,7 +84,7 @@ function chooseModel(index) {
 }
 
 function listenToSweep() {
-  const slider = document.getElementById("scale");
+  const slider = byId("scale");
   const current = () => app.part.models.indexOf(app.model);
   const choose = (index) => {
     const within = Math.min(app.part.models.length - 1, Math.max(0, index));
@@ -91,21 +93,14 @@ function listenToSweep() {
   };
   slider.addEventListener("input", () => choose(modelNear(app.part, slider.value / 1000)));
   slider.addEventListener("keydown", (event) => {
-    const steps = {
-      ArrowLeft: -1,
-      ArrowDown: -1,
-      ArrowRight: 1,
-      ArrowUp: 1,
-      PageDown: -1,
-      PageUp: 1,
-    };
+    const steps = { ...ARROWS, PageDown: [-1], PageUp: [1] };
     const ends = { Home: 0, End: app.part.models.length - 1 };
-    if (event.key in steps) choose(current() + steps[event.key]);
+    if (event.key in steps) choose(current() + sum(steps[event.key]));
     else if (event.key in ends) choose(ends[event.key]);
     else return;
     event.preventDefault();
   });
-  document.getElementById("charts").addEventListener("click", (event) => {
+  byId("charts").addEventListener("click", (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const inner = box.width - CHART.left - CHART.right;
     choose(modelNear(app.part, (event.clientX - box.left - CHART.left) / inner));
@@ -114,7 +109,7 @@ function listenToSweep() {
 
 /** Draw again what depends on the size or the colours of the page. */
 function redraw() {
-  if (app.part.models.length > 1 && app.part.config.model === "vae") {
+  if (app.part.models.length > 1 && isVae()) {
     drawCharts(app.part);
     drawBars(app.part);
     markScale(app.part, app.model);
@@ -128,12 +123,12 @@ function start() {
   const { page } = app;
   app.classes = [...new Set(page.labels)].sort((a, b) => a - b);
   app.pair = [page.strip[0], page.strip[1]];
-  const select = document.getElementById("part");
+  const select = byId("part");
   page.parts.forEach((part, index) => {
     const units = `${part.config.latent_size} latent unit${part.config.latent_size > 1 ? "s" : ""}`;
     select.append(element("option", { value: index }, `${part.name}: ${units}`));
   });
-  document.getElementById("part-choice").hidden = page.parts.length < 2;
+  byId("part-choice").hidden = page.parts.length < 2;
   select.addEventListener("change", () => choosePart(Number(select.value)));
   app.part = page.parts[0];
   prepareModel();
@@ -142,9 +137,9 @@ function start() {
   choosePart(0);
   const left = page.left_out.map((line) => element("li", {}, line));
   if (left.length) {
-    document.getElementById("left-out").append("Not on this page:", element("ul", {}, ...left));
+    byId("left-out").append("Not on this page:", element("ul", {}, ...left));
   }
-  document.getElementById("made").textContent =
+  byId("made").textContent =
     `Made by python -m experiments.explore. Encoder and decoder run in this page, with weights as ` +
     `${page.weights}; ${page.labels.length} test images are in it. It asks no network for anything.`;
   new ResizeObserver(redraw).observe(document.querySelector("main"));

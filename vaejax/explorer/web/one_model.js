@@ -15,33 +15,28 @@ function rangeOf(model, unit) {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const margin = 0.06 * (high - low) || 1;
     const reach = Math.max(3.5, 1.06 * Math.max(high, -low));
-    const vae = app.part.config.model === "vae";
+    const vae = isVae();
     model.ranges[unit] = vae ? [-reach, reach] : [low - margin, high + margin];
   }
   return model.ranges[unit];
 }
 
 /** From where to where a traversal goes. */
-const traversalRange = (model, unit) =>
-  app.part.config.model === "vae" ? [-3, 3] : rangeOf(model, unit);
+const traversalRange = (model, unit) => (isVae() ? [-3, 3] : rangeOf(model, unit));
 
 /** Units by falling KL; those of an autoencoder by the falling variance of their codes. */
 function orderOf(model) {
-  return byFalling(
-    app.part.config.model === "vae" ? model.kl_per_unit_nats : model.variance_per_unit,
-  );
+  return byFalling(isVae() ? model.kl_per_unit_nats : model.variance_per_unit);
 }
 
 function isDead(model, unit) {
-  return (
-    app.part.config.model === "vae" && model.variance_per_unit[unit] <= app.page.active_variance
-  );
+  return isVae() && model.variance_per_unit[unit] <= app.page.active_variance;
 }
 
 /** What a unit carries, in words. */
 function unitStatus(model, unit) {
   const variance = short(model.variance_per_unit[unit], 2);
-  if (app.part.config.model === "ae") return `codes have a variance of ${variance}`;
+  if (!isVae()) return `codes have a variance of ${variance}`;
   const kl = `KL ${fixed(model.kl_per_unit_nats[unit], 2)} nats`;
   return isDead(model, unit)
     ? `dead: its mean hardly varies with the image; ${kl}`
@@ -68,9 +63,9 @@ function drawUnits() {
       showCode();
     });
     slider.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-      if (!step) return; // a hundredth of the range, which browsers do not agree upon
-      const moved = app.code[unit] + (step * (high - low)) / 100;
+      if (!ARROWS[event.key]) return;
+      const step = sum(ARROWS[event.key]) / 100; // of the range: browsers do not agree upon it
+      const moved = app.code[unit] + step * (high - low);
       app.code[unit] = Math.min(high, Math.max(low, moved));
       showCode();
       event.preventDefault();
@@ -86,11 +81,11 @@ function drawUnits() {
       element("span", { class: "posterior" }),
     );
   });
-  document.getElementById("units").replaceChildren(...rows.slice(0, FIRST_UNITS));
+  byId("units").replaceChildren(...rows.slice(0, FIRST_UNITS));
   fold("more-units", rows.slice(FIRST_UNITS));
-  const vae = app.part.config.model === "vae";
+  const vae = isVae();
   const dead = order.filter((unit) => isDead(app.model, unit)).length;
-  document.getElementById("units-words").textContent = vae
+  byId("units-words").textContent = vae
     ? `By falling KL. ${order.length - dead} of ${order.length} are active. The bar below a slider is the ` +
       "posterior of the encoded image in this unit, one sigma to each side of its mean."
     : "By falling variance of their codes. An autoencoder gives a single code, without a width.";
@@ -98,7 +93,7 @@ function drawUnits() {
 
 /** Put rows into a part of the page that is folded away; without rows hide it. */
 function fold(id, rows) {
-  const details = document.getElementById(id);
+  const details = byId(id);
   details.hidden = !rows.length;
   details.querySelector("summary").textContent = `${rows.length} more units`;
   details.querySelector("div").replaceChildren(...rows);
@@ -141,11 +136,11 @@ let slowly = 0;
 /** Decode the code, wherever it came from. */
 function showCode() {
   const canvas = document.querySelector("#decoded canvas");
-  paint(canvas, decode(netsOf(app.model), app.code), app.page.shape);
+  paint(canvas, decode(netsOf(app.model), app.code));
   showUnits();
   drawPad();
   const where = app.axes.map((unit) => `unit ${unit}: ${fixed(app.code[unit], 2)}`).join(", ");
-  document.getElementById("pad-where").textContent = `Code at ${where}`;
+  byId("pad-where").textContent = `Code at ${where}`;
   clearTimeout(slowly);
   slowly = setTimeout(showTraversals, 150);
 }
@@ -163,11 +158,11 @@ function showSource() {
   app.source.posterior = posterior;
   app.code = Float64Array.from(posterior.mean);
   const output = decode(nets, posterior.mean);
-  paint(document.querySelector("#input canvas"), pixels, app.page.shape);
-  paint(document.querySelector("#output canvas"), output, app.page.shape);
+  paint(document.querySelector("#input canvas"), pixels);
+  paint(document.querySelector("#output canvas"), output);
   if (kind === "drawn") {
-    paint(document.querySelector("#pen-input canvas"), pixels, app.page.shape);
-    paint(document.querySelector("#pen-output canvas"), output, app.page.shape);
+    paint(document.querySelector("#pen-input canvas"), pixels);
+    paint(document.querySelector("#pen-output canvas"), output);
   }
   const name =
     kind === "test"
@@ -175,7 +170,7 @@ function showSource() {
       : "Your drawing.";
   const error = sum([...pixels].map((p, i) => (p - output[i]) ** 2)) / pixels.length;
   const kl = posterior.kl ? `, KL ${fixed(sum([...posterior.kl]), 2)} nats` : "";
-  document.getElementById("encoded-words").textContent =
+  byId("encoded-words").textContent =
     `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
   showPosterior();
   showCode();
@@ -184,14 +179,14 @@ function showSource() {
 // ---- samples and traversals ----
 
 function showSamples() {
-  const vae = app.part.config.model === "vae";
+  const vae = isVae();
   const normal = normalGenerator(app.sampleSeed);
   const nets = netsOf(app.model);
-  document.getElementById("samples").replaceChildren(
+  byId("samples").replaceChildren(
     ...Array.from({ length: SAMPLES }, (_, index) => {
       const code = Float64Array.from({ length: app.part.config.latent_size }, normal);
-      const canvas = imageCanvas(app.page.shape, "");
-      paint(canvas, decode(nets, code), app.page.shape);
+      const canvas = imageCanvas("");
+      paint(canvas, decode(nets, code));
       const button = element(
         "button",
         { type: "button", "aria-label": `sample ${index + 1}: move the code there` },
@@ -204,10 +199,10 @@ function showSamples() {
       return button;
     }),
   );
-  document.getElementById("samples-title").textContent = vae
+  byId("samples-title").textContent = vae
     ? "Samples from the prior"
     : "Decoded Gaussian codes";
-  document.getElementById("samples-words").textContent =
+  byId("samples-words").textContent =
     (vae
       ? "Codes are drawn from N(0, I) and decoded. "
       : "An autoencoder has no prior. These are its outputs for codes from N(0, I), which need not be where its codes lie. ") +
@@ -217,7 +212,7 @@ function showSamples() {
 function traversalRow(unit) {
   const name = element("span", {}, `unit ${unit}`);
   name.append(element("small", {}, isDead(app.model, unit) ? "dead" : shortStatus(unit)));
-  const canvases = Array.from({ length: STEPS }, () => imageCanvas(app.page.shape, ""));
+  const canvases = Array.from({ length: STEPS }, () => imageCanvas(""));
   for (const canvas of canvases) canvas.setAttribute("aria-hidden", "true");
   const [low, high] = traversalRange(app.model, unit);
   const label = `unit ${unit} from ${short(low)} to ${short(high)}`;
@@ -230,33 +225,26 @@ function traversalRow(unit) {
 }
 
 function shortStatus(unit) {
-  return app.part.config.model === "vae" ? `KL ${fixed(app.model.kl_per_unit_nats[unit], 2)}` : "";
+  return isVae() ? `KL ${fixed(app.model.kl_per_unit_nats[unit], 2)}` : "";
 }
 
 function drawTraversals() {
   const order = orderOf(app.model);
-  const vae = app.part.config.model === "vae";
-  const values = Array.from({ length: STEPS }, (_, i) =>
-    vae ? short(-3 + (6 * i) / (STEPS - 1)) : "",
+  const vae = isVae();
+  const ticks = Array.from({ length: STEPS }, (_, i) =>
+    element("span", {}, vae ? short(-3 + (6 * i) / (STEPS - 1)) : ""),
   );
-  const ticks = element(
-    "div",
-    { class: "traversal ticks" },
-    element("span"),
-    ...values.map((v) => element("span", {}, v)),
-  );
-  document
-    .getElementById("traversals")
-    .replaceChildren(ticks, ...order.slice(0, FIRST_UNITS).map(traversalRow));
+  const heading = element("div", { class: "traversal ticks" }, element("span"), ...ticks);
+  byId("traversals").replaceChildren(heading, ...order.slice(0, FIRST_UNITS).map(traversalRow));
   fold("more-traversals", order.slice(FIRST_UNITS).map(traversalRow));
-  document.getElementById("traversals-words").textContent = vae
+  byId("traversals-words").textContent = vae
     ? "Each row moves one unit from -3 to 3, three standard deviations of the prior to each side. The other units stay at the present code."
     : "Each row moves one unit over the range of its codes. The other units stay at the present code.";
 }
 
 function showTraversals() {
   const nets = netsOf(app.model);
-  const open = document.getElementById("more-traversals").open;
+  const open = byId("more-traversals").open;
   const rows = document.querySelectorAll(
     `#traversals .traversal[data-unit]${open ? ", #more-traversals .traversal" : ""}`,
   );
@@ -266,7 +254,7 @@ function showTraversals() {
     const [low, high] = traversalRange(app.model, unit);
     row.querySelectorAll("canvas").forEach((canvas, i) => {
       code[unit] = low + ((high - low) * i) / (STEPS - 1);
-      paint(canvas, decode(nets, code), app.page.shape);
+      paint(canvas, decode(nets, code));
     });
     code[unit] = app.code[unit];
   }
@@ -278,16 +266,16 @@ function showTraversals() {
 function showModel() {
   const { part, model } = app;
   const several = part.models.length > 1;
-  document.getElementById("one-title").textContent = several
+  byId("one-title").textContent = several
     ? `The model at recon_scale ${short(model.recon_scale, 4)}`
-    : part.config.model === "vae"
+    : isVae(part)
       ? "The VAE"
       : "The autoencoder";
   for (const id of ["one-caption", "one-terms"]) {
-    document.getElementById(id).hidden = several; // they stand below the slider
+    byId(id).hidden = several; // they stand below the slider
   }
-  document.getElementById("one-terms").textContent = termsOf(part, model);
-  document.getElementById("one-caption").replaceChildren(...captionOf(part, model));
+  byId("one-terms").textContent = termsOf(part, model);
+  byId("one-caption").replaceChildren(...captionOf(part, model));
   if (!app.unitsChosen || app.axes.some((unit) => unit >= part.config.latent_size)) {
     app.axes = orderOf(model).slice(0, 2);
     app.unitsChosen = false;
@@ -301,20 +289,20 @@ function showModel() {
 }
 
 function labelPad() {
-  const place = app.part.config.model === "vae" ? "its posterior mean" : "its code";
-  document.getElementById("pad-help").textContent =
+  const place = isVae() ? "its posterior mean" : "its code";
+  byId("pad-help").textContent =
     `Each dot is a test image at ${place} in the chosen units. Click a dot to encode its image; ` +
     "drag anywhere else to move the code. Keys: arrows move the code, Enter encodes the nearest image.";
   const names = ["across", "up"].slice(0, app.axes.length);
   const axes = names.map((name, axis) => `unit ${app.axes[axis]} ${name}`).join(", ");
-  document.getElementById("pad").setAttribute("aria-label", `Latent space: ${axes}`);
+  byId("pad").setAttribute("aria-label", `Latent space: ${axes}`);
 }
 
 function listenToModel() {
   listenToPad();
   listenToPen();
   ["unit-x", "unit-y"].forEach((id, axis) => {
-    document.getElementById(id).addEventListener("change", (event) => {
+    byId(id).addEventListener("change", (event) => {
       const unit = Number(event.target.value);
       if (app.axes[1 - axis] === unit) app.axes[1 - axis] = app.axes[axis]; // they change places
       app.axes[axis] = unit;
@@ -325,28 +313,27 @@ function listenToModel() {
     });
   });
   for (const id of ["numerals", "manifold"])
-    document.getElementById(id).addEventListener("change", drawPad);
+    byId(id).addEventListener("change", drawPad);
   const count = app.page.labels.length;
   const step = (by) => {
     const { kind, index } = app.source;
     showTestImage(kind === "test" ? (index + by + count) % count : 0);
   };
-  document.getElementById("previous").addEventListener("click", () => step(-1));
-  document.getElementById("next").addEventListener("click", () => step(1));
-  document.getElementById("zero").addEventListener("click", () => {
+  byId("previous").addEventListener("click", () => step(-1));
+  byId("next").addEventListener("click", () => step(1));
+  byId("zero").addEventListener("click", () => {
     app.code = new Float64Array(app.part.config.latent_size);
     showCode();
   });
-  document.getElementById("samples-new").addEventListener("click", () => {
+  byId("samples-new").addEventListener("click", () => {
     app.sampleSeed += 1;
     showSamples();
   });
-  document.getElementById("more-traversals").addEventListener("toggle", showTraversals);
+  byId("more-traversals").addEventListener("toggle", showTraversals);
 }
 
 /** What of this part of the page is the same for all models. */
 function prepareModel() {
-  const { shape } = app.page;
   const labels = {
     decoded: "image decoded from the code",
     input: "encoded image",
@@ -355,10 +342,10 @@ function prepareModel() {
     "pen-output": "reconstruction of your drawing",
   };
   for (const [id, label] of Object.entries(labels)) {
-    document.getElementById(id).replaceChildren(imageCanvas(shape, label));
+    byId(id).replaceChildren(imageCanvas(label));
   }
-  const grey = shape[2] === 1;
-  document.getElementById("pen-card").hidden = !grey;
+  const grey = app.page.shape[2] === 1;
+  byId("pen-card").hidden = !grey;
   document.querySelector(".left").classList.toggle("no-pen", !grey);
   drawLegend();
   drawPen();

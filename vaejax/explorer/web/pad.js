@@ -6,7 +6,7 @@ const NEAR = 12; // pixels between a click and the dot that it means
 let background = null; // the decoded pictures behind the dots, with what they depend on
 
 function padScales() {
-  const canvas = document.getElementById("pad");
+  const canvas = byId("pad");
   const ranges = app.axes.map((unit) => rangeOf(app.model, unit));
   const { clientWidth: width, clientHeight: height } = canvas;
   const [[x0, x1], [y0, y1]] = app.axes.length > 1 ? ranges : [ranges[0], [-1, 1]];
@@ -30,13 +30,13 @@ function padPoint(scales, code) {
 }
 
 function drawPad() {
-  const canvas = document.getElementById("pad");
+  const canvas = byId("pad");
   const { context, width, height } = sharpContext(canvas);
   if (!width) return;
   const scales = padScales();
-  const pictures = document.getElementById("manifold").checked;
+  const pictures = byId("manifold").checked;
   if (pictures) drawManifold(context, width, height, scales);
-  else if (app.part.config.model === "vae" && app.axes.length > 1) {
+  else if (isVae() && app.axes.length > 1) {
     priorRings(context, scales.x, scales.y, scales.ranges[0][1]);
   }
   drawDots(context, scales);
@@ -46,9 +46,7 @@ function drawPad() {
 
 /** A dot or a number for each test image, at its posterior mean. */
 function drawDots(context, scales) {
-  const [numerals, manifold] = ["numerals", "manifold"].map(
-    (id) => document.getElementById(id).checked,
-  );
+  const [numerals, manifold] = ["numerals", "manifold"].map((id) => byId(id).checked);
   context.font = "bold 12px system-ui, sans-serif";
   context.textAlign = "center";
   context.textBaseline = "middle";
@@ -124,7 +122,7 @@ function drawManifold(context, width, height, scales) {
   const [rows, columns] = app.page.shape;
   if (!background || background.key !== key) {
     const canvas = element("canvas", { width: MANIFOLD * columns, height: MANIFOLD * rows });
-    const tile = imageCanvas(app.page.shape, "");
+    const tile = imageCanvas("");
     const code = Float64Array.from(app.code);
     for (let row = 0; row < MANIFOLD; row++) {
       for (let column = 0; column < MANIFOLD; column++) {
@@ -132,7 +130,7 @@ function drawManifold(context, width, height, scales) {
         scales.valueAt(...place).forEach((value, axis) => {
           if (axis < app.axes.length) code[app.axes[axis]] = value;
         });
-        paint(tile, decode(netsOf(app.model), code), app.page.shape);
+        paint(tile, decode(netsOf(app.model), code));
         canvas.getContext("2d").drawImage(tile, column * columns, row * rows);
       }
     }
@@ -168,7 +166,7 @@ function moveCode(values) {
 
 /** A click on a dot encodes its image; a click elsewhere, or a drag, moves the code there. */
 function listenToPad() {
-  const pad = document.getElementById("pad");
+  const pad = byId("pad");
   let began = null;
   const place = (event) => {
     const box = pad.getBoundingClientRect();
@@ -196,8 +194,7 @@ function listenToPad() {
   });
   pad.addEventListener("pointercancel", () => (began = null));
   pad.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    const step = steps[event.key];
+    const step = ARROWS[event.key];
     if (event.key === "Enter") {
       const scales = padScales();
       showTestImage(nearestImage(...padPoint(scales, app.code)).index);
@@ -218,14 +215,11 @@ function listenToPad() {
 function drawChoosers() {
   const order = orderOf(app.model);
   ["unit-x", "unit-y"].forEach((id, axis) => {
-    const select = document.getElementById(id);
+    const select = byId(id);
     select.parentElement.hidden = axis >= app.axes.length;
     select.replaceChildren(
       ...order.map((unit) => {
-        const kl =
-          app.part.config.model === "vae"
-            ? `, KL ${fixed(app.model.kl_per_unit_nats[unit], 2)}`
-            : "";
+        const kl = isVae() ? `, ${shortStatus(unit)}` : "";
         const dead = isDead(app.model, unit) ? ", dead" : "";
         return element("option", { value: unit }, `unit ${unit}${kl}${dead}`);
       }),
@@ -235,7 +229,7 @@ function drawChoosers() {
 }
 
 function drawLegend() {
-  const legend = document.getElementById("legend");
+  const legend = byId("legend");
   if (app.classes.length > 20) return;
   legend.replaceChildren(
     ...app.classes.map((label, rank) => {

@@ -22,13 +22,7 @@ function rasterize(strokes, shape, stroke) {
   const fine = element("canvas", { width: width * SUPERSAMPLING, height: height * SUPERSAMPLING });
   const context = fine.getContext("2d", { willReadFrequently: true });
   context.scale(SUPERSAMPLING, SUPERSAMPLING);
-  Object.assign(context, { lineWidth: stroke, lineCap: "round", lineJoin: "round" });
-  for (const points of strokes) {
-    context.beginPath();
-    context.moveTo(points[0].x, points[0].y);
-    for (const p of points) context.lineTo(p.x, p.y);
-    context.stroke();
-  }
+  drawStrokes(context, strokes, { lineWidth: stroke });
   const { data } = context.getImageData(0, 0, fine.width, fine.height);
   const ink = new Float64Array(height * width);
   for (let y = 0; y < fine.height; y++) {
@@ -80,7 +74,7 @@ function drawnDigit(strokes, shape) {
 const pen = { strokes: [], x: 140, y: 140, down: false, frame: 0 };
 
 function drawPen() {
-  const canvas = document.getElementById("pen");
+  const canvas = byId("pen");
   const context = canvas.getContext("2d");
   context.fillStyle = "#000";
   context.fillRect(0, 0, canvas.width, canvas.height);
@@ -92,18 +86,7 @@ function drawPen() {
     });
     context.fillText("draw here", canvas.width / 2, canvas.height / 2);
   }
-  Object.assign(context, {
-    strokeStyle: "#fff",
-    lineWidth: 22,
-    lineCap: "round",
-    lineJoin: "round",
-  });
-  for (const points of pen.strokes) {
-    context.beginPath();
-    context.moveTo(points[0].x, points[0].y);
-    for (const p of points) context.lineTo(p.x, p.y);
-    context.stroke();
-  }
+  drawStrokes(context, pen.strokes, { strokeStyle: "#fff", lineWidth: 22 });
   if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
     Object.assign(context, { strokeStyle: pen.down ? "#e69f00" : "#999", lineWidth: 3 });
     context.beginPath();
@@ -126,7 +109,7 @@ function penMoved() {
 }
 
 function listenToPen() {
-  const canvas = document.getElementById("pen");
+  const canvas = byId("pen");
   const place = (event) => {
     const box = canvas.getBoundingClientRect();
     return {
@@ -151,27 +134,25 @@ function listenToPen() {
   for (const end of ["pointerup", "pointercancel"])
     canvas.addEventListener(end, () => (drawing = false));
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[
-      event.key
-    ];
+    const step = ARROWS[event.key];
     if (event.key === " ") {
       pen.down = !pen.down;
       if (pen.down) pen.strokes.push([{ x: pen.x, y: pen.y }]);
     } else if (step) {
       pen.x = Math.min(270, Math.max(10, pen.x + 10 * step[0]));
-      pen.y = Math.min(270, Math.max(10, pen.y + 10 * step[1]));
+      pen.y = Math.min(270, Math.max(10, pen.y - 10 * step[1]));
       if (pen.down) pen.strokes.at(-1).push({ x: pen.x, y: pen.y });
     } else return;
     event.preventDefault();
     penMoved();
   });
   for (const change of ["focus", "blur"]) canvas.addEventListener(change, drawPen);
-  document.getElementById("pen-clear").addEventListener("click", () => {
+  byId("pen-clear").addEventListener("click", () => {
     Object.assign(pen, { strokes: [], down: false });
     drawPen();
     const blank = new Float64Array(app.page.shape.reduce((a, b) => a * b));
     for (const id of ["pen-input", "pen-output"]) {
-      paint(document.querySelector(`#${id} canvas`), blank, app.page.shape);
+      paint(document.querySelector(`#${id} canvas`), blank);
     }
   });
 }

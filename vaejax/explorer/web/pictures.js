@@ -1,5 +1,7 @@
 // Elements, pixels on canvases, and planes of two latent units.
 
+const byId = (id) => document.getElementById(id);
+
 /** An HTML element with attributes, and with children or text in it. */
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -10,15 +12,15 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A canvas for one image of the data set; CSS scales it up. */
-function imageCanvas(shape, label) {
-  const [height, width] = shape;
+/** A canvas for one image of the data set; CSS scales it up. `app` is in explorer.js. */
+function imageCanvas(label) {
+  const [height, width] = app.page.shape;
   return element("canvas", { width, height, class: "picture", role: "img", "aria-label": label });
 }
 
 /** Show pixels in [0, 1], [height, width, channels], on a canvas of that size. */
-function paint(canvas, pixels, shape) {
-  const [height, width, channels] = shape;
+function paint(canvas, pixels) {
+  const [height, width, channels] = app.page.shape;
   // Small pictures that pixels are put on one by one: a graphics processor would only slow it down.
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(width, height);
@@ -51,6 +53,20 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+/** Draw each stroke, a list of points, as a line with round ends. */
+function drawStrokes(context, strokes, style) {
+  Object.assign(context, { lineCap: "round", lineJoin: "round", ...style });
+  for (const points of strokes) {
+    context.beginPath();
+    context.moveTo(points[0].x, points[0].y);
+    for (const p of points) context.lineTo(p.x, p.y);
+    context.stroke();
+  }
+}
+
+/** How an arrow key moves: across and up. */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
 // ---- what planes of two latent units share ----
 
 /** Circles of the prior N(0, I): one, two and three standard deviations. */
@@ -59,15 +75,8 @@ function priorRings(context, x, y, reach) {
   context.lineWidth = 1;
   for (const deviations of [1, 2, 3]) {
     context.beginPath();
-    context.ellipse(
-      x(0),
-      y(0),
-      Math.abs(x(deviations) - x(0)),
-      Math.abs(y(deviations) - y(0)),
-      0,
-      0,
-      7,
-    );
+    const [across, up] = [x(deviations) - x(0), y(deviations) - y(0)].map(Math.abs);
+    context.ellipse(x(0), y(0), across, up, 0, 0, 7);
     context.stroke();
   }
   context.beginPath();

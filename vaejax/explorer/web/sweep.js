@@ -68,7 +68,7 @@ function balance(model) {
 /** One line about a model, as nodes: what it was trained with, and what was measured. */
 function captionOf(part, model) {
   const facts = [["recon_scale", short(model.recon_scale, 4), thresholdWords(part, model)]];
-  if (part.config.model === "vae") {
+  if (isVae(part)) {
     facts.push([...balance(model), ""]);
     const units = model.predicted_units;
     const predicted = units == null ? "" : `predicted ${units}`;
@@ -85,7 +85,7 @@ function captionOf(part, model) {
 
 /** What the words of a caption mean. */
 function termsOf(part, model) {
-  if (part.config.model === "ae") {
+  if (!isVae(part)) {
     return "MSE: the squared error averaged over pixels in [0, 1] and over the test images.";
   }
   const [name] = balance(model);
@@ -112,7 +112,7 @@ function termsOf(part, model) {
 
 function introOf(part) {
   const theory = part.theory && part.theory.thresholds.length ? part.theory.thresholds[0] : null;
-  const vae = part.config.model === "vae";
+  const vae = isVae(part);
   const { kl_weight: weight, free_bits: free } = part.models[0];
   const kl = `${weight === 1 ? "" : `${short(weight)} × `}KL${free ? `, where ${short(free)} nats of each unit are free` : ""}`;
   const words =
@@ -133,7 +133,7 @@ const CHART = { left: 44, right: 16, panel: 112, gap: 40, top: 24, bottom: 24 };
 
 /** Two panels over one axis: the number of active units, and the KL; predicted and measured. */
 function drawCharts(part) {
-  const box = document.getElementById("charts");
+  const box = byId("charts");
   const width = Math.max(box.clientWidth, 240);
   const axis = scaleAxis(part);
   const inner = width - CHART.left - CHART.right;
@@ -200,7 +200,7 @@ function drawCharts(part) {
     chart.append(svg("text", label, String(Number((10 ** power).toPrecision(1)))));
   }
   box.replaceChildren(chart);
-  const row = document.getElementById("scale-row"); // the thumb is 24 pixels wide
+  const row = byId("scale-row"); // the thumb is 24 pixels wide
   row.style.margin = `0 ${CHART.right - 12}px 0 ${CHART.left - 12}px`;
 }
 
@@ -260,7 +260,7 @@ function markScale(part, model) {
       here.setAttribute("x2", dot.getAttribute("cx"));
     }
   }
-  const slider = document.getElementById("scale");
+  const slider = byId("scale");
   slider.value = Math.round(1000 * scaleAxis(part).place(model.recon_scale));
   const words = `recon_scale ${short(model.recon_scale, 4)}, ${thresholdWords(part, model)}`;
   slider.setAttribute("aria-valuetext", words.replace(/, $/, ""));
@@ -273,7 +273,7 @@ const MOST_LABELLED = 20;
 
 /** Bars for all units, without heights; `showBars` moves them. */
 function drawBars(part) {
-  const box = document.getElementById("bars");
+  const box = byId("bars");
   const width = Math.max(box.clientWidth, 200);
   const units = part.config.latent_size;
   const chart = svg("svg", {
@@ -371,9 +371,7 @@ function showBars(part, model) {
       ),
     );
   }
-  document
-    .getElementById("bars-words")
-    .replaceChildren(
+  byId("bars-words").replaceChildren(
       ...key,
       element("br"),
       `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
@@ -398,12 +396,12 @@ function deadWords(dead, units) {
 const FIRST_ON_A_PHONE = 5;
 
 function drawStrip() {
-  const strip = document.getElementById("strip");
+  const strip = byId("strip");
   const late = (rank) => (rank >= FIRST_ON_A_PHONE ? "late" : null);
   const inputs = app.page.strip.map((index, rank) => {
-    const canvas = imageCanvas(app.page.shape, "");
+    const canvas = imageCanvas("");
     canvas.setAttribute("aria-hidden", "true");
-    paint(canvas, testPixels(index), app.page.shape);
+    paint(canvas, testPixels(index));
     const label = `test image ${index}, ${className(app.page.labels[index])}`;
     const attributes = {
       type: "button",
@@ -420,14 +418,13 @@ function drawStrip() {
     return button;
   });
   const outputs = app.page.strip.map((index, rank) => {
-    const canvas = imageCanvas(app.page.shape, `reconstruction of test image ${index}`);
+    const canvas = imageCanvas(`reconstruction of test image ${index}`);
     return element("div", { class: late(rank) }, canvas);
   });
-  const mean = imageCanvas(app.page.shape, "mean of all training images");
+  const mean = imageCanvas("mean of all training images");
   paint(
     mean,
     Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255),
-    app.page.shape,
   );
   strip.replaceChildren(
     element("span", {}, "input"),
@@ -455,19 +452,19 @@ function showStrip(model) {
   const nets = netsOf(model);
   const codes = codesOf(model);
   document.querySelectorAll("#strip > div canvas").forEach((canvas, rank) => {
-    paint(canvas, decode(nets, codes[app.page.strip[rank]].mean), app.page.shape);
+    paint(canvas, decode(nets, codes[app.page.strip[rank]].mean));
   });
 }
 
 /** Everything of a part that does not depend on which of its models is shown. */
 function drawSweep(part) {
   const several = part.models.length > 1;
-  const vae = part.config.model === "vae";
-  document.getElementById("sweep").hidden = !several;
+  const vae = isVae(part);
+  byId("sweep").hidden = !several;
   if (!several) return;
-  document.getElementById("sweep-intro").textContent = introOf(part);
+  byId("sweep-intro").textContent = introOf(part);
   for (const id of ["bars-card", "clouds-card", "charts", "charts-key"]) {
-    document.getElementById(id).hidden = !vae;
+    byId(id).hidden = !vae;
   }
   if (vae) {
     drawCharts(part);
@@ -479,9 +476,9 @@ function drawSweep(part) {
 function showSweep(part, model) {
   if (part.models.length < 2) return;
   markScale(part, model);
-  document.getElementById("caption").replaceChildren(...captionOf(part, model));
-  document.getElementById("terms").textContent = termsOf(part, model);
-  if (part.config.model === "vae") {
+  byId("caption").replaceChildren(...captionOf(part, model));
+  byId("terms").textContent = termsOf(part, model);
+  if (isVae(part)) {
     showBars(part, model);
     showClouds(part, model);
   }
