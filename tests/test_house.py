@@ -264,7 +264,7 @@ def test_a_page_is_a_study_or_a_command(module: str) -> None:
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert ast.get_docstring(tree)
     if module in STUDIES:
-        assert {"runs", "measure", "figures", "verdict"} <= defined
+        assert {"runs", "measure", "figures"} <= defined
         assert importlib.import_module(module).STUDY.name == module.removeprefix("experiments.")
     last = "vj.study.run_study(STUDY)" if module in STUDIES else "main()"
     assert ast.unparse(tree.body[-1]) == f"if __name__ == '__main__':\n    {last}"

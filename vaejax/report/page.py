@@ -22,7 +22,7 @@ from vaejax.report.html import (
 )
 from vaejax.store.findings import Finding, natural
 from vaejax.store.records import Row
-from vaejax.study.verdicts import distinct
+from vaejax.study.rows import distinct
 
 WORDS = re.compile(r"\b(HELD|FAILED|UNDECIDED)\b")
 NOT_RECORDED = "cost not recorded"
