@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
     @property
     def verdicts(self) -> dict[str, vj.study.Verdict]:
-        found = self.page.verdict(self.rows)
+        found = {claim.name: claim.judge(self.rows) for claim in self.page.claims}
         return {claim: verdict for claim, verdict in found.items() if verdict is not None}
 
 

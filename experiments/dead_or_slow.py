@@ -12,11 +12,8 @@ active units. A unit that is not active is slow where the line is above 0, else 
 Figures: waking.png (KL at every scale against the step), rates.png (growth rate against the scale,
 and KL at the end of the raised and of the lowered units).
 
-Verdicts, for each net. "B3, NET" HELD if the line through the growth rates crosses 0 within 10% of
-the predicted threshold, whichever seed is left out, and no unit raised to 0.9 times the threshold
-or less is active; FAILED if one of these is violated in every case. "B3, NET has a loop"
-(hysteresis) HELD if every seed has a scale at which, after equally many steps, the lowered unit is
-active and the raised one is not; FAILED if no seed has one. Else UNDECIDED.
+Two claims for each net: its growth is 0 near the threshold (by the line through the growth rates of
+all seeds but one, whichever is left out), and it shows hysteresis.
 
 Command: python -m experiments.dead_or_slow
 
@@ -37,16 +34,13 @@ import vaejax as vj
 START_TIMES = {"raised": 0.5, "lowered": 2.0}
 """The scale of the start, in multiples of the threshold: "raised" starts asleep, "lowered"
 awake."""
-DEPTHS = {"linear": 0, "mlp1": 1}
-"""Hidden layers of the encoder, and as many of the decoder."""
-NAMES = {"linear": "linear VAE", "mlp1": "MLP"}
-LINEAR_RATE = 5.0
-"""Linear nets need, and tolerate, a learning rate that is this many times higher."""
+NETS = {"linear": "linear VAE", "mlp1": "MLP"}
 LATER_RATE = 0.1
 """After the start the learning rate is lower by this factor: the noise of a higher one wakes units
 below the threshold."""
-MARGIN = 0.1
-"""The share of the threshold by which the prediction may be off."""
+ZERO = vj.study.column("zero", "scale / threshold at which growth is 0")
+ACTIVE = vj.study.column("active_units", "active units, raised to 0.9 times the threshold or less,")
+LOOPS = vj.study.column("loops", "scales at which only the lowered unit is active")
 CURVE = 60
 """Points of a curve of KL over training."""
 DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
@@ -55,6 +49,67 @@ COLUMNS = (
     "growth_per_1000_steps", "kl_first_nats", "kl_nats", "predicted_kl_nats", "active_units",
     "state",
 )  # fmt: skip
+
+
+def raised_and_lowered(rows: list[vj.store.Row], net: str) -> list[list[vj.store.Row]]:
+    return [vj.study.matching(rows, **{"net": net, "from": part}) for part in START_TIMES]
+
+
+def line_through(rows: list[vj.store.Row]) -> vj.measure.GrowthLine:
+    """The line through the growth rates of raised units against the scale."""
+    times, rates = (vj.study.values(rows, name) for name in ("times", "growth_per_1000_steps"))
+    return vj.measure.growth_line(times, rates)
+
+
+def far_below(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
+    """The raised units at 0.9 times the threshold or less, each with the scale at which the line
+    through the growth rates of the other seeds is 0."""
+    raised, _ = raised_and_lowered(rows, net)
+    zeros = {
+        seed: line_through([row for row in raised if row["seed"] != seed]).zero
+        for seed in vj.study.distinct(raised, "seed")
+    }
+    return [row | {"zero": zeros[row["seed"]]} for row in raised if row["times"] <= 0.9]
+
+
+def looping(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
+    """For each seed at how many scales there is a loop."""
+    raised, lowered = raised_and_lowered(rows, net)
+    seeds = vj.study.distinct(raised, "seed")
+    return [{"seed": seed, "loops": loops(raised, lowered, seed)} for seed in seeds]
+
+
+def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) -> float:
+    """At how many scales the unit of a seed is active if it was lowered there, and not if it was
+    raised; NaN if a number is missing."""
+    pairs = [
+        [vj.study.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
+        for time in vj.study.distinct(vj.study.matching(raised, seed=seed), "times")
+    ]
+    known = np.array([pair for pair in pairs if all(map(len, pair))], float).reshape(-1, 2)
+    if np.isnan(known).any():
+        return math.nan
+    return float(((known[:, 0] < 1) & (known[:, 1] >= 1)).sum())
+
+
+def claims(net: str, name: str) -> list[vj.study.Claim]:
+    return [
+        vj.study.Claim(
+            f"B3, {net}",
+            f"A sleeping unit of the {name} grows above the predicted threshold, and dies below it",
+            [ZERO < 1.1, ZERO > 0.9, ACTIVE < 0.5],
+            rows=lambda rows: far_below(rows, net),
+        ),
+        vj.study.Claim(
+            f"B3, {net} has a loop",
+            f"The {name} shows hysteresis: at some scale a unit stays awake that would not wake",
+            [LOOPS > 0.5],
+            rows=lambda rows: looping(rows, net),
+        ),
+    ]
+
+
+CLAIMS = [claim for net, name in NETS.items() for claim in claims(net, name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,24 +152,15 @@ class DeadOrSlowFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [run for net in DEPTHS for run in runs_of(lab, net)]
+    return [run for net in NETS for run in runs_of(lab, net)]
 
 
 def runs_of(lab: vj.study.Lab, net: str) -> list[vj.Run]:
     """The start of a net, and its raised and lowered copies."""
-    flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
-    config = lab.config(
-        latent_size=1,
-        encoder_widths=hidden,
-        decoder_widths=hidden,
-        encoder_activation=flags.activation,
-        decoder_activation=flags.activation,
-    )
+    flags, config = lab.flags, vj.study.net_config(lab, net, latent_size=1)
     first = flags.kl_weight * lab.first_threshold(config)
-    rate = flags.gentle_rate(config.pixels) * (1 if hidden else LINEAR_RATE)
-    steps = lab.steps(config)
-    decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
-    start = replace(flags, learning_rate=rate, decay_steps=decay, kl_warmup=warmup)
+    rate = flags.gentle_rate(config.pixels) * (vj.study.LINEAR_RATE if net == "linear" else 1)
+    start = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
     later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
     parts = {"start": (start, START_TIMES.values())}
     parts |= {part: (later, flags.times) for part in START_TIMES}
@@ -172,20 +218,10 @@ def curve(kl: np.ndarray) -> np.ndarray:
     return np.stack([part.mean(-1) for part in parts], 1)
 
 
-def raised_and_lowered(rows: list[vj.store.Row], net: str) -> list[list[vj.store.Row]]:
-    return [vj.study.matching(rows, **{"net": net, "from": part}) for part in START_TIMES]
-
-
-def line_through(rows: list[vj.store.Row]) -> vj.measure.GrowthLine:
-    """The line through the growth rates of raised units against the scale."""
-    times, rates = (vj.study.values(rows, name) for name in ("times", "growth_per_1000_steps"))
-    return vj.measure.growth_line(times, rates)
-
-
 def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
     """The rows, with the state of each unit: awake; or not active, and then slow if the line
     through the growth rates of its net is above 0, else dead."""
-    lines = {net: line_through(vj.study.matching(rows, net=net)) for net in DEPTHS}
+    lines = {net: line_through(vj.study.matching(rows, net=net)) for net in NETS}
 
     def state(row: vj.store.Row) -> str:
         rate = lines[row["net"]].at(row["times"])
@@ -197,7 +233,7 @@ def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    pairs = {net: raised_and_lowered(rows, net) for net in DEPTHS}
+    pairs = {net: raised_and_lowered(rows, net) for net in NETS}
     pairs = {net: pair for net, pair in pairs.items() if all(pair)}  # not if all have diverged
     if not pairs:
         return {}
@@ -234,8 +270,7 @@ def rate_panel(net: str, raised: list[vj.store.Row]) -> Any:
     line, grid = line_through(raised), scale_grid(raised)
     lines = {
         "line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
-        "measured": vj.study.against(raised, "times", "growth_per_1000_steps"),
-    }
+    } | vj.study.against(raised, "times", "growth_per_1000_steps", label="measured")
     return vj.show.Panel(f"{net}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
 
 
@@ -243,62 +278,15 @@ def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]
     """KL at the end against the scale, of units that were asleep and of units that were awake."""
     grid = scale_grid(raised)
     predicted = vj.theory.predicted_kl(np.ones(1), np.asarray(grid), 1.0, 1).tolist()
-    lines = {
-        "raised": vj.study.against(raised, "times", "kl_nats"),
-        "lowered": vj.study.against(lowered, "times", "kl_nats"),
-    }
+    lines = {}
+    for rows, label in ((raised, "raised"), (lowered, "lowered")):
+        lines |= vj.study.against(rows, "times", "kl_nats", label=label)
     mark, title = ("threshold", 1.0), f"{net}: KL, nats"
     return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
 
 
-def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) -> float:
-    """At how many scales the unit of a seed is active if it was lowered there, and not if it was
-    raised; NaN if a number is missing."""
-    pairs = [
-        [vj.study.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
-        for time in vj.study.distinct(vj.study.matching(raised, seed=seed), "times")
-    ]
-    known = np.array([pair for pair in pairs if all(map(len, pair))], float).reshape(-1, 2)
-    if np.isnan(known).any():
-        return math.nan
-    return float(((known[:, 0] < 1) & (known[:, 1] >= 1)).sum())
-
-
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    verdicts = {}
-    for net in DEPTHS:
-        raised, lowered = raised_and_lowered(rows, net)
-        seeds = vj.study.distinct(raised, "seed")
-        without = ([row for row in raised if row["seed"] != seed] for seed in seeds)
-        zeros = [line_through(rest).zero for rest in without]
-        below = [row for row in raised if row["times"] <= 1 - MARGIN]
-        active_below = vj.study.values(below, "active_units")
-        verdicts[f"B3, {net}"] = vj.study.judge(
-            f"A sleeping unit of the {NAMES[net]} grows above the predicted threshold, and dies "
-            "below it",
-            f"growth is extrapolated to 0 within {MARGIN:.0%} of the threshold, whichever seed is "
-            "left out, and no unit raised to a scale further below is active",
-            {
-                "growth is 0 at, in thresholds": vj.study.below(zeros, 1 + MARGIN),
-                "growth is 0 at, in thresholds, also": vj.study.above(zeros, 1 - MARGIN),
-                "units active below the threshold": vj.study.below(active_below, 0.5),
-            },
-        )
-        verdicts[f"B3, {net} has a loop"] = vj.study.judge(
-            f"The {NAMES[net]} shows hysteresis: at some scale a unit stays awake that would not "
-            "wake",
-            "for every seed there is a scale at which only the lowered unit is active",
-            {
-                "scales at which only the lowered unit is active": (
-                    vj.study.above([loops(raised, lowered, seed) for seed in seeds], 0.5)
-                )
-            },
-        )
-    return verdicts
-
-
 STUDY = vj.study.Study(
-    "dead_or_slow", __doc__, DeadOrSlowFlags, runs, measure, verdict, figures, COLUMNS,
+    "dead_or_slow", __doc__, DeadOrSlowFlags, runs, measure, CLAIMS, figures, COLUMNS,
     by=["run", "times"], quick={"times": (0.9, 1.4)}, initial_state=initial_state,
     shown=with_state,
 )  # fmt: skip

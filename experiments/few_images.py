@@ -28,15 +28,6 @@ decoder was trained on; in a wide collapsed code the posterior mean is unlike an
 Figures: few_images.png, spectrum.png, two_images.png, distances.png (dashed: the threshold that the
 two images predict; below it their average is a stable solution).
 
-Verdicts, at the smallest scale, for each latent size: C7 HELD if for every number of images every
-seed keeps half of their power only up to a frequency below 4 cycles per image, or below half of
-Nyquist in pictures smaller than 16 by 16 (a collapsed model outputs the mean image, and keeps
-none); C8 HELD if every seed outputs the mean of both images to within a tenth of their distance;
-"C8, by averaged gradients" HELD if batches of 2 do so in every seed, and batches of 1 in none;
-"C8, by the scale" HELD if at either batch size the outputs of the two images are less than half of
-the images' distance apart in every seed at the smallest scale, and more at the largest. FAILED if
-reversed for all seeds; else, or if a model did not converge, UNDECIDED.
-
 Command: python -m experiments.few_images
 
 Cost: CIFAR10, three seeds of 3072-64-10-64-3072 and two of 3072-256-128-256-3072: about 20 minutes
@@ -60,6 +51,70 @@ ONE_PICTURE = 0.5
 """Outputs closer together than this share of the images' distance are rather one than two."""
 AVERAGE = 0.1
 """An output closer to the average than this share of the images' distance is the average."""
+LOW, HIGH = ({"recon_scale": end} for end in (vj.study.SMALLEST, vj.study.LARGEST))
+TO_MEAN = vj.study.column(
+    "distance_to_mean", "distance of an output to the average / between the two images"
+)
+APART = vj.study.column(
+    "outputs_apart", "distance between the two outputs / between the two images"
+)
+CONVERGED = vj.study.Condition("it has converged", lambda row: row["converged"] == "yes")
+
+
+def of_batches(rows: list[vj.store.Row], chosen: bool) -> list[vj.store.Row]:
+    """The rows of the runs that compare batches, or of all others."""
+    return [row for row in rows if (BATCHES in row["run"]) == chosen]
+
+
+def of_batch(rows: list[vj.store.Row]) -> list[vj.store.Row]:
+    """The rows of the runs that compare batches, with what these differ in."""
+    return [
+        row | {"batch_size": row["config"]["batch_size"], "passes": row["epochs"]}
+        for row in of_batches(rows, True)
+    ]
+
+
+CLAIMS = [
+    vj.study.Claim(
+        "C7",
+        "At {smallest} even a few training images are reconstructed as blur, or not at all",
+        vj.study.each("images", vj.study.KEPT_DETAIL.at(**LOW) < vj.study.LEAST_DETAIL.at(**LOW)),
+        rows=lambda rows: [
+            row for row in vj.study.of_pictures(of_batches(rows, False)) if row["images"] > 2
+        ],
+        counts_if=CONVERGED,
+        by_size=True,
+    ),
+    vj.study.Claim(
+        "C8",
+        "At {smallest} a model of two images outputs their average",
+        [TO_MEAN.at(**LOW) < AVERAGE],
+        rows=lambda rows: vj.study.matching(of_batches(rows, False), images=2),
+        counts_if=CONVERGED,
+        by_size=True,
+    ),
+    vj.study.Claim(
+        "C8, by averaged gradients",
+        "Two images are averaged because a batch averages their gradients",
+        [
+            *vj.study.each("passes", TO_MEAN.at(batch_size=2, **LOW) < AVERAGE),
+            *vj.study.each("passes", TO_MEAN.at(batch_size=1, **LOW) > AVERAGE),
+        ],
+        rows=of_batch,
+        counts_if=CONVERGED,
+    ),
+    vj.study.Claim(
+        "C8, by the scale",
+        "The scale, not the batch, decides whether two images come out as one picture",
+        vj.study.each(
+            ("batch_size", "passes"),
+            APART.at(**LOW) < ONE_PICTURE,
+            APART.at(**HIGH) > ONE_PICTURE,
+        ),
+        rows=of_batch,
+        counts_if=CONVERGED,
+    ),
+]
 DRAWS = 64
 """Codes drawn for each of two images."""
 COLUMNS = (
@@ -209,56 +264,51 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     return rows
 
 
-def of_batches(rows: list[vj.store.Row], chosen: bool) -> list[vj.store.Row]:
-    """The rows of the runs that compare batches, or of all others."""
-    return [row for row in rows if (BATCHES in row["run"]) == chosen]
-
-
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     comparing, rows = of_batches(rows, True), of_batches(rows, False)
-    latent_sizes, scales = (
-        vj.study.distinct(rows, "latent_size"),
-        vj.study.distinct(rows, "recon_scale"),
-    )
+    name, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
+    scales = vj.study.distinct(rows, "recon_scale")
     ends = (scales[0], scales[-1])
     counts = [count for count in reversed(vj.study.distinct(rows, "images")) if count > 2]
-
-    def outputs(size: int, count: int, scale: float) -> np.ndarray:
-        trained = lab.trained(name_of(size, count))
-        return vj.study.outputs(
-            trained, vj.study.lane_at(trained.run, scale), lab.train[: min(count, SHOWN)]
-        )
-
-    strips = {}
-    for count in counts:
-        strips[f"{count} images"] = lab.pictures(lab.train[: min(count, SHOWN)])
-        for size, scale in product(latent_sizes, ends):
-            strips[f"{count}: {size} units, scale {scale:g}"] = outputs(size, count, scale)
+    models = list(product(vj.study.distinct(rows, "latent_size"), ends))
     both = lab.pictures(lab.train[:2])
-    two = {"images, average": np.concatenate([both, both.mean(0, keepdims=True)])}
-    for size in latent_sizes:
-        for scale in vj.study.distinct(
-            vj.study.matching(rows, images=2, latent_size=size), "recon_scale"
-        ):
-            two[f"{size} units, scale {scale:g}"] = pair_of(lab, name_of(size, 2), scale)
-    for name, scale in dict.fromkeys((row["run"], row["recon_scale"]) for row in comparing):
-        batch, passes = lab.runs[name].config.batch_size, lab.epochs[name]
-        two[f"scale {scale:g}, batches of {batch}, {passes:,} passes"] = pair_of(lab, name, scale)
-    name, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
-    spectrum = {}
-    if vj.study.fact(rows, "cycles_per_image") is not None:  # None of vectors
-        panels = [spectra(rows, count, ends) for count in counts]
-        title = f"{name}: power that is left"
-        spectrum = {"spectrum": vj.show.curves(panels, "cycles per image", title)}
-    return spectrum | {
+    strips, two = {}, {"images, average": np.concatenate([both, both.mean(0, keepdims=True)])}
+    for count in counts:
+        images = lab.train[: min(count, SHOWN)]
+        strips[f"{count} images"] = lab.pictures(images)
+        for size, scale in models:
+            trained = lab.trained(name_of(size, count))
+            strips[f"{count}: {size} units, scale {scale:g}"] = vj.study.outputs(
+                trained, vj.study.lane_at(trained.run, scale), images
+            )
+    of_two = vj.study.matching(rows, images=2)
+    for size, scale in sorted({(row["latent_size"], row["recon_scale"]) for row in of_two}):
+        two[f"{size} units, scale {scale:g}"] = pair_of(lab, name_of(size, 2), scale)
+    for run, scale in dict.fromkeys((row["run"], row["recon_scale"]) for row in comparing):
+        batch, passes = lab.runs[run].config.batch_size, lab.epochs[run]
+        two[f"scale {scale:g}, batches of {batch}, {passes:,} passes"] = pair_of(lab, run, scale)
+    distances = [
+        distance_panel(vj.study.matching(of_two, latent_size=size), size)
+        for size in vj.study.distinct(rows, "latent_size")
+    ]
+    drawn = {
         "few_images": vj.show.strips(strips, f"{name}: training images and outputs, {seed}"),
         "two_images": vj.show.strips(two, f"{name}: trained on two images, {seed}", side=1.0),
-        "distances": vj.show.curves(
-            [distance_panel(rows, size) for size in latent_sizes],
-            "recon_scale",
-            f"{name}: outputs of two images",
-        ),
+        "distances": vj.show.curves(distances, "recon_scale", f"{name}: outputs of two images"),
     }
+    if (cycles := vj.study.fact(rows, "cycles_per_image")) is None:  # of vectors
+        return drawn
+    spectra = []
+    for count in counts:
+        powers = {
+            f"{size} units, scale {scale:g}": vj.study.values(
+                rows, "power_ratio", images=count, latent_size=size, recon_scale=scale
+            )
+            for size, scale in models
+        }
+        spectra.append(vj.study.spectrum_panel(f"{count} images", powers, cycles))
+    title = f"{name}: power that is left"
+    return {"spectrum": vj.show.curves(spectra, "cycles per image", title)} | drawn
 
 
 def pair_of(lab: vj.study.Lab, run: str, scale: float) -> np.ndarray:
@@ -269,127 +319,19 @@ def pair_of(lab: vj.study.Lab, run: str, scale: float) -> np.ndarray:
     return drawn
 
 
-def spectra(rows: list[vj.store.Row], count: int, scales: tuple[float, float]) -> Any:
-    """The power that is left at each spatial frequency of so many images."""
-    lines = {
-        f"{size} units, scale {scale:g}": vj.study.values(
-            rows, "power_ratio", images=count, latent_size=size, recon_scale=scale
-        )
-        for size, scale in product(vj.study.distinct(rows, "latent_size"), scales)
-    }
-    return vj.study.spectrum_panel(
-        f"{count} images", lines, vj.study.fact(rows, "cycles_per_image")
-    )
-
-
-def distance_panel(rows: list[vj.store.Row], size: int) -> Any:
+def distance_panel(two: list[vj.store.Row], size: int) -> vj.show.Panel:
     """Distances of the outputs of two images against the scale."""
-    two = vj.study.matching(rows, images=2, latent_size=size)
-    threshold = vj.study.fact(two, "threshold_scale") if two else None
-    return vj.show.Panel(
-        f"{size} units",
-        "distance / distance of the two images",
-        {
-            f"to the {what}": vj.study.against(two, "recon_scale", name)
-            for what, name in (
-                ("average", "distance_to_mean"), ("nearer image", "distance_to_nearer")
-            )
-        },
-        mark=None if threshold is None else ("predicted threshold", threshold),
-    )  # fmt: skip
-
-
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    judged = vj.study.for_each_size(of_batches(rows, False), verdict_on_size)
-    return judged | verdict_on_batches(of_batches(rows, True))
-
-
-def at_rest(rows: list[vj.store.Row], name: str, **where: Any) -> list[float]:
-    """A figure by seed; NaN, which decides nothing, for a model that has not converged."""
-    done = vj.study.values(rows, "converged", **where)
-    found = vj.study.values(rows, name, **where)
-    return [value if ok == "yes" else math.nan for value, ok in zip(found, done, strict=True)]
-
-
-def verdict_on_batches(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    scales = vj.study.distinct(rows, "recon_scale")
-    runs = {row["run"]: (row["config"]["batch_size"], row["epochs"]) for row in rows}
-    averages, pictures = {}, {}
-    for run, (batch, passes) in runs.items():
-        words = f"batches of {batch}, {passes:,} passes"
-        first, last = ({"run": run, "recon_scale": scale} for scale in (scales[0], scales[-1]))
-        to_mean = at_rest(rows, "distance_to_mean", **first)
-        compare = vj.study.below if batch == 2 else vj.study.above
-        averages[f"distance of an output to the average / between the two images, {words}"] = (
-            compare(to_mean, AVERAGE)
-        )
-        between = f"distance between the two outputs / between the two images, {words}, at scale"
-        pictures |= {
-            f"{between} {scales[0]:g}": vj.study.below(
-                at_rest(rows, "outputs_apart", **first), ONE_PICTURE
-            ),
-            f"{between} {scales[-1]:g}": vj.study.above(
-                at_rest(rows, "outputs_apart", **last), ONE_PICTURE
-            ),
-        }
-    return {
-        "C8, by averaged gradients": vj.study.judge(
-            "Two images are averaged because a batch averages their gradients",
-            f"at the smallest scale every seed outputs the average, to within {AVERAGE} of the "
-            "images' distance, with batches of 2, and none with batches of 1",
-            averages,
-        ),
-        "C8, by the scale": vj.study.judge(
-            "The scale, not the batch, decides whether two images come out as one picture",
-            "with batches of 2 and of 1, in every seed, the outputs of the two images are less "
-            f"than {ONE_PICTURE} of the images' distance apart at the smallest scale, and more at "
-            "the largest",
-            pictures,
-        ),
-    }
-
-
-def verdict_on_size(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    first = min(row["recon_scale"] for row in rows)
-    frequencies = vj.study.fact(rows, "cycles_per_image")
-    least = vj.measure.discernible_from(frequencies) if frequencies else math.nan
-
-    def at_first(name: str, images: int) -> list[float]:
-        return at_rest(rows, name, images=images, recon_scale=first)
-
-    cycles = {
-        f"of {count} images half of the power is kept up to, in cycles per image": (
-            vj.study.below(at_first("half_power_cycles", count), least)
-        )
-        for count in vj.study.distinct(rows, "images")
-        if count > 2
-    }
-    average = {
-        "distance of an output to the average / between the two images": (
-            vj.study.below(at_first("distance_to_mean", 2), AVERAGE)
-        )
-    }
-    at = f"at scale {first:g} every seed"
-    return {
-        "C7": vj.study.judge(
-            f"At scale {first:g} even a few training images are reconstructed as blur, or not at "
-            "all",
-            f"{at}, on every number of images, keeps half of their power only up to a frequency "
-            f"below {least:g} cycles per image",
-            cycles,
-        )
-        if frequencies
-        else None,
-        "C8": vj.study.judge(
-            f"At scale {first:g} a model of two images outputs their average",
-            f"{at}, on two images, outputs their average to within {AVERAGE} of their distance",
-            average,
-        ),
-    }
+    lines = {}
+    for name, label in (
+        ("distance_to_mean", "to the average"), ("distance_to_nearer", "to the nearer image")
+    ):  # fmt: skip
+        lines |= vj.study.against(two, "recon_scale", name, label=label)
+    mark = vj.study.level(*vj.study.threshold_mark(two))
+    return vj.show.Panel(f"{size} units", "distance / distance of the two images", lines, mark=mark)
 
 
 STUDY = vj.study.Study(
-    "few_images", __doc__, FewImagesFlags, runs, measure, verdict, figures, COLUMNS,
+    "few_images", __doc__, FewImagesFlags, runs, measure, CLAIMS, figures, COLUMNS,
     MORE_COLUMNS, by=["run", "recon_scale"], converged=at_end,
     quick={"images": (25,), "latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip

@@ -12,19 +12,9 @@ the best constant image.
 
 Figure: phase_diagram.png (directions, KL and gain against the scale in multiples of the threshold).
 
-Verdicts, for every seed. The onset of a run is the geometric mean of two scales: the smallest one
-from which on all have an active unit, and the one before it.
-
-B1 HELD if in every run the onset is within 10% of the threshold; "B1, directions" HELD if the onset
-of active directions is.
-
-B2 HELD if the number of active directions is the predicted one, plus or minus one, and plus or
-minus those with a threshold within 10% of the scale: at every scale in a linear VAE with squared
-error, in the others up to 1.5 times the threshold.
-"B2, KL" HELD if in a linear VAE with squared error the KL is within 5% or 0.05 nats of the
-predicted KL at every scale.
-
-FAILED if a run is out of bounds for all seeds; else, or if a seed never wakes, UNDECIDED.
+The onset of a run is the geometric mean of two scales: the smallest one from which on all have an
+active unit, and the one before it. Units with a threshold within 10% of the scale may be awake or
+not: units_off leaves them out. A claim is undecided if a seed never wakes.
 
 Command: python -m experiments.phase_diagram; for CIFAR10 with --pixel-range signed and
 --learning-rate 1e-3. Cost, 32 hidden and 16 latent units, three seeds, 3,500 steps of 64 images,
@@ -34,7 +24,7 @@ on 2 cores: digits 2 minutes, MNIST 7 to 14, CIFAR10 20 to 37.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -49,22 +39,61 @@ KL_SHARE, KL_NATS = 0.05, 0.05
 """The KL may be off by this share of the predicted one, or by so many nats."""
 LIKELIHOODS = {"gaussian": ("linear", "squared error"), "bernoulli": ("sigmoid", "Bernoulli")}
 """The output of each likelihood, and what figures call it."""
-DEPTHS = {"linear": 0, "mlp1": 1, "mlp2": 2}
-"""Hidden layers of the encoder, and as many of the decoder."""
-NETS = {depth: net for net, depth in DEPTHS.items()}
 EXACT = "linear-gaussian"
 """The run for which the prediction is a closed form."""
-LINEAR_RATE = 5.0
-"""Linear nets need a learning rate that is this many times higher."""
+ONSET_OFF, DIRECTIONS_ONSET_OFF = (
+    vj.study.column(name, "distance of the onset to the threshold", lambda at: abs(at - 1))
+    for name in ("active_units_onset", "active_directions_onset")
+)
+UNITS_OFF = vj.study.column("units_off", "most directions too many or too few")
+KL_OFF = vj.study.column("kl_off", "largest deviation of the KL / allowed deviation")
+
+
+def of_seeds(rows: list[vj.store.Row]) -> list[vj.store.Row]:
+    """For each run and seed its onsets, as multiples of the threshold, and how far it is at worst
+    from the prediction."""
+
+    def worst(name: str, reach: float) -> float:
+        values = vj.study.values([row for row in own if row["times"] <= reach], name)
+        return float(np.max(values)) if values else math.nan
+
+    found = vj.study.onsets(rows, "run", "times", "active_units", "active_directions")
+    for row in found:
+        own = vj.study.matching(rows, run=row["run"], seed=row["seed"])
+        row["units_off"] = worst("units_off", math.inf if row["run"] == EXACT else NEAR)
+        row["kl_off"] = worst("kl_off", math.inf)
+    return found
+
+
+CLAIMS = [
+    vj.study.Claim(name, sentence, comparisons, rows=of_seeds)
+    for name, sentence, comparisons in (
+        (
+            "B1",
+            "The first latent unit wakes at the threshold that the images predict",
+            vj.study.each("run", ONSET_OFF < MARGIN - 1),
+        ),
+        (
+            "B1, directions",
+            "The first direction of the code wakes at the threshold that the images predict",
+            vj.study.each("run", DIRECTIONS_ONSET_OFF < MARGIN - 1),
+        ),
+        (
+            "B2",
+            "Near the threshold as many directions of the code are active as the images predict",
+            vj.study.each("run", UNITS_OFF < 1.5),
+        ),
+        (
+            "B2, KL",
+            "The KL of a linear VAE with squared error is the predicted one",
+            [KL_OFF.at(run=EXACT) < 1.0],
+        ),
+    )
+]
 COLUMNS = (
     "predicted_units", "active_units", "active_directions", "predicted_kl_nats", "kl_nats",
     "gain_nats",
 )  # fmt: skip
-PANELS = {
-    "active_directions": ("predicted_units", "active directions"),
-    "kl_nats": ("predicted_kl_nats", "KL, nats"),
-    "gain_nats": ("predicted_gain_nats", "gain, nats"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +148,17 @@ def runs(lab: vj.study.Lab) -> list[vj.Run]:
 
 def planned(lab: vj.study.Lab, likelihood: str, net: str) -> vj.Run:
     """A net with a likelihood, at multiples of its threshold."""
-    flags, hidden = lab.flags, lab.flags.widths * DEPTHS[net]
-    config = lab.config(
+    flags = lab.flags
+    config = vj.study.net_config(
+        lab,
+        net,
         likelihood=likelihood,
         output=LIKELIHOODS[likelihood][0],
         pixel_range=flags.pixel_range if likelihood == "gaussian" else "unit",
         latent_size=flags.latent_size,
-        encoder_widths=hidden,
-        decoder_widths=hidden,
-        encoder_activation=flags.activation,
-        decoder_activation=flags.activation,
     )
-    rate = flags.learning_rate if hidden else LINEAR_RATE * flags.gentle_rate(config.pixels)
-    steps = lab.steps(config)
-    decay, warmup = flags.decay_steps or steps, flags.kl_warmup or steps // 4
-    schedule = replace(flags, learning_rate=rate, kl_warmup=warmup, decay_steps=decay)
+    rate = vj.study.net_rate(flags, config)
+    schedule = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
     first = lab.first_threshold(config)
     return schedule.run(f"{net}-{likelihood}", lab.split, config, scales(flags, config, first))
 
@@ -177,98 +202,30 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     return vj.study.rows_of(trained, figures)
 
 
-def net_of(row: vj.store.Row) -> str:
-    return NETS[len(row["config"]["encoder_widths"])]
-
-
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
     drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
     return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
 
 
-def panels(rows: list[vj.store.Row], likelihood: str) -> list[Any]:
+def panels(rows: list[vj.store.Row], likelihood: str) -> list[vj.show.Panel]:
     """Directions, KL and gain of all nets with a likelihood, with the predicted curves."""
-    found = [row for row in rows if row["config"]["likelihood"] == likelihood]
+    found = [
+        row | {"net": row["run"].removesuffix(f"-{likelihood}")}
+        for row in rows
+        if row["config"]["likelihood"] == likelihood
+    ]
     if not found:
         return []
-    nets = {net: [row for row in found if net_of(row) == net] for net in map(net_of, found)}
-    times = vj.study.distinct(found, "times")
-    grid = np.geomspace(times[0], times[-1], 500)
     relative = np.asarray(vj.study.fact(found, "threshold_times"), float)
     relative = np.nan_to_num(relative, nan=np.inf)
-    curves = vj.theory.predictions(relative, grid, 1.0, len(relative))
-    return [
-        vj.show.Panel(
-            f"{LIKELIHOODS[likelihood][1]}: {label}",
-            "",
-            {net: vj.study.against(own, "times", measured) for net, own in nets.items()},
-            mark=("threshold", 1.0),
-            predicted=(grid.tolist(), curves[expected].tolist()),
-        )
-        for measured, (expected, label) in PANELS.items()
-    ]
-
-
-def worst(rows: list[vj.store.Row], name: str, reach: float) -> list[float]:
-    """The largest value of a figure for each seed, at scales up to `reach`; NaN if one is."""
-    near = [row for row in rows if row["times"] <= reach]
-    of_seeds = [vj.study.values(near, name, seed=seed) for seed in vj.study.distinct(rows, "seed")]
-    return [float(np.max(values)) if values else math.nan for values in of_seeds]
-
-
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    runs = {run: vj.study.matching(rows, run=run) for run in vj.study.distinct(rows, "run")}
-
-    def onset_off(name: str) -> dict[str, vj.study.Comparison]:
-        """How far the onset of each seed is from the threshold, as a share of it."""
-        return {
-            f"onset of {run}, distance to the threshold / threshold": vj.study.below(
-                [abs(at - 1) for at in vj.study.onsets(own, "times", name)], MARGIN - 1
-            )
-            for run, own in runs.items()
-        }
-
-    units_off = {
-        f"directions of {run} too many or too few, at worst": (
-            vj.study.below(worst(own, "units_off", math.inf if run == EXACT else NEAR), 1.5)
-        )
-        for run, own in runs.items()
-    }
-    kl_off = {
-        f"deviation of {EXACT} / allowed deviation, at worst": (
-            vj.study.below(worst(runs.get(EXACT, []), "kl_off", math.inf), 1.0)
-        )
-    }
-    near = f"within {MARGIN - 1:.0%} of its threshold"
-    return {
-        "B1": vj.study.judge(
-            "The first latent unit wakes at the threshold that the images predict",
-            f"the first unit of every run wakes {near}",
-            onset_off("active_units"),
-        ),
-        "B1, directions": vj.study.judge(
-            "The first direction of the code wakes at the threshold that the images predict",
-            f"the first direction of every run wakes {near}",
-            onset_off("active_directions"),
-        ),
-        "B2": vj.study.judge(
-            "Near the threshold as many directions of the code are active as the images predict",
-            "the number of active directions is the predicted one, plus or minus one and those "
-            f"with a threshold near the scale: in {EXACT} at all scales, else up to {NEAR:g} times",
-            units_off,
-        ),
-        "B2, KL": vj.study.judge(
-            "The KL of a linear VAE with squared error is the predicted one",
-            f"KL of {EXACT} within {KL_SHARE:.0%} or {KL_NATS} nats of the predicted KL (numbers: "
-            "deviation / allowed deviation)",
-            kl_off,
-        ),
-    }
+    return vj.study.predicted_panels(
+        found, "times", relative, prefix=f"{LIKELIHOODS[likelihood][1]}: ", mark=("threshold", 1.0)
+    )
 
 
 STUDY = vj.study.Study(
-    "phase_diagram", __doc__, PhaseDiagramFlags, runs, measure, verdict, figures, COLUMNS,
+    "phase_diagram", __doc__, PhaseDiagramFlags, runs, measure, CLAIMS, figures, COLUMNS,
     by=["run", "times"], quick={"nets": ("linear",), "times": (0.9, 1.1, 2.0)},
 )  # fmt: skip
 

@@ -26,12 +26,6 @@ Figures: scales.png (each figure against the scale; dashed: the threshold predic
 alone, below which the collapsed solution is stable), reconstructions.png (a row for each latent
 size and scale, and for as many principal components).
 
-Verdicts, at the largest scale, for each latent size and pixel range: C13 HELD if every seed has
-more KL, more active units and outputs that vary more than at the smallest, and under half of the
-mean image's MSE; "C13, slightly blurry" HELD if every seed keeps half of the power up to a
-frequency above 4 cycles per image (half of Nyquist in pictures smaller than 16 by 16). FAILED if
-any part is reversed for all seeds; else UNDECIDED.
-
 Command: python -m experiments.recon_scale
 
 Cost: full CIFAR10, six scales and three seeds, 3072-128-10-128-3072 and 3072-256-128-256-3072, six
@@ -40,9 +34,7 @@ epochs: about 10 minutes on 2 cores; in [-1, 1], 3072-512-256-512-3072, 30 epoch
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,6 +60,49 @@ SPECTRUM_IMAGES = 2000
 SHOWN = 12
 SIGNED = "-signed"
 """The end of the name of a run with pixels in [-1, 1]."""
+LOW, HIGH = ({"recon_scale": end} for end in (vj.study.SMALLEST, vj.study.LARGEST))
+MSE = vj.study.column("mse", "MSE")
+CONSTANT_MSE = vj.study.column("mean_image_mse", "MSE of the mean image")
+GROW = [
+    vj.study.column(name, words)
+    for name, words in (
+        ("kl_nats", "KL in nats"),
+        ("active_units", "active units"),
+        ("output_variance_ratio", "variance of outputs / of images"),
+    )
+]
+
+
+def in_range(rows: list[vj.store.Row], signed: bool) -> list[vj.store.Row]:
+    """The rows of the runs that are in [-1, 1] beside the others, or of the others."""
+    return [row for row in rows if row["run"].endswith(SIGNED) == signed]
+
+
+def claims(where: str, signed: bool) -> list[vj.study.Claim]:
+    """The claims on one range of pixels."""
+    inside = where.replace(",", "", 1)
+    return [
+        vj.study.Claim(
+            f"C13{where}",
+            f"{{largest}}{inside} brings pictures that can be told apart",
+            [
+                *(column.at(**LOW) < column.at(**HIGH) for column in GROW),
+                MSE.at(**HIGH) < 0.5 * CONSTANT_MSE.at(**HIGH),
+            ],
+            rows=lambda rows: in_range(rows, signed),
+            by_size=True,
+        ),
+        vj.study.Claim(
+            f"C13, slightly blurry{where}",
+            f"At {{largest}}{inside} the pictures are only slightly blurry",
+            [vj.study.LEAST_DETAIL.at(**HIGH) < vj.study.KEPT_DETAIL.at(**HIGH)],
+            rows=lambda rows: vj.study.of_pictures(in_range(rows, signed)),
+            by_size=True,
+        ),
+    ]
+
+
+CLAIMS = [*claims(", in [-1, 1]", True), *claims("", False)]
 LONGER = 5
 """How many times as long models in [-1, 1] train."""
 
@@ -162,35 +197,24 @@ def has_closed_form(run: vj.Run) -> bool:
     return gaussian and bool(vj.theory.charged_lanes(run).all())
 
 
-def in_range(rows: list[vj.store.Row], signed: bool) -> list[vj.store.Row]:
-    """The rows of the runs that are in [-1, 1] beside the others, or of the others."""
-    return [row for row in rows if row["run"].endswith(SIGNED) == signed]
-
-
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     dataset, seed = lab.dataset, lab.flags.seeds[0]
     all_rows, rows = rows, in_range(rows, False)
-    threshold = vj.study.fact(rows, "threshold_scale")
-    sizes, last = vj.study.distinct(rows, "latent_size"), max(row["recon_scale"] for row in rows)
-    levels = {
+    last = max(row["recon_scale"] for row in rows)
+    floors = {
         "mse": ("mean image", vj.study.fact(rows, "mean_image_mse")),
         "mi_nats": ("log n, the ceiling", vj.study.fact(rows, "mi_ceiling_nats")),
     }
-    panels = [
-        vj.show.Panel(
-            label,
-            "",
-            {
-                f"{size} units": vj.study.against(rows, "recon_scale", name, latent_size=size)
-                for size in sizes
-            },
-            levels.get(name),
-            mark=None if threshold is None else ("predicted threshold", threshold),
-        )
-        for name, label in PANELS.items()
-    ]
-    if vj.study.fact(rows, "cycles_per_image") is None:  # of vectors
-        panels = [panel for panel in panels if panel.title != PANELS["half_power_cycles"]]
+    of_vectors = vj.study.fact(rows, "cycles_per_image") is None
+    panels = vj.study.column_panels(
+        rows,
+        "recon_scale",
+        {n: label for n, label in PANELS.items() if not (of_vectors and n == "half_power_cycles")},
+        "latent_size",
+        "{} units",
+        floors=floors,
+        mark=vj.study.threshold_mark(rows),
+    )
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
     for run in dict.fromkeys(row["run"] for row in all_rows):
@@ -214,64 +238,8 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
 
 
-def verdict(rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    signed = vj.study.for_each_size(in_range(rows, True), partial(verdict_on_size, " in [-1, 1]"))
-    return {f"{claim}, in [-1, 1]": found for claim, found in signed.items()} | (
-        vj.study.for_each_size(in_range(rows, False), partial(verdict_on_size, ""))
-    )
-
-
-def verdict_on_size(where: str, rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
-    scales = vj.study.distinct(rows, "recon_scale")
-
-    def low(name: str) -> list[float]:
-        return vj.study.values(rows, name, recon_scale=scales[0])
-
-    def high(name: str) -> list[float]:
-        return vj.study.values(rows, name, recon_scale=scales[-1]) if len(scales) > 1 else []
-
-    at = f"at scale {scales[-1]:g} every seed"
-    half = [0.5 * error for error in high("mean_image_mse")]
-    grows = {
-        "KL in nats": "kl_nats",
-        "active units": "active_units",
-        "variance of outputs / of images": "output_variance_ratio",
-    }
-    first, last = (f"{scales[end]:g}" for end in (0, -1))
-    cycles = vj.study.fact(rows, "cycles_per_image")
-    least = vj.measure.discernible_from(cycles) if cycles else math.nan
-    return {
-        "C13": vj.study.judge(
-            f"A scale of {last}{where} brings pictures that can be told apart",
-            f"{at} has more KL, more active units and outputs that vary more than at "
-            f"{scales[0]:g}, and under half of the mean image's MSE",
-            {
-                f"{label} at {first}, and at {last}": vj.study.Comparison(low(name), high(name))
-                for label, name in grows.items()
-            }
-            | {
-                f"MSE at {last}, and half of the mean image's": vj.study.Comparison(
-                    high("mse"), half
-                )
-            },
-        ),
-        "C13, slightly blurry": vj.study.judge(
-            f"At {last}{where} the pictures are only slightly blurry",
-            f"{at} keeps half of the images' power up to a frequency above {least:g} cycles per "
-            "image",
-            {
-                "half of the power is kept up to, in cycles per image": vj.study.above(
-                    high("half_power_cycles"), least
-                )
-            },
-        )
-        if cycles
-        else None,
-    }
-
-
 STUDY = vj.study.Study(
-    "recon_scale", __doc__, ReconScaleFlags, runs, measure, verdict, figures, COLUMNS,
+    "recon_scale", __doc__, ReconScaleFlags, runs, measure, CLAIMS, figures, COLUMNS,
     MORE_COLUMNS, by=["run", "recon_scale"],
     quick={"latent_sizes": (10,), "recon_scale": (1.0, 6000.0)},
 )  # fmt: skip

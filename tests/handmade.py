@@ -172,23 +172,22 @@ def seeded(study: str, *seeds: int) -> list[vj.store.Row]:
     return [row | {"seed": seed} for row in ROWS[study] for seed in seeds]
 
 
-def verdicts(study: str, rows: list[vj.store.Row]) -> dict[str, str | None]:
+def found(study: str, rows: list[vj.store.Row]) -> dict[str, vj.study.Verdict | None]:
     """The verdict on each claim; None where there is none."""
-    found = tiny.page(study).verdict(rows)
-    return {claim: verdict and verdict.verdict for claim, verdict in found.items()}
+    return {claim.name: claim.judge(rows) for claim in tiny.page(study).CLAIMS}
 
 
-def found(study: str, *seeds: int) -> dict[str, vj.study.Verdict]:
-    """The whole verdict on each claim, from the rows of these seeds."""
-    return tiny.page(study).verdict(seeded(study, *seeds))
+def verdicts(study: str, rows: list[vj.store.Row]) -> dict[str, str | None]:
+    """Their words."""
+    return {claim: verdict and verdict.verdict for claim, verdict in found(study, rows).items()}
 
 
-def judged(study: str, claim: str, *changes: Change) -> str | None:
-    """The verdict on the rows of seeds 0 and 1, in any order, after some changes."""
+def changed(study: str, *changes: Change) -> list[vj.store.Row]:
+    """The rows of seeds 0 and 1, in any order, after some changes."""
     rows = seeded(study, 1, 0)
     for where, name, values in changes:
         touched = [row for row in rows if where.items() <= row.items()]
         assert touched
         for row in touched:
             row[name] = values[row["seed"]]
-    return verdicts(study, rows)[claim]
+    return rows

@@ -1,5 +1,4 @@
-"""blur, few_images, collapse and recon_scale: what their rows say of the digits, and how they judge
-rows that are made by hand."""
+"""blur, few_images, collapse and recon_scale: what their rows say of the digits."""
 
 import json
 import shutil
@@ -11,7 +10,6 @@ from matplotlib.text import Text
 import vaejax as vj
 from experiments import few_images
 from tests import tiny
-from tests.handmade import ROWS, judged, seeded, verdicts
 
 PAGES = ["blur", "few_images", "collapse", "recon_scale"]
 MEASURES = ("neg_elbo_nats", "mse", "kl_nats", "mi_nats", "active_units", "output_variance_ratio")
@@ -363,119 +361,8 @@ def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:
     assert [row["recon_scale"] for row in tiny.rows_of(folder)] == [1, 1]
     written = json.loads((folder / "verdict.json").read_text())
     assert (written["C13"]["verdict"], written["C13"]["numbers"]) == ("UNDECIDED", {})
-    for part in ("claim", "evidence", "rule"):
-        assert "diverged" in written["C13"][part]
-
-
-@pytest.mark.parametrize(
-    ("study", "claim", "where", "name", "values"),
-    [
-        ("blur", "C6", {}, "half_power_cycles", 9.0),
-        ("few_images", "C7", {"recon_scale": 1.0}, "half_power_cycles", 9.0),
-        ("few_images", "C8", {"images": 2}, "distance_to_mean", 0.5),
-        ("recon_scale", "C13", {"recon_scale": 6000.0}, "mse", 0.07),
-        ("collapse", "C11", {"depth": 6}, "active_units", 1),
-    ],
-)
-def test_each_latent_size_has_its_own_verdict(study, claim, where, name, values) -> None:
-    """Rows of another size, of which one figure is such that the claim fails. The evidence is that
-    of each size alone."""
-    failing = [row | {"latent_size": 20} for row in ROWS[study]]
-    failing = [row | {name: values} if where.items() <= row.items() else row for row in failing]
-    rows = [row | {"seed": seed} for row in (*failing, *ROWS[study]) for seed in (0, 1)]
-    judge = tiny.page(study).verdict
-    found = judge(rows)[claim]
-    assert found.verdict == "HELD at 10 units, FAILED at 20 units"
-    small, large = (
-        judge([row for row in rows if row["latent_size"] == size])[claim] for size in (10, 20)
-    )
-    assert (small.verdict, large.verdict) == ("HELD", "FAILED")
-    of_sizes = [f"10 units: {small.evidence}", f"20 units: {large.evidence}"]
-    assert found.evidence.splitlines() == of_sizes
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "verdict"),
-    [
-        ("mse", (0.03, 0.0599), "HELD"),
-        ("mse", (0.03, 0.06), "UNDECIDED"),
-        ("mse", (0.03, 0.07), "UNDECIDED"),
-        ("mse", (0.061, 0.07), "FAILED"),
-        ("mse", (None, 0.03), "UNDECIDED"),
-        ("half_power_cycles", (0.0, 3.99), "HELD"),
-        ("half_power_cycles", (0.0, 4.0), "UNDECIDED"),
-        ("half_power_cycles", (3.0, 5.0), "UNDECIDED"),
-        ("half_power_cycles", (4.01, 5.0), "FAILED"),
-        ("cycles_per_image", ([1.0, 2.0, 3.0],) * 2, "FAILED"),  # of 6 by 6 pixels, 1.5 cycles
-    ],
-)
-def test_c6_something_is_reconstructed_but_only_blur(name, values, verdict) -> None:
-    assert judged("blur", "C6", ({}, name, values)) == verdict
-
-
-FIRST, LAST = {"recon_scale": 1.0}, {"recon_scale": 6000.0}
-TWO = {"images": 2}
-BOTH, ONE_EACH = ({"run": f"z10-n2-batch{size}"} for size in (2, 1))
-
-
-@pytest.mark.parametrize(
-    ("change", "c7", "c8"),
-    [
-        (({}, "seed", (0, 1)), "HELD", "HELD"),
-        ((FIRST | {"images": 25}, "half_power_cycles", (0.0, 3.99)), "HELD", "HELD"),
-        ((FIRST | {"images": 25}, "half_power_cycles", (0.0, 4.0)), "UNDECIDED", "HELD"),
-        ((FIRST | {"images": 25}, "half_power_cycles", (4.01, 5.0)), "FAILED", "HELD"),
-        ((FIRST | TWO, "half_power_cycles", (9.0, 9.0)), "HELD", "HELD"),
-        ((FIRST | TWO, "distance_to_mean", (0.0, 0.0999)), "HELD", "HELD"),
-        ((FIRST | TWO, "distance_to_mean", (0.05, 0.2)), "HELD", "UNDECIDED"),
-        ((FIRST | TWO, "distance_to_mean", (0.11, 0.5)), "HELD", "FAILED"),
-        ((FIRST | TWO, "converged", ("yes", "no")), "HELD", "UNDECIDED"),
-        ((FIRST | {"images": 200}, "converged", ("no", "no")), "UNDECIDED", "HELD"),
-        ((LAST, "converged", ("no", "no")), "HELD", "HELD"),
-    ],
-)
-def test_c7_and_c8_are_judged_at_the_first_scale_of_what_has_converged(change, c7, c8) -> None:
-    found = [judged("few_images", claim, change) for claim in ("C7", "C8")]
-    assert found == [c7, c8]
-
-
-def test_failing_without_having_converged_is_undecided_as_well() -> None:
-    far = (FIRST | TWO, "distance_to_mean", (0.5, 0.5))
-    assert judged("few_images", "C8", far) == "FAILED"
-    assert judged("few_images", "C8", far, (TWO, "converged", ("no", "no"))) == "UNDECIDED"
-
-
-@pytest.mark.parametrize(
-    ("where", "name", "values", "by_gradients", "by_scale"),
-    [
-        ({}, "seed", (0, 1), "HELD", "HELD"),
-        (FIRST | ONE_EACH, "distance_to_mean", (0.05, 0.09), "FAILED", "HELD"),
-        (FIRST | ONE_EACH, "distance_to_mean", (0.05, 0.2), "UNDECIDED", "HELD"),
-        (FIRST | BOTH, "distance_to_mean", (0.2, 0.3), "FAILED", "HELD"),
-        (FIRST | ONE_EACH, "outputs_apart", (0.6, 0.7), "HELD", "FAILED"),
-        (LAST | BOTH, "outputs_apart", (0.4, 0.7), "HELD", "UNDECIDED"),
-        (FIRST | BOTH, "converged", ("yes", "no"), "UNDECIDED", "UNDECIDED"),
-        ({"run": "z10-n2"}, "distance_to_mean", (0.7, 0.7), "HELD", "HELD"),
-    ],
-)
-def test_batches_are_judged_among_themselves(where, name, values, by_gradients, by_scale) -> None:
-    assert judged("few_images", "C8, by averaged gradients", (where, name, values)) == by_gradients
-    assert judged("few_images", "C8, by the scale", (where, name, values)) == by_scale
-
-
-def test_each_range_of_pixels_is_judged_by_itself_that_of_the_write_up_first() -> None:
-    rows = seeded("recon_scale", 0, 1)
-    blurred = [
-        row | {"run": "z10-signed", "half_power_cycles": 2.0}
-        for row in rows
-        if row["recon_scale"] != 300
-    ]
-    assert verdicts("recon_scale", [*rows, *blurred]) == {
-        "C13, in [-1, 1]": "HELD",
-        "C13, slightly blurry, in [-1, 1]": "FAILED",
-        "C13": "HELD",
-        "C13, slightly blurry": "HELD",
-    }
+    assert "diverged" in written["C13"]["evidence"]
+    assert list(written) == ["C13", "C13, slightly blurry"]
 
 
 def test_on_cifar10_the_ends_are_trained_in_the_range_of_the_write_up_too(tmp_path) -> None:
@@ -486,89 +373,3 @@ def test_on_cifar10_the_ends_are_trained_in_the_range_of_the_write_up_too(tmp_pa
     assert lab.epochs == {run.name: 15}
     assert set(run.knobs.decay_steps.tolist()) == {15 * 11}
     assert "signed" not in str([*tiny.open_lab("recon_scale", tmp_path).runs])
-
-
-SHALLOW, DEEP = ({"pixel_range": "unit", "depth": depth} for depth in (1, 6))
-ONE, AWAKE = SHALLOW | FIRST, SHALLOW | LAST
-SIGNED, LIGHT = ({"pixel_range": "signed"} | scale for scale in (FIRST, LAST))
-
-
-@pytest.mark.parametrize(
-    ("claim", "where", "name", "values", "verdict"),
-    [
-        ("C9", ONE, "output_variance_ratio", (0.0, 0.0099), "HELD"),
-        ("C9", ONE, "output_variance_ratio", (0.0, 0.011), "UNDECIDED"),
-        ("C9", ONE, "output_variance_ratio", (0.011, 0.5), "FAILED"),
-        ("C9", ONE, "random_output_ratio", (0.0, 0.01), "UNDECIDED"),
-        ("C9", ONE, "random_output_ratio", (0.011, 0.5), "FAILED"),
-        ("C9", ONE, "shuffled_gap_nats", (0.99, -0.99), "HELD"),
-        ("C9", ONE, "shuffled_gap_nats", (0.0, -1.01), "UNDECIDED"),
-        ("C9", ONE, "shuffled_gap_nats", (1.01, -1.01), "FAILED"),
-        ("C9", AWAKE, "output_variance_ratio", (0.9, 0.9), "HELD"),
-        ("C9", DEEP, "output_variance_ratio", (0.9, 0.9), "HELD"),
-        ("C10", ONE, "mean_distance", (0.01, 0.02), "FAILED"),
-        ("C10", ONE, "mean_distance", (1.99, 1.99), "FAILED"),
-        ("C10", ONE, "mean_distance", (1.99, 2.01), "UNDECIDED"),
-        ("C10", ONE, "mean_distance", (2.01, 3.9), "HELD"),
-        ("C10", AWAKE, "mean_distance", (3.9, 3.9), "FAILED"),
-        ("C11", DEEP, "active_units", (0, 0), "HELD"),
-        ("C11", DEEP, "active_units", (0, 1), "UNDECIDED"),
-        ("C11", DEEP, "active_units", (1, 1), "FAILED"),
-        ("C11", DEEP, "mse", (0.0612, 0.0617), "HELD"),
-        ("C11", DEEP, "mse", (0.0610, 0.0617), "UNDECIDED"),
-        ("C11", DEEP, "mse", (0.0610, 0.0610), "FAILED"),
-        ("C11", SIGNED, "active_units", (1, 1), "HELD"),
-        ("C12", SIGNED, "recon_last", (0.217, 0.263), "HELD"),
-        ("C12", SIGNED, "recon_last", (0.215, 0.24), "UNDECIDED"),
-        ("C12", SIGNED, "recon_last", (0.215, 0.215), "FAILED"),
-        ("C12", SIGNED, "recon_last", (0.265, 0.265), "FAILED"),
-        ("C12", SIGNED, "kl_last_nats", (1.99, 0.0), "HELD"),
-        ("C12", SIGNED, "kl_last_nats", (2.0, 0.0), "UNDECIDED"),
-        ("C12", SIGNED, "kl_last_nats", (2.01, 3.0), "FAILED"),
-        ("C12", LIGHT, "recon_last", (0.119, 0.0), "HELD"),
-        ("C12", LIGHT, "recon_last", (0.121, 0.08), "UNDECIDED"),
-        ("C12", LIGHT, "recon_last", (0.121, 0.2), "FAILED"),
-        ("C12", AWAKE, "recon_last", (0.06, 0.06), "HELD"),
-        # What has not even learned the mean image says nothing.
-        ("C9", ONE, "mse", (0.0617, 0.065), "UNDECIDED"),
-        ("C10", ONE, "mse", (0.066, 0.065), "UNDECIDED"),
-        ("C11", DEEP, "mse", (0.066, 0.07), "UNDECIDED"),
-        ("C12", SIGNED, "mse", (0.066, 0.07), "UNDECIDED"),
-    ],
-)
-def test_c9_to_c12_by_their_rules(claim, where, name, values, verdict) -> None:
-    assert judged("collapse", claim, (where, name, values)) == verdict
-
-
-def test_without_a_scale_that_does_not_collapse_nothing_is_compared_with_it() -> None:
-    """As when every model of the second scale diverged."""
-    rows = [row | {"shuffled_gap_nats": 0.1} for row in seeded("collapse", 0, 1)]
-    found = verdicts("collapse", [row for row in rows if row["recon_scale"] == 1])
-    assert found == {"C9": None, "C10": "FAILED", "C11": "HELD", "C12": None}
-
-
-BLURRY = "C13, slightly blurry"
-
-
-@pytest.mark.parametrize(
-    ("claim", "where", "name", "values", "verdict"),
-    [
-        ("C13", LAST, "mse", (0.0299, 0.02), "HELD"),
-        ("C13", LAST, "mse", (0.031, 0.02), "UNDECIDED"),
-        ("C13", LAST, "mse", (0.031, 0.07), "FAILED"),
-        ("C13", FIRST, "kl_nats", (0.0, 21.0), "UNDECIDED"),
-        ("C13", FIRST, "kl_nats", (21.0, 22.0), "FAILED"),
-        ("C13", LAST, "active_units", (1, 10), "HELD"),
-        ("C13", LAST, "active_units", (0, 10), "UNDECIDED"),
-        ("C13", LAST, "active_units", (0, 0), "UNDECIDED"),
-        ("C13", LAST, "output_variance_ratio", (0.1, 0.9), "HELD"),
-        ("C13", FIRST, "output_variance_ratio", (0.0, 0.8), "UNDECIDED"),
-        ("C13", FIRST, "output_variance_ratio", (0.8, 0.9), "FAILED"),
-        ("C13", LAST, "half_power_cycles", (0.0, 0.0), "HELD"),
-        (BLURRY, LAST, "half_power_cycles", (4.01, 9.0), "HELD"),
-        (BLURRY, LAST, "half_power_cycles", (4.0, 9.0), "UNDECIDED"),
-        (BLURRY, LAST, "half_power_cycles", (2.0, 3.99), "FAILED"),
-    ],
-)
-def test_c13_compares_the_ends_of_the_scales(claim, where, name, values, verdict) -> None:
-    assert judged("recon_scale", claim, (where, name, values)) == verdict

@@ -15,6 +15,7 @@ from PIL import Image
 
 import vaejax as vj
 from tests import tiny
+from tests.handmade import found
 from tests.tfds_fixtures import assert_equal
 from vaejax.data import Dataset, cache, load, names, own, pixels, splits
 from vaejax.errors import LabError
@@ -763,9 +764,9 @@ def test_a_line_for_each_vector_shows_its_numbers() -> None:
                                               ("recon_scale", "C13, slightly blurry")])  # fmt: skip
 def test_without_a_spectrum_only_the_claim_on_blur_is_left_out(study: str, claim: str) -> None:
     kept = Path(__file__).parents[1] / "results" / "mnist" / study / "results.jsonl"
-    rows, judge = vj.store.records.read(kept), tiny.page(study).verdict
-    without = judge([row | {"cycles_per_image": None, "half_power_cycles": None} for row in rows])
-    assert without == judge(rows) | {claim: None}
+    rows = vj.store.records.read(kept)
+    vectors = [row | {"cycles_per_image": None, "half_power_cycles": None} for row in rows]
+    assert found(study, vectors) == found(study, rows) | {claim: None}
 
 
 # Flags.

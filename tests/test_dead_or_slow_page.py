@@ -1,8 +1,6 @@
-"""dead_or_slow: what its units start from, which of them are slow and which dead, and how the page
-judges rows that are made by hand."""
+"""dead_or_slow: what its units start from, which of them are slow and which dead."""
 
 import math
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,8 +9,8 @@ import pytest
 import vaejax as vj
 from experiments import dead_or_slow
 from tests import tiny
+from tests.handmade import verdicts
 
-CLAIMS = ["B3, linear", "B3, linear has a loop", "B3, mlp1", "B3, mlp1 has a loop"]
 IMAGES = vj.data.load("digits", "train").images.reshape(-1, 64)
 
 
@@ -77,9 +75,7 @@ def test_a_raised_unit_goes_on_from_the_sleeping_and_a_lowered_from_the_waking(f
 def test_what_has_diverged_is_left_out_of_figures_and_decides_nothing(finished, rows) -> None:
     lab = tiny.open_lab("dead_or_slow", finished("dead_or_slow").parent)
     left = [row for row in rows if row["run"] != "mlp1-lowered"]
-    (loop,) = [dead_or_slow.verdict(left)["B3, mlp1 has a loop"]]
-    assert loop is not None
-    assert loop.verdict == "FAILED"  # none is active
+    assert verdicts("dead_or_slow", left)["B3, mlp1 has a loop"] == "FAILED"  # none is active
     both, one = dead_or_slow.figures(lab, rows), dead_or_slow.figures(lab, left)
     for name, figure in one.items():
         shown = [axes.get_title(loc="left") for axes in figure.axes]
@@ -88,7 +84,7 @@ def test_what_has_diverged_is_left_out_of_figures_and_decides_nothing(finished, 
         figure.draw_without_rendering()
     assert set(one) == {"waking", "rates"}
     starts = [row for row in rows if row["from"] == "start"]
-    assert set(dead_or_slow.verdict(starts).values()) == {None}
+    assert set(verdicts("dead_or_slow", starts).values()) == {None}
     assert dead_or_slow.figures(lab, starts) == {}
 
 
@@ -117,43 +113,3 @@ def test_the_state_of_a_unit_is_told_by_the_line_of_its_own_net() -> None:
     found = dead_or_slow.with_state([*linear, *mlp1])
     assert [row.pop("state") for row in found] == ["slow"] * 3 + ["dead", "dead", "slow"]
     assert found == [*linear, *mlp1]
-
-
-def judged(zero: float, raised_from: float, lowered_from: float) -> list[str | None]:
-    """The verdicts on a linear net whose growth is 0 at `zero` times the threshold, and whose units
-    are active from some scales on."""
-    made: list[dict[str, Any]] = []
-    for seed in (1, 0):
-        for part, first in (("raised", raised_from), ("lowered", lowered_from)):
-            for time in dead_or_slow.DeadOrSlowFlags().times:
-                rate = 20 * (time - zero) * (1 + seed) if time > 1 else None
-                made.append(
-                    {
-                        "net": "linear",
-                        "from": part,
-                        "seed": seed,
-                        "times": time,
-                        "growth_per_1000_steps": rate if part == "raised" else None,
-                        "active_units": int(time >= first),
-                    }
-                )
-    found = dead_or_slow.verdict(made)
-    assert [found[claim] for claim in CLAIMS[2:]] == [None, None]  # there is no mlp1
-    return [verdict and verdict.verdict for verdict in (found[claim] for claim in CLAIMS[:2])]
-
-
-@pytest.mark.parametrize(
-    ("zero", "raised_from", "lowered_from", "verdicts"),
-    [
-        (1.0, 1.05, 1.05, ["HELD", "FAILED"]),
-        (1.09, 1.05, 1.05, ["HELD", "FAILED"]),
-        (1.11, 1.05, 1.05, ["FAILED", "FAILED"]),
-        (0.91, 1.05, 1.05, ["HELD", "FAILED"]),
-        (0.89, 1.05, 1.05, ["FAILED", "FAILED"]),
-        (1.0, 1.1, 0.95, ["HELD", "HELD"]),
-        (1.0, 0.9, 0.8, ["UNDECIDED", "HELD"]),
-        (1.0, 0.8, 0.8, ["FAILED", "FAILED"]),
-    ],
-)
-def test_what_the_verdicts_ask_for(zero, raised_from, lowered_from, verdicts) -> None:
-    assert judged(zero, raised_from, lowered_from) == verdicts

@@ -11,7 +11,6 @@ import pytest
 import vaejax as vj
 from experiments import many_units
 from tests import tiny
-from tests.handmade import judged
 
 TRAIN = vj.data.load("digits", "train").images.reshape(-1, 64) / 255
 MEAN, COVARIANCE = TRAIN.mean(0), np.cov(TRAIN.T, bias=True)
@@ -106,7 +105,7 @@ def test_a_ratio_is_what_is_measured_over_what_is_predicted_if_anything_is(rows)
 def test_inputs_are_centred_and_the_learning_rate_falls_over_the_whole_run(rows, tmp_path) -> None:
     for row in rows:
         assert row["config"]["centre_inputs"]
-        faster = many_units.LINEAR_RATE if row["net"] == "linear" else 1
+        faster = vj.study.LINEAR_RATE if row["net"] == "linear" else 1
         rate = faster * many_units.ManyUnitsFlags().learning_rate
         assert row["learning_rate"] == pytest.approx(rate, rel=1e-6)
         assert row["steps"] == row["decay_steps"] == 22
@@ -122,7 +121,7 @@ def test_on_larger_images_the_linear_net_learns_more_slowly() -> None:
     lab = vj.study.Lab(flags, Path(), (32, 32, 3), images, images, np.zeros(0), "train")
     linear, mlp1 = (run.lanes[0]["learning_rate"] for run in many_units.runs(lab))
     assert mlp1 == flags.learning_rate
-    assert linear == pytest.approx(many_units.LINEAR_RATE * mlp1 * 784 / 3072, rel=1e-6)
+    assert linear == pytest.approx(vj.study.LINEAR_RATE * mlp1 * 784 / 3072, rel=1e-6)
 
 
 def closed_form(folder: Any, weight: float, turn: np.ndarray) -> tuple[Any, vj.store.Trained]:
@@ -185,17 +184,19 @@ def test_a_turned_code_has_the_same_directions_and_variances(finished) -> None:
 
 
 def test_the_predicted_curves_go_through_the_predictions_of_the_rows(lab, rows) -> None:
-    panels = many_units.against_scale(lab, rows)
-    for panel, (expected, _) in zip(panels, many_units.PANELS.values(), strict=True):
+    panels = vj.study.predicted_panels(rows, "recon_scale", many_units.thresholds_of(lab)[:SIZE])
+    expected = ("predicted_units", "predicted_kl_nats", "predicted_gain_nats")
+    for panel, name in zip(panels, expected, strict=True):
         assert panel.predicted is not None
         scales, values = panel.predicted
         for row in rows:
             at = np.interp(row["recon_scale"], scales, values)
-            assert at == pytest.approx(row[expected], rel=0.01, abs=0.03)
+            assert at == pytest.approx(row[name], rel=0.01, abs=0.03)
 
 
 def test_a_panel_of_training_has_the_mean_kl_of_each_epoch(lab, rows) -> None:
-    for panel, scale in zip(many_units.training_panels(lab, rows), (32, 60, 6000), strict=True):
+    for scale in (32, 60, 6000):
+        panel = many_units.training_panel(lab, rows, scale)
         assert list(panel.lines) == ["linear", "mlp1"]
         for net, line in panel.lines.items():
             trace = lab.trained(net).trace
@@ -215,7 +216,7 @@ def test_directions_beyond_those_of_the_images_are_predicted_to_carry_nothing(tm
     """As with 200 latent units and the 64 pixels of the digits."""
     lab = tiny.open_lab("many_units", tmp_path, "--latent-size", 70)
     row = {"net": "mlp1", "seed": 0, "recon_scale": 6000.0, "direction_variances": [0.5] * 70}
-    (panel,) = many_units.variance_panels(lab, [row])
+    panel = many_units.variance_panel(lab, [row], 6000.0)
     assert panel.predicted is not None
     numbers, variances = panel.predicted
     assert list(numbers) == list(range(1, 71))
@@ -236,59 +237,3 @@ def test_figures_do_without_what_is_not_there(lab, rows) -> None:
         assert set(figures) == {"many_units", "directions", "training"}
         for figure in figures.values():
             figure.draw_without_rendering()
-
-
-UNITS, KL, GAIN = "B1, many units", "B1, many units, KL", "B1, many units, gain"
-NONE, FEW, MANY = ({"net": "mlp1", "recon_scale": scale} for scale in (32.0, 60.0, 6000.0))
-
-
-@pytest.mark.parametrize(
-    ("claim", "where", "name", "values", "verdict"),
-    [
-        # A tenth of 50.
-        (UNITS, MANY, "active_directions", (46, 54), "HELD"),
-        (UNITS, MANY, "active_directions", (44, 50), "UNDECIDED"),
-        (UNITS, MANY, "active_directions", (44, 56), "UNDECIDED"),
-        (UNITS, MANY, "active_directions", (40, 44), "FAILED"),
-        (UNITS, MANY, "active_directions", (56, 60), "FAILED"),
-        # One, where five or none is predicted.
-        (UNITS, FEW, "active_directions", (4, 6), "HELD"),
-        (UNITS, FEW, "active_directions", (3, 5), "UNDECIDED"),
-        (UNITS, FEW, "active_directions", (3, 3), "FAILED"),
-        (UNITS, FEW, "active_directions", (7, 7), "FAILED"),
-        (UNITS, NONE, "active_directions", (0, 1), "HELD"),
-        (UNITS, NONE, "active_directions", (2, 2), "FAILED"),
-        (UNITS, MANY, "active_directions", (50, None), "UNDECIDED"),
-        (UNITS, MANY, "kl_nats", (0.0, 0.0), "HELD"),
-        (UNITS, MANY, "active_units", (0, 0), "HELD"),
-        # A tenth of 100 nats.
-        (KL, MANY, "kl_nats", (90.1, 109.9), "HELD"),
-        (KL, MANY, "kl_nats", (89.0, 100.0), "UNDECIDED"),
-        (KL, MANY, "kl_nats", (0.0, 89.0), "FAILED"),
-        (KL, MANY, "kl_nats", (111.0, 200.0), "FAILED"),
-        # A tenth of a nat, where half a nat or none is predicted.
-        (KL, FEW, "kl_nats", (0.41, 0.59), "HELD"),
-        (KL, FEW, "kl_nats", (0.39, 0.5), "UNDECIDED"),
-        (KL, FEW, "kl_nats", (0.0, 0.39), "FAILED"),
-        (KL, FEW, "kl_nats", (0.61, 9.0), "FAILED"),
-        (KL, NONE, "kl_nats", (0.0, 0.09), "HELD"),
-        (KL, NONE, "kl_nats", (0.11, 0.11), "FAILED"),
-        (KL, MANY, "active_directions", (0, 0), "HELD"),
-        (GAIN, MANY, "gain_nats", (198.1, 900.0), "HELD"),
-        (GAIN, MANY, "gain_nats", (197.9, 900.0), "UNDECIDED"),
-        (GAIN, MANY, "gain_nats", (-9.0, 197.9), "FAILED"),
-        (GAIN, FEW, "gain_nats", (0.0991, 0.1), "HELD"),
-        (GAIN, FEW, "gain_nats", (0.0, 0.0989), "FAILED"),
-        (GAIN, NONE, "gain_nats", (-9.0, -9.0), "HELD"),
-    ],
-)
-def test_what_the_verdicts_ask_for(claim, where, name, values, verdict) -> None:
-    changes = [({"net": "mlp1"}, "active_units", (9, 9)), (where, name, values)]
-    assert judged("many_units", claim, *changes) == verdict
-
-
-def test_where_nothing_is_predicted_to_be_gained_there_is_no_verdict_on_the_gain() -> None:
-    """As when all scales are below the threshold."""
-    nothing = ({"net": "mlp1"}, "predicted_gain_nats", (0.0, 0.0))
-    assert judged("many_units", GAIN, nothing) is None
-    assert judged("many_units", UNITS, nothing) == "HELD"

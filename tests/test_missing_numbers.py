@@ -11,6 +11,7 @@ import pytest
 
 import vaejax as vj
 from tests import tiny
+from tests.handmade import verdicts
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = [next(RESULTS.glob(f"*/{study}")) for study in tiny.STUDIES]
@@ -28,16 +29,14 @@ def measured(rows: list[vj.store.Row]) -> list[str]:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
 def test_a_missing_number_decides_nothing_wherever_it_stands(folder: Path) -> None:
-    study = importlib.import_module(f"experiments.{folder.name}").STUDY
     rows = vj.store.findings.current_rows(folder)
 
     def words(name: str, place: int, value: Any) -> dict[str, str | None]:
         changed = [*rows]
         changed[place] = rows[place] | {name: value}
-        found = study.verdict(changed)
-        return {claim: verdict and verdict.verdict for claim, verdict in found.items()}
+        return verdicts(folder.name, changed)
 
-    known = {claim: verdict and verdict.verdict for claim, verdict in study.verdict(rows).items()}
+    known = verdicts(folder.name, rows)
     for name in measured(rows):
         for place in (0, len(rows) // 2, -1):
             without = words(name, place, None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vaejax.measure.spectrum import discernible_from
+from vaejax.show.lines import Line
 from vaejax.store.checkpoint import Trained
 from vaejax.study import panels
 from vaejax.study.flags import Flags
@@ -64,5 +65,6 @@ def test_a_figure_is_drawn_where_it_is_a_number_for_every_seed(net, x, y) -> Non
         {"net": "a", "scale": 2, "seed": 1, "nll": None},
         {"net": "b", "scale": 2, "seed": 0, "nll": 5},
     ]
-    line = panels.against(rows, "scale", "nll", net=net)
-    assert (list(line.x), list(line.y)) == (x, y)
+    assert panels.against(rows, "scale", "nll", net=net) == {"": Line(x, y)}
+    by_net = panels.against(rows, "scale", "nll", "net", "net {}")
+    assert by_net.get(f"net {net}", Line([], [])) == Line(x, y)

@@ -101,7 +101,8 @@ def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(
     flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
-        tiny.command("latent_size", *flags, verdict=mistaken, figures=tiny.no_figures)
+        claims = [vj.study.Claim("C0", "All is well", [], rows=mistaken)]
+        tiny.command("latent_size", *flags, claims=claims, figures=tiny.no_figures)
     assert str(end.value).startswith("error: The claims were not judged: list indices must be")
     printed = capsys.readouterr()
     assert "Traceback" in printed.err
@@ -137,7 +138,7 @@ def test_figures_are_drawn_in_the_formats_that_were_asked_for(finished, tmp_path
     shutil.copytree(finished("latent_size"), folder, ignore=shutil.ignore_patterns("*.png"))
 
     def curves(lab: Any, rows: Any) -> dict[str, Any]:
-        panel = vj.show.Panel("a", "", {"VAE": vj.study.against(rows, "latent_size", "mse")})
+        panel = vj.show.Panel("a", "", vj.study.against(rows, "latent_size", "mse"))
         return {"mse": vj.show.curves([panel], "latent units", "The error")}
 
     about = resumed_to_draw(tmp_path, "--format", "svg", "pdf", figures=curves)

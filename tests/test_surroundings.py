@@ -38,7 +38,7 @@ from pathlib import Path
 from tests import tiny
 
 def figures(lab, rows):
-    line = vj.study.against(rows, "latent_size", "mse")
+    (line,) = vj.study.against(rows, "latent_size", "mse").values()
     return {"mse": vj.show.curves([vj.show.Panel("a", "", {"VAE": line})], "units", "The error")}
 
 tiny.run("latent_size", Path(sys.argv[1]), "--latent-sizes", "2", figures=figures)

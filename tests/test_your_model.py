@@ -70,9 +70,9 @@ def test_the_page_says_what_the_rows_decide() -> None:
         )
     }
     decided = {
-        name: (verdict.verdict, results.escape(verdict.evidence))
-        for name, verdict in conv_vae.STUDY.verdict(rows_of(MEASURED)).items()
-        if verdict is not None
+        claim.name: (verdict.verdict, results.escape(verdict.evidence))
+        for claim in conv_vae.CLAIMS
+        if (verdict := claim.judge(rows_of(MEASURED))) is not None
     }
     assert len(decided) == 4
     assert said == decided

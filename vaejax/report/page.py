@@ -20,7 +20,7 @@ from markupsafe import Markup
 from vaejax.report import columns, tables
 from vaejax.store.findings import Finding, natural
 from vaejax.store.records import Row
-from vaejax.study.verdicts import distinct
+from vaejax.study.rows import distinct
 
 FOLDER = Path(__file__).parent / "template"
 WORDS = re.compile(r"\b(HELD|FAILED|UNDECIDED)\b")

@@ -2,7 +2,6 @@
 which of the rows count."""
 
 import dataclasses
-import inspect
 import shlex
 import sys
 import time
@@ -15,8 +14,8 @@ from vaejax.parallel import processes
 from vaejax.store import findings, records
 from vaejax.study.flags import QUICK, Flags, Format
 from vaejax.study.provenance import provenance
+from vaejax.study.rows import distinct, number
 from vaejax.study.terminal import noise_columns
-from vaejax.study.verdicts import distinct, number
 
 ELSEWHERE = (
     "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",
@@ -92,14 +91,9 @@ def invocation(command: str, started: float) -> dict[str, Any]:
     }
 
 
-def text(study: Any) -> str:
-    """The docstring of a page."""
-    return inspect.cleandoc(study.about or study.name)
-
-
 def question(study: Any) -> str:
     """The first paragraph of a page: what it asks."""
-    return " ".join(text(study).split("\n\n")[0].split())
+    return " ".join(study.text.split("\n\n")[0].split())
 
 
 def write(
@@ -127,7 +121,7 @@ def write(
         {
             "study": study.name,
             "question": question(study),
-            "about": text(study),
+            "about": study.text,
             "columns": [*study.columns],
             "more_columns": [*study.more_columns],
             "by": [*study.by],

@@ -1,6 +1,6 @@
 """Rows and traces as panels of curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,109 @@ from vaejax.measure.spectrum import discernible_from
 from vaejax.show.lines import Line, Panel
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
-from vaejax.study.verdicts import distinct, values
+from vaejax.study.rows import distinct, fact, values
+from vaejax.theory.threshold import predictions
+
+Level = tuple[str, float | None]
+"""The label of a line across a panel, and where it is; None: there is none."""
 
 
-def against(rows: Sequence[Row], by: str, name: str, **where: Any) -> Line:
-    """One figure of all seeds as a line over another one, from the rows that match `where`; values
-    of `by` for which some seed has no number, or which have no row, are left out."""
-    found = {x: values(rows, name, **{by: x}, **where) for x in distinct(rows, by)}
-    known = {x: seeds for x, seeds in found.items() if seeds and np.isfinite(seeds).all()}
-    return Line(list(known), list(known.values()))
+def against(
+    rows: Sequence[Row],
+    x: str,
+    y: str,
+    by: str | tuple[str, ...] = (),
+    label: str = "",
+    **where: Any,
+) -> dict[str, Line]:
+    """One figure of all seeds over another one, from the rows that match `where`: a line for each
+    value of `by`, or of several columns together, rising. Values of `x` for which some seed has no
+    number, or which have no row, are left out.
+
+    Args:
+        label: of a line, with the value of `by` in its braces; without one, that value.
+    """
+    names = (by,) if isinstance(by, str) else by
+    lines = {}
+    for key in sorted({tuple(row[name] for name in names) for row in rows}):
+        own = where | dict(zip(names, key, strict=True))
+        found = {at: values(rows, y, **{x: at}, **own) for at in distinct(rows, x)}
+        known = {at: seeds for at, seeds in found.items() if seeds and np.isfinite(seeds).all()}
+        name = label.format(*key) or ", ".join(map(str, key))
+        lines[name] = Line(list(known), list(known.values()))
+    return lines
+
+
+def column_panels(
+    rows: Sequence[Row],
+    x: str,
+    titles: Mapping[str, str],
+    by: str | tuple[str, ...] = (),
+    label: str = "",
+    *,
+    floors: Mapping[str, Level] = {},
+    mark: Level | None = None,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]] = {},
+    log_y: Container[str] = (),
+) -> list[Panel]:
+    """A panel for each of some columns, with the lines of `against`.
+
+    Args:
+        titles: of each column.
+        floors: a horizontal line in the panel of a column.
+        mark: a vertical line in all panels.
+        curves: x and y of a predicted curve in the panel of a column.
+        log_y: the columns with a logarithmic axis.
+    """
+    return [
+        Panel(
+            title,
+            "",
+            against(rows, x, name, by, label),
+            level(*floors.get(name, ("", None))),
+            name in log_y,
+            level(*mark) if mark else None,
+            curves.get(name),
+        )
+        for name, title in titles.items()
+    ]
+
+
+def predicted_panels(
+    rows: Sequence[Row],
+    x: str,
+    thresholds: np.ndarray,
+    prefix: str = "",
+    mark: Level | None = None,
+) -> list[Panel]:
+    """Active directions, KL and gain of each net against the scale, with the curves that the linear
+    theory predicts from the thresholds of all units, in the units of `x`."""
+    scales = distinct(rows, x)
+    grid = np.geomspace(scales[0], scales[-1], 500)
+    expected = predictions(thresholds, grid, 1.0, len(thresholds))
+    names = ("active_directions", "kl_nats", "gain_nats")
+    labels = ("active directions", "KL, nats", "gain, nats")
+    return column_panels(
+        rows,
+        x,
+        {name: prefix + label for name, label in zip(names, labels, strict=True)},
+        "net",
+        mark=mark,
+        curves={
+            name: (grid.tolist(), values.tolist())
+            for name, values in zip(names, expected.values(), strict=True)
+        },
+    )
+
+
+def level(label: str, value: float | None) -> tuple[str, float] | None:
+    """A labelled line across a panel, if there is a value for it."""
+    return None if value is None else (label, value)
+
+
+def threshold_mark(rows: Sequence[Row]) -> Level:
+    """The predicted threshold of these rows, as a vertical line."""
+    return "predicted threshold", fact(rows, "threshold_scale") if rows else None
 
 
 def term_panels(trained: Trained, title: str, constant: float) -> list[Panel]:

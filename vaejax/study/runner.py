@@ -1,7 +1,7 @@
 """A study, and its run from the command line to the exit status.
 
 A study is one Python file, a page. It defines which models train (`runs`), what is measured on each
-(`measure`), what that decides (`verdict`) and how it looks (`figures`). `run_study` owns the order:
+(`measure`), what that decides (`claims`) and how it looks (`figures`). `run_study` owns the order:
 parse the flags, join the other processes, load the images, check that the runs match the folder,
 train, record, judge, show the table and the verdicts, draw, end. What was measured is on disk
 before anything is drawn.
@@ -9,6 +9,7 @@ before anything is drawn.
 Nothing heavy is loaded until the flags are parsed, so that `--help` is quick.
 """
 
+import inspect
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from vaejax import study as room
 from vaejax.errors import LabError, StoppedError
 from vaejax.store import findings
 from vaejax.store.records import Row
+from vaejax.study.claims import Claim, explained
 from vaejax.study.command import failing_clearly, parse_study
 from vaejax.study.flags import Flags
 
@@ -41,9 +43,8 @@ class Study(NamedTuple):
     measure: Callable[[Any, Any], Sequence[Row]]
     """`measure(lab, trained)`: a row for each lane of a trained run, whose state comes without that
     of the optimizer (`opt_state` is None)."""
-    verdict: Callable[[list[Row]], Mapping[str, Any]]
-    """`verdict(rows)`: a `vaejax.study.Verdict` for each claim; None for one that these rows say
-    nothing about."""
+    claims: Sequence[Claim]
+    """What the rows decide."""
     figures: Callable[[Any, list[Row]], Mapping[str, Any]]
     """`figures(lab, rows)`: a matplotlib Figure for each name of a PNG file."""
     columns: Sequence[str]
@@ -63,6 +64,12 @@ class Study(NamedTuple):
     """`initial_state(lab, run)`: the state that a run starts from, or None for fresh weights."""
     shown: Callable[[list[Row]], list[Row]] = list
     """The rows as the table shows them."""
+
+    @property
+    def text(self) -> str:
+        """The docstring of the page, and what its claims say and which rules decide them."""
+        about = inspect.cleandoc(self.about or self.name)
+        return "\n\n".join(filter(None, (about, explained(self.claims))))
 
 
 def run_study(study: Study) -> None:
@@ -168,7 +175,7 @@ def reporting(problems: list[str], message: str = "{}") -> Iterator[None]:
 def open_lab(study: Study) -> Any:
     """The `Lab` of a study, with its runs planned: flags from the command line, other processes
     joined, images loaded."""
-    flags = parse_study(study.flags, study.about, study.quick)
+    flags = parse_study(study.flags, study.text, study.quick)
     room.laboratory.join(flags)
     return planned(study, flags)
 
@@ -183,13 +190,13 @@ def planned(study: Study, flags: Flags) -> Any:
 def judge(study: Study, found: Any) -> dict[str, Any]:
     """The verdict on each claim that the rows speak of."""
     verdicts = {}
-    for claim, verdict in study.verdict(found.rows).items():
-        if verdict is None and found.diverged:
-            why = "models that it speaks of diverged"
-            about = "A claim on models that diverged"
-            verdict = room.Verdict("UNDECIDED", about, f"{why}.", why, {})
+    for claim in study.claims:
+        verdict = claim.judge(found.rows)
+        if verdict is None and found.diverged and claim.rows(found.rows):
+            why = "Models that it speaks of diverged."
+            verdict = room.Verdict("UNDECIDED", claim.says(), why, claim.rule(), {})
         if verdict is not None:
-            verdicts[claim] = verdict
+            verdicts[claim.name] = verdict
     return verdicts
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from vaejax.measure.collapse import Collapse
 from vaejax.store.records import Row
-from vaejax.study.verdicts import Verdict, distinct, values
+from vaejax.study.claims import Verdict
+from vaejax.study.rows import distinct, values
 
 WIDTH = 100
 """The most columns of text."""

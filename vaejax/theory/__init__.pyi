@@ -11,6 +11,8 @@ from .components import principal_components as principal_components
 from .components import project as project
 from .components import reconstruction_mse as reconstruction_mse
 from .linear import LinearOptimum as LinearOptimum
+from .linear import Oracle as Oracle
+from .linear import beside_the_oracle as beside_the_oracle
 from .linear import decoder_variance as decoder_variance
 from .linear import largest_angle as largest_angle
 from .linear import linear_optimum as linear_optimum

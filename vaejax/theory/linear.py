@@ -7,6 +7,7 @@ threshold of a direction this is the variance of the images along the direction.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,10 @@ from jaxtyping import Float
 
 from vaejax.config import Config
 from vaejax.theory.components import PCA, project
+from vaejax.theory.threshold import predicted_units, units_off
+
+MARGIN = 1.1
+"""Eigenvalues closer to each other, or to the variance, than this factor are not told apart."""
 
 
 def decoder_variance(recon_scale: float, pixels: int, kl_weight: float = 1.0) -> float:
@@ -89,3 +94,60 @@ def largest_angle(
     if len(rows) < len(components):
         return 90.0
     return float(np.degrees(scipy.linalg.subspace_angles(rows.T, components.T).max()))
+
+
+class Oracle(NamedTuple):
+    """What the training images say about linear VAEs of a latent size."""
+
+    space: PCA
+    """One component more than the latent size, or all."""
+    total_variance: float
+    """The variance of all pixels together, in [0, 1]."""
+    thresholds: Float[np.ndarray, "units"]
+    """The recon_scale at which each of these components wakes a unit, at kl_weight 1."""
+
+
+def beside_the_oracle(
+    oracle: Oracle,
+    config: Config,
+    settings: Mapping[str, float],
+    *,
+    error: float,
+    kl: float,
+    decoder: Float[np.ndarray, "units pixels"],
+) -> dict[str, float]:
+    """The figures of a trained linear VAE with squared error beside those of the best one, by the
+    names of columns.
+
+    Args:
+        settings: its recon_scale and kl_weight.
+        error: its squared error of an image, summed over pixels, in the config's pixel range.
+        kl: its KL in nats.
+        decoder: a row for each of its active units.
+    """
+    recon_scale, kl_weight = settings["recon_scale"], settings["kl_weight"]
+    variance = decoder_variance(recon_scale, config.pixels, kl_weight)
+    best = linear_optimum(config, oracle.space, oracle.total_variance, variance)
+    constant = config.pixels * np.log(2 * np.pi * variance)
+    neg_elbo = (constant + error / variance) / 2 + kl
+
+    scale = np.float32(recon_scale).astype(float) / np.float32(kl_weight).astype(float)
+    own = oracle.thresholds[: config.latent_size]
+    fewest, likely = predicted_units(own, scale * np.array([1 / MARGIN, 1]), 1.0, len(own)).tolist()
+    off = units_off(own, np.array([scale]), np.array([len(decoder)]), MARGIN)
+    # A decoder must span the components that are clearly above the variance, and clearly apart from
+    # the first one that is left out.
+    left_out = min(oracle.thresholds[likely:], default=np.inf)
+    clear = oracle.thresholds[:fewest] * MARGIN < left_out
+    return {
+        "predicted_units": likely,
+        "active_units": len(decoder),
+        "units_off": off[0],
+        "predicted_kl_nats": best.kl,
+        "kl_nats": kl,
+        "predicted_neg_elbo_nats": best.neg_elbo,
+        "sigma_neg_elbo_nats": neg_elbo,
+        "gain_nats": best.gain,
+        "gap_nats": neg_elbo - best.neg_elbo,
+        "angle_degrees": largest_angle(oracle.space.components[:fewest][clear], decoder),
+    }
