@@ -54,6 +54,8 @@ def test_the_line_through_growth_rates_is_theirs_whatever_one_of_them_says() -> 
         line = growth_line(list(rates), list(rates.values()))
         assert line.slope == pytest.approx(30)
         assert line.zero == pytest.approx(1.02)
+        assert line.at(1.02) == pytest.approx(0, abs=1e-9)
+        assert line.at(2.02) == pytest.approx(30)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +64,12 @@ def test_the_line_through_growth_rates_is_theirs_whatever_one_of_them_says() -> 
 )
 def test_growth_rates_at_fewer_than_three_scales_have_no_line(scales, rates) -> None:
     line = growth_line(scales, rates)
-    assert np.isnan([*line, line.zero]).all()
+    assert np.isnan([*line, line.zero, line.at(1.0)]).all()
 
 
 def test_a_level_line_is_nowhere_0() -> None:
     line = growth_line([1.1, 1.2, 1.3], [2.0, 2.0, 2.0])
-    assert line.offset == pytest.approx(2)
+    assert line.at(7.0) == pytest.approx(2)
     assert math.isnan(line.zero)
 
 

@@ -88,6 +88,9 @@ class GrowthLine(NamedTuple):
     slope: float
     offset: float
 
+    def at(self, scale: float) -> float:
+        return self.slope * scale + self.offset
+
     @property
     def zero(self) -> float:
         """The scale at which growth is extrapolated to 0; NaN for a level line."""
