@@ -1,35 +1,36 @@
 """The loops of the lab, and the bare matrix products of a step, all in JAX."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lazy_loader
 import numpy as np
 
 import vaejax as vj
-from benchmarks.nets import RATE, Task
+from benchmarks.nets import Task
 
 jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 TINY = 1e-9
 """The step of the weights in `products`: too small to change their size."""
 
 
-def lanes(task: Task, models: int) -> Iterator[float]:
-    """Some number of models, trained side by side a turn of steps at a time; gives their mean
-    loss."""
-    config = task.config
-    knobs = vj.stack([vj.knobs(config, learning_rate=RATE)] * models)
-    placed, state = vj.parallel.replicate(task.images), vj.parallel.init(config, range(models))
-    for _, trace in vj.parallel.advance(config, knobs, state, placed, sys.maxsize, task.epochs):
-        yield float(trace.objective.mean())
+def lanes(task: Task) -> Iterator[float]:
+    """All models of a task, side by side; gives their mean objective in the last epoch of a
+    turn."""
+    config, batches = task.config, len(task.images) // task.config.batch_size
+    placed = vj.parallel.replicate(task.images)
+    state = vj.parallel.init(config, range(len(task.scales)))
+    for _, trace in vj.parallel.advance(
+        config, task.knobs, state, placed, sys.maxsize, task.epochs
+    ):
+        yield float(trace.objective[:, -batches:].mean())
 
 
-def initial_weights(task: Task, models: int) -> Any:
+def initial_weights(config: vj.Config, models: int) -> Any:
     """The weights that the models of `lanes` begin with, on the host: other loops begin with them,
     too, so that their losses can be compared."""
-    state = vj.train.init_lanes(task.config, np.arange(models, dtype=np.uint32))
-    return jax.device_get(state.params)
+    return vj.parallel.init(config, range(models)).params
 
 
 def products(task: Task, initial: Any) -> Iterator[None]:
@@ -65,17 +66,14 @@ def products(task: Task, initial: Any) -> Iterator[None]:
         yield None  # it has no loss
 
 
-def elbo(config: vj.Config, params: Any, images: np.ndarray) -> Iterator[float]:
-    """The mean negative ELBO of images, for one model with a lane axis."""
-    evaluate = vj.measure.over_lanes(vj.measure.evaluate, config)
+def evaluation(
+    config: vj.Config, params: Any, images: np.ndarray, samples: int | None
+) -> Iterator[float]:
+    """The mean negative ELBO of images, or, with `samples`, their mean importance-weighted NLL, of
+    models with a lane axis."""
+    measure: Callable[..., Any] = vj.measure.over_lanes(vj.measure.evaluate, config)
+    if samples:
+        measure = vj.measure.over_lanes(vj.measure.importance_nll, config, samples)
     while True:
-        found = evaluate(params, images, jax.random.key(0))
-        yield float(np.asarray(found.neg_elbo).mean())
-
-
-def nll(config: vj.Config, params: Any, images: np.ndarray, samples: int) -> Iterator[float]:
-    """The mean importance-weighted NLL of images, for one model with a lane axis."""
-    estimate = vj.measure.over_lanes(vj.measure.importance_nll, config, samples)
-    while True:
-        found = estimate(params, images, jax.random.key(0))
-        yield float(np.asarray(found.nll).mean())
+        found = measure(params, images, jax.random.key(0))
+        yield float(np.asarray(found.nll if samples else found.neg_elbo).mean())

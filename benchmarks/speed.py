@@ -11,8 +11,8 @@ Parts (--parts):
   codes.
 - growth: the lab's time against the number of images, models and latent units. The exponent p of
   time ~ size^p is fitted over the upper half of the sizes.
-- study: 32 models of a phase diagram, from nothing to trained, by the lab, and by PyTorch one
-  after another, compiled, and under vmap. Compiling counts, importing does not.
+- study: 32 models of a phase diagram, from first weights to trained, by the lab, and by PyTorch
+  one after another, compiled, and under vmap. Compiling counts, importing does not.
 
 In a round all loops of a table take turns, so that a busy machine slows all of them alike. The
 turn before the first round compiles. Cells are the median over rounds, and the range. Ratios are
@@ -29,30 +29,29 @@ minutes of computing.
 """
 
 import importlib
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import lazy_loader
+import numpy as np
 from rich.console import Console
+from rich.markdown import Markdown
 
 import vaejax as vj
-from benchmarks import growing, lab_loops, tables
-from benchmarks.nets import DIGITS, LARGE, NETS, Net, Task, config_of, load, product_flops, task_of
-from benchmarks.study import by_the_lab, study_of
-from benchmarks.timing import Loop, Timed, machine, take_turns
+from benchmarks import lab_loops, nets, tables
+from benchmarks.nets import COLOUR, DIGITS, LARGE, PHASES, SMALL, Net, Task, config_of, task_of
+from benchmarks.tables import PARTS, Part
+from benchmarks.timing import Loop, Timed, machine, take_turns, target, write
 
 jax: Any = lazy_loader.load("jax")  # --help does not wait for it
-Part = Literal["steps", "evaluation", "growth", "study"]
-PARTS: tuple[Part, ...] = ("steps", "evaluation", "growth", "study")
-Show = Callable[[str], None]
+layers = vj.study.provenance.layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +64,8 @@ class SpeedFlags:
     """Rounds, in each of which every loop takes a turn. None: 5, or 2 with --quick."""
     quick: bool = False
     """A look: two nets, two rounds, few sizes, no torch.compile."""
+    random_images: bool = False
+    """Random bytes instead of MNIST and CIFAR-10: losses then mean nothing."""
     json: Path | None = None
     """Write all that was measured to this file."""
 
@@ -77,32 +78,53 @@ class SpeedFlags:
 class Plan(NamedTuple):
     """How much is measured."""
 
-    nets: tuple[Net, ...] = NETS
+    nets: tuple[Net, ...] = (DIGITS, SMALL, LARGE, COLOUR)
     lanes: tuple[int, ...] = (1, 8, 32)
     vmapped: tuple[int, ...] = (8, 32)
     rounds: int = 5
     compiled: bool = True
     """Whether PyTorch is also timed with `torch.compile`."""
-    torch: str | None = "cpu"
-    """The device of PyTorch; None: without PyTorch."""
     evaluated: Net = LARGE
     test_images: tuple[int, int] = (10_000, 1000)
     """For the ELBO, and for the NLL."""
     samples: int = 100
     """Importance samples of the NLL."""
-    sizes: growing.Sizes = growing.Sizes()
-    study: tuple[int, int, int, int] = (8, 4, 24, 8)
-    """Scales, seeds, epochs and turns of the study."""
-    random: bool = False
-    """Random bytes instead of images."""
+    growing: tuple[tuple[int, ...], ...] = (
+        (1000, 2000, 5000, 10_000, 20_000, 40_000, 60_000),
+        (1, 2, 4, 8, 16, 32, 64, 128),
+        (2, 4, 8, 16, 32, 64, 128, 256, 512),
+    )
+    """Images, models and latent units."""
+    growing_steps: int = 40
+    """In a turn, for models and latent units."""
+    study: tuple[Net, int, int] = (PHASES, 32, 8)
+    """The net, the number of models, and the number of turns that they train."""
 
 
 QUICK = Plan(
     nets=(DIGITS._replace(steps=220), LARGE._replace(steps=10)),
     lanes=(1, 8), vmapped=(8,), rounds=2, compiled=False, test_images=(2000, 200),
-    sizes=growing.Sizes((1000, 2000, 4000, 8000), (1, 2, 4, 8), (2, 8, 32, 128), 10),
-    study=(4, 2, 4, 2),
+    growing=((1000, 2000, 4000, 8000), (1, 2, 4, 8), (2, 8, 32, 128)), growing_steps=10,
+    study=(PHASES._replace(steps=312), 8, 2),
 )  # fmt: skip
+
+
+class Bench(NamedTuple):
+    """What to measure, and where to tell how far it is."""
+
+    plan: Plan
+    torch: str | None
+    """The device of PyTorch; None: without PyTorch."""
+    random: bool
+    show: Callable[[str], None]
+
+    def images(self, dataset: str, split: str = "train") -> np.ndarray:
+        return nets.load(dataset, split, self.random)
+
+    def turns(self, title: str, loops: list[Loop], rounds: int) -> list[Timed]:
+        """What was compiled for other loops is forgotten first."""
+        jax.clear_caches()
+        return take_turns(loops, rounds, lambda now: self.show(f"{title}: {now}"))
 
 
 def peer(name: str) -> Any:
@@ -110,158 +132,172 @@ def peer(name: str) -> Any:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-def torch_device() -> str:
-    """The device of PyTorch beside JAX.
-
-    Raises:
-        LabError: there is no PyTorch.
-    """
-    if find_spec("torch") is None:
-        raise vj.LabError("PyTorch, to compare with, is missing: pip install -e '.[bench]'")
-    return peer("torch_loops").device_of(jax.default_backend())
+def alike(task: Task, models: int) -> Task:
+    """So many models of one scale."""
+    return task._replace(scales=(1.0,) * models)
 
 
-def step_loops(plan: Plan, task: Task) -> list[Loop]:
+def step_loops(plan: Plan, device: str | None, task: Task) -> list[Loop]:
     """The loops of a net, the lab's single model first."""
-    most = max(plan.lanes[-1], *plan.vmapped, 1)
-    weights = lab_loops.initial_weights(task, most)
-
-    def first(models: int) -> Any:
-        return jax.tree.map(lambda leaf: leaf[:models], weights)
-
-    loops = [Loop("lab", models, lab_loops.lanes(task, models)) for models in plan.lanes]
-    if plan.torch:
-        one, many = peer("torch_loops").one_model, peer("torch_loops").vmapped
-        loops.append(Loop("PyTorch", 1, one(task, weights, plan.torch)))
+    most = max(*plan.lanes, *plan.vmapped)
+    weights = lab_loops.initial_weights(task.config, most)
+    loops = [Loop("lab", models, lab_loops.lanes(alike(task, models))) for models in plan.lanes]
+    if device:
+        torch = peer("torch_loops")
+        loops.append(Loop("PyTorch", 1, torch.one_model(task, weights, device)))
         if plan.compiled:
-            fast = one(task, weights, plan.torch, compile_it=True)
+            fast = torch.one_model(task, weights, device, compile_it=True)
             loops.append(Loop("PyTorch, torch.compile", 1, fast, may_fail=True))
         for models in plan.vmapped:
-            loops.append(Loop("PyTorch, vmap", models, many(task, first(models), plan.torch)))
+            many = torch.vmapped(alike(task, models), weights, device)
+            loops.append(Loop("PyTorch, vmap", models, many))
     flax = peer("flax_loop").per_step(task, weights)
     loops.append(Loop("Flax, jitted step", 1, flax))
     loops.append(Loop("matrix products alone", 1, lab_loops.products(task, weights)))
     return loops
 
 
-def take_named_turns(title: str, loops: list[Loop], rounds: int, show: Show) -> list[Timed]:
-    """`take_turns`, shown with a title. What was compiled for other loops is forgotten first."""
-    jax.clear_caches()
-    return take_turns(loops, rounds, lambda now: show(f"{title}: {now}"))
-
-
-def steps(plan: Plan, show: Show) -> list[dict[str, Any]]:
+def steps(bench: Bench) -> list[dict[str, Any]]:
     """Training steps of each net."""
     found = []
-    for net in plan.nets:
-        task = task_of(net, load(net.dataset, "train", plan.random))
-        layers = vj.study.provenance.layers(task.config)
-        loops = take_named_turns(layers, step_loops(plan, task), plan.rounds, show)
-        about = {"net": layers, "dataset": net.dataset, "batch": net.batch, "steps": task.steps}
-        found.append({**about, "flops": product_flops(task.config), "loops": loops})
+    for net in bench.plan.nets:
+        task = task_of(net, bench.images(net.dataset))
+        about = {"net": layers(task.config), "dataset": net.dataset, "batch": net.batch,
+                 "steps": task.steps, "flops": nets.product_flops(task.config)}  # fmt: skip
+        loops = bench.turns(
+            about["net"], step_loops(bench.plan, bench.torch, task), bench.plan.rounds
+        )
+        found.append({**about, "loops": loops})
     return found
 
 
-def evaluation(plan: Plan, show: Show) -> list[dict[str, Any]]:
+def evaluation(bench: Bench) -> list[dict[str, Any]]:
     """ELBO and NLL of test images, for a net as it is before training."""
-    config, samples = config_of(plan.evaluated), plan.samples
-    images = load(plan.evaluated.dataset, "test", plan.random)
-    weights = lab_loops.initial_weights(Task(config, images, 1), 1)
-    some, few = (images[:count] for count in plan.test_images)
-    measured = {
-        "ELBO": (some, lab_loops.elbo(config, weights, some), None),
-        f"NLL, {samples} samples": (few, lab_loops.nll(config, weights, few, samples), samples),
-    }
-    found = []
-    for title, (images, own, drawn) in measured.items():
-        loops = [Loop("lab", 1, own)]
-        if plan.torch:
-            theirs = peer("torch_loops").evaluation(config, weights, images, plan.torch, drawn)
+    plan, found = bench.plan, []
+    config = config_of(plan.evaluated)
+    images = bench.images(plan.evaluated.dataset, "test")
+    weights = lab_loops.initial_weights(config, 1)
+    titles = ("ELBO", None), (f"NLL, {plan.samples} samples", plan.samples)
+    for (title, samples), count in zip(titles, plan.test_images, strict=True):
+        some = images[:count]
+        loops = [Loop("lab", 1, lab_loops.evaluation(config, weights, some, samples))]
+        if bench.torch:
+            theirs = peer("torch_loops").evaluation(config, weights, some, bench.torch, samples)
             loops.append(Loop("PyTorch", 1, theirs))
-        timed = take_named_turns(title, loops, plan.rounds, show)
-        about = {"title": title, "net": vj.study.provenance.layers(config), "images": len(images)}
-        found.append({**about, "loops": timed})
+        about = {"title": title, "net": layers(config), "images": len(some)}
+        found.append({**about, "loops": bench.turns(title, loops, plan.rounds)})
     return found
 
 
-def growth(plan: Plan, show: Show) -> list[dict[str, Any]]:
-    images = load("mnist", "train", plan.random)
-    return growing.measure(images, plan.sizes, min(plan.rounds, 3), show)
+def growth(bench: Bench) -> list[dict[str, Any]]:
+    """The lab's time at each size."""
+    images, steps = bench.images("mnist"), bench.plan.growing_steps
+    net, small = layers(config_of(LARGE)), layers(config_of(SMALL))
+    net = net.replace(f"-{LARGE.latent}-", "-z-")
+
+    def few(net: Net) -> Task:
+        return task_of(net._replace(steps=steps), images)
+
+    kinds: dict[str, Callable[[int], Task]] = {
+        f"images in an epoch ({small}, one model)":
+            lambda size: Task(config_of(SMALL), images[:size], 1),
+        f"models trained side by side, {steps} steps ({small})":
+            lambda size: alike(few(SMALL), size),
+        f"latent units z, {steps} steps ({net}, one model)":
+            lambda size: few(LARGE._replace(latent=size)),
+    }  # fmt: skip
+    found = []
+    for (title, task), sizes in zip(kinds.items(), bench.plan.growing, strict=True):
+        tasks = [task(size) for size in sizes]
+        loops = [Loop(f"{size:,}", len(task.scales), lab_loops.lanes(task))
+                 for size, task in zip(sizes, tasks, strict=True)]  # fmt: skip
+        timed = bench.turns("growth", loops, min(bench.plan.rounds, 3))
+        found.append({"title": title, "sizes": list(sizes), "loops": timed})
+    return found
 
 
-def whole_study(plan: Plan, show: Show) -> dict[str, Any]:
-    """All models of a study, from nothing to trained; loops take turns after equal shares."""
-    images = load("mnist", "train", plan.random)
-    one = study_of(images, *plan.study)
-    models = len(one.seeds)
-    loops = [Loop("lab", models, by_the_lab(one))]
-    if plan.torch:
-        theirs = peer("torch_study")
-        loops.append(Loop("PyTorch, vmap", models, theirs.vmapped(one, plan.torch)))
+def phases(net: Net, images: np.ndarray, models: int, turns: int) -> Task:
+    """Scales from 20 to that of the ELBO. The rate begins at 3e-3."""
+    epochs = 3
+    task = task_of(net._replace(steps=net.steps // epochs), images)
+    pixels = task.config.pixels
+    scales = np.geomspace(20 / pixels, 1, models).tolist()
+    steps = epochs * task.steps * turns
+    return task._replace(epochs=epochs, scales=tuple(scales), rate=3e-3, decay=steps)
+
+
+def study(bench: Bench) -> dict[str, Any]:
+    """All models of a study; loops take turns after equal shares."""
+    plan, (net, models, turns) = bench.plan, bench.plan.study
+    task = phases(net, bench.images(net.dataset), models, turns)
+    loops = [Loop("lab", models, lab_loops.lanes(task))]
+    if bench.torch:
+        torch, weights = peer("torch_loops"), lab_loops.initial_weights(task.config, models)
+        loops.append(Loop("PyTorch, vmap", models, torch.vmapped(task, weights, bench.torch)))
+        one_by_one = partial(torch.one_by_one, task, weights, bench.torch, turns)
+        name = "PyTorch, one after another"
         if plan.compiled:
-            fast = theirs.one_by_one(one, plan.torch, compile_it=True)
-            loops.append(Loop("PyTorch, one after another, torch.compile", 1, fast, may_fail=True))
-        loops.append(Loop("PyTorch, one after another", 1, theirs.one_by_one(one, plan.torch)))
-    timed = take_named_turns("study", loops, one.turns - 1, show)
-    about = {"net": vj.study.provenance.layers(one.task.config), "models": models}
-    sizes = {"epochs": one.task.epochs, "steps": one.task.steps, "images": len(one.task.images)}
-    return {**about, **sizes, "loops": timed}
+            loops.append(Loop(f"{name}, torch.compile", 1, one_by_one(True), may_fail=True))
+        loops.append(Loop(name, 1, one_by_one()))
+    about = {"net": layers(task.config), "models": models, "epochs": task.epochs * turns,
+             "steps": task.decay, "images": len(task.images)}  # fmt: skip
+    return {**about, "loops": bench.turns("study", loops, turns - 1)}
 
 
-MEASURE: dict[str, Callable[[Plan, Show], Any]] = {
-    "steps": steps, "evaluation": evaluation, "growth": growth, "study": whole_study,
+MEASURE: dict[Part, Callable[[Bench], Any]] = {
+    "steps": steps, "evaluation": evaluation, "growth": growth, "study": study,
 }  # fmt: skip
 
 
-def measure(plan: Plan, parts: tuple[Part, ...], path: Path | None = None) -> dict[str, Any]:
-    """All that was measured, as JSON holds it. The file has it after each part."""
-    start, found = perf_counter(), {"about": machine()}
-    if plan.torch:
-        found["about"] |= peer("torch_loops").about(plan.torch)
-    with Console(stderr=True).status("") as status:
-        for part in parts:
-            found[part] = MEASURE[part](plan, status.update)
-            found["about"]["seconds"] = perf_counter() - start
-            write(found, path)
-    return found
+def torch_device() -> str | None:
+    """The device of PyTorch beside JAX; None without PyTorch."""
+    if find_spec("torch") is None:
+        return None
+    return peer("torch_loops").device_of(jax.default_backend())
 
 
-def write(found: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        vj.files.write_bytes(path, f"{json.dumps(found, indent=1)}\n".encode())
-
-
-def target(path: Path | None) -> Path | None:
-    """Where the JSON goes; asked before anything is measured.
+def check_images(plan: Plan, random: bool) -> None:
+    """Load the images before anything is measured.
 
     Raises:
-        LabError: its folder is missing.
+        LabError: some are missing.
     """
-    if path is None:
-        return None
-    whole = vj.files.own_path(path)
-    if not whole.parent.is_dir() or whole.is_dir():
-        raise vj.LabError(f"--json {path}: give a file in a folder that exists.")
-    return whole
+    try:
+        for net in (*plan.nets, plan.evaluated, plan.study[0]):
+            for split in ("train", "test"):
+                nets.load(net.dataset, split, random)
+    except vj.LabError as error:
+        raise vj.LabError(f"{error} Or use --random-images.") from error
 
 
-@contextmanager
-def compiling_anew() -> Iterator[None]:
-    """Take no program from a cache of earlier runs: start-up is what it is the first time."""
+def measure(flags: SpeedFlags, plan: Plan, torch: str | None) -> None:
+    """Measure, and print the tables; the file has what was measured after each part. No program is
+    taken from a cache of earlier runs: start-up is what it is the first time."""
+    path, plan = target(flags.json), plan._replace(rounds=flags.rounds or plan.rounds)
+    check_images(plan, flags.random_images)
+    start, found = perf_counter(), {"about": machine()}
+    if torch:
+        found["about"] |= peer("torch_loops").about(torch)
     jax.config.update("jax_enable_compilation_cache", False)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Console(stderr=True).status("") as status,
+    ):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # else programs in it are used again
-        yield
+        for part in flags.parts:
+            bench = Bench(plan, torch, flags.random_images, status.update)
+            found[part] = MEASURE[part](bench)
+            found["about"]["seconds"] = perf_counter() - start
+            write(found, path)
+    Console().print(Markdown(tables.document(found)))
 
 
 def benchmark(flags: SpeedFlags) -> None:
-    """Measure, print, write."""
-    path = target(flags.json)
-    plan = QUICK if flags.quick else Plan()
-    plan = plan._replace(rounds=flags.rounds or plan.rounds)
-    with compiling_anew():
-        found = measure(plan._replace(torch=torch_device()), flags.parts, path)
-    tables.show(found)
+    """Beside PyTorch."""
+    device = torch_device()
+    if device is None:
+        raise vj.LabError("PyTorch, to compare with, is missing: pip install -e '.[bench]'")
+    measure(flags, QUICK if flags.quick else Plan(), device)
 
 
 def main() -> None:

@@ -34,21 +34,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
 import vaejax as vj
-from benchmarks.speed import target, write
-from benchmarks.tables import cell
-from benchmarks.timing import machine, spread
+from benchmarks.tables import cell, table
+from benchmarks.timing import machine, target, write
 
 Name = Literal["digits", "mnist", "cifar10", "inspect"]
-STUDIES = {
-    "digits": ["latent_size", "--dataset", "digits"],
-    "mnist": ["latent_size", "--latent-sizes", "10"],
-    "cifar10": ["recon_scale", "--seeds", "0"],
+ONE_EPOCH = {
+    "digits": ["latent_size", "--dataset", "digits", "--epochs", "1"],
+    "mnist": ["latent_size", "--latent-sizes", "10", "--epochs", "1"],
+    "cifar10": ["recon_scale", "--seeds", "0", "--epochs", "1"],
 }
 FIGURE = "neg_elbo_nats"
 """In the first table of inspect_checkpoint."""
@@ -72,18 +71,8 @@ class StartupFlags:
         vj.study.each_once("--commands", self.commands)
 
 
-class Ran(NamedTuple):
-    """A process that has ended."""
-
-    first: float
-    """Seconds until its first epoch, or its first figures."""
-    all: float
-    peak: float
-    """MiB."""
-
-
-def run(page: Sequence[str], folder: Path) -> Ran:
-    """Run a page with a cache in this folder, and its results in `out`.
+def run(page: Sequence[str], folder: Path) -> dict[str, float]:
+    """What is measured of a page that runs with a cache in this folder, and its results in `out`.
 
     Raises:
         LabError: it failed.
@@ -93,63 +82,52 @@ def run(page: Sequence[str], folder: Path) -> Ran:
     command = [sys.executable, "-m", f"experiments.{page[0]}", *page[1:], "--out", str(out)]
     environment = os.environ | {"VAEJAX_CACHE_DIR": str(folder / "cache")}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # the lab has its own in that folder
-    began, shown, lines = time.time(), None, []
+    shown, lines, began = [], [], time.time()
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT
     ) as process:
         for line in process.stdout or ():
             lines.append(line)
-            if FIGURE in line and shown is None:
-                shown = time.time()
+            shown += [time.time()] if FIGURE in line else []
         _, status, used = os.wait4(process.pid, 0)
         ended, process.returncode = time.time(), os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise vj.LabError(f"{' '.join(command)} failed:\n{''.join(lines[-20:])}")
     if page[0] != "inspect_checkpoint":  # the trace of the only epoch of each run
-        shown = min(path.stat().st_mtime for path in out.glob("*/*/trace/objective.f32"))
-    return Ran((shown or ended) - began, ended - began, used.ru_maxrss / MEBIBYTE)
+        shown = [path.stat().st_mtime for path in out.glob("*/*/trace/objective.f32")]
+    peak = used.ru_maxrss / MEBIBYTE
+    return {"first": min(shown, default=ended) - began, "all": ended - began, "peak": peak}
 
 
-def pages(commands: Sequence[Name], folder: Path) -> dict[str, list[str]]:
-    """The command line of each command. Trains the model that inspect looks into, and has all
-    images decoded."""
-    found = {name: [*STUDIES[name], "--epochs", "1"] for name in commands if name in STUDIES}
+def prepare(commands: Sequence[Name], folder: Path) -> dict[Name, list[str]]:
+    """The command line of each command, once images are decoded and a model is trained."""
+    trained = folder / "trained"
     if "inspect" in commands:
-        run([*STUDIES["mnist"], "--epochs", "1"], folder)
-        shutil.move(folder / "out", folder / "trained")
-        found["inspect"] = ["inspect_checkpoint", str(folder / "trained" / "latent_size" / "z10")]
-    for name in {"mnist", "cifar10"} & found.keys():
-        os.environ["VAEJAX_CACHE_DIR"] = str(folder / "cache")
+        run(ONE_EPOCH["mnist"], folder)
+        shutil.move(folder / "out", trained)
+    os.environ["VAEJAX_CACHE_DIR"] = str(folder / "cache")
+    for dataset in {"mnist", "cifar10"} & set(commands):
         for split in ("train", "test"):
-            vj.data.load(name, split)
-    return {name: found[name] for name in commands}
+            vj.data.load(dataset, split)
+    inspect = ["inspect_checkpoint", str(trained / "latent_size" / "z10")]
+    return {name: ONE_EPOCH.get(name, inspect) for name in commands}
 
 
 def measure(flags: StartupFlags, folder: Path) -> list[dict[str, Any]]:
     """A row for each command with compiling, and one without, with all that was measured."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    with Console(stderr=True).status("") as status:
-        status.update("images are decoded")
-        found = pages(flags.commands, folder)
+    with Console(stderr=True).status("images are decoded") as status:
+        pages = prepare(flags.commands, folder)
         for turn in range(flags.rounds):
-            for name, page in found.items():
+            for name, page in pages.items():
                 shutil.rmtree(folder / "cache" / "compiled", ignore_errors=True)
                 for programs in ("compiled", "from the cache"):
                     status.update(f"{name}, {programs}, round {turn + 1} of {flags.rounds}")
                     row = rows.setdefault((name, programs), {"command": name, "programs": programs})
-                    for column, value in run(page, folder)._asdict().items():
+                    for column, value in run(page, folder).items():
                         row.setdefault(column, []).append(value)
     return list(rows.values())
-
-
-def tabulate(rows: Sequence[dict[str, Any]]) -> Table:
-    """A line for each row, see the columns above."""
-    table = Table("", "programs", "first, s", "all, s", "peak, MiB")
-    for row in rows:
-        cells = (cell(spread(row[column])) for column in Ran._fields)
-        table.add_row(row["command"], row["programs"], *cells)
-    return table
 
 
 def benchmark(flags: StartupFlags) -> None:
@@ -158,8 +136,12 @@ def benchmark(flags: StartupFlags) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(flags, Path(folder))
     seconds = time.monotonic() - began
-    Console().print(tabulate(rows))
-    print(f"{seconds:.0f} s in all. Times change with the machine and with what else it does.")
+    headers = ("", "programs", "first, s", "all, s", "peak, MiB")
+    cells = [
+        [row["command"], row["programs"], *(cell(row[name]) for name in ("first", "all", "peak"))]
+        for row in rows
+    ]
+    Console().print(Markdown(table(f"Start-up, {seconds:.0f} s in all", headers, cells)))
     write({"about": machine() | {"seconds": seconds}, "startup": rows}, path)
 
 

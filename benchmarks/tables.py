@@ -1,7 +1,6 @@
-"""The tables of benchmarks.speed and benchmarks.gpu, and those of docs/devices.md.
+"""The tables of what benchmarks.speed has measured.
 
-The two benchmarks print their tables with the functions of this file. As a command it writes
-the tables of docs/devices.md anew, from what benchmarks.speed has measured:
+As a command it writes those of docs/devices.md anew:
 
     python -m benchmarks.speed --json results/speed.json
     python -m benchmarks.tables
@@ -14,18 +13,22 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, Literal, get_args
 
-from rich.console import Console
-from rich.table import Table as RichTable
+import numpy as np
 
 import vaejax as vj
-from benchmarks.timing import Spread, Timed, growth, ratios, spread
+from benchmarks.timing import Timed
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "results" / "speed.json"
+DOCUMENT = ROOT / "docs" / "devices.md"
 PLACE = re.compile(r"(<!-- speed all -->\n).*?(<!-- end -->)", re.DOTALL)
-"""Where the tables stand."""
+"""Where the tables stand in it."""
+Part = Literal["steps", "evaluation", "growth", "study"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""What is measured, as in benchmarks.speed."""
 Found = dict[str, Any]
 
 
@@ -37,12 +40,12 @@ class TablesFlags:
     """What benchmarks.speed has written."""
 
 
-class Table(NamedTuple):
-    """A table, whatever shows it."""
-
-    title: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
+def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown. A row that is too short is filled up."""
+    filled = [[*row, *[""] * (len(headers) - len(row))] for row in rows]
+    lines = [headers, *([text.replace("|", r"\|") for text in row] for row in filled)]
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([f"**{title}**", "", head, "|---" * len(headers) + "|", *body, ""])
 
 
 def number(value: float) -> str:
@@ -50,29 +53,32 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def cell(found: Spread, scale: float = 1.0) -> str:
-    """A median, and the range in brackets."""
-    middle, least, most = (number(value * scale) for value in found)
+def cell(values: Sequence[float]) -> str:
+    """The median, and the range in brackets."""
+    middle, least, most = map(number, (median(values), min(values), max(values)))
     return f"{middle} ({least} to {most})"
 
 
-def failed(timed: Timed, columns: int) -> list[str]:
-    """The cells of a loop that does not work here."""
-    return [f"does not work here: {timed['failed']}", *[""] * (columns - 1)]
+def ratios(values: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Of the times of two loops, within each round."""
+    return [value / other for value, other in zip(values, base, strict=True)]
 
 
 def start(timed: Timed) -> str:
     """How many seconds longer the first turn took than the others."""
-    return f"{max(0.0, timed['first'] - spread(timed['seconds']).median):.1f}"
+    return f"{max(0.0, timed['first'] - median(timed['seconds'])):.1f}"
 
 
 def result(timed: Timed) -> str:
     return "" if timed["result"] is None else f"{timed['result']:.1f}"
 
 
-def head(found: Found) -> str:
+def failed(timed: Timed) -> str:
+    return f"does not work here: {timed['failed']}"
+
+
+def head(about: Found) -> str:
     """What the measurement ran on."""
-    about = found["about"]
     versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     device = "" if about["device"] == "cpu" else f"{about['device']}; "
     threads = f"; PyTorch on {about['torch_device']}" if "torch_device" in about else ""
@@ -80,187 +86,113 @@ def head(found: Found) -> str:
         threads += f", {about['torch_threads']} threads"
     cores = f"{about['cores']} core" + "s" * (about["cores"] > 1)
     where = f"{device}{about['processor']}, {cores}; {versions}{threads}; commit {about['commit']}"
-    return f"{where}; measured in {about['seconds'] / 60:.1f} minutes."
+    return f"{where}; measured in {about['seconds'] / 60:.1f} minutes.\n"
 
 
-def step_table(part: Found) -> Table:
+def step_table(part: Found) -> str:
     """A row for each loop that trains a net."""
+
+    def row(timed: Timed) -> list[str]:
+        named = [timed["name"], str(timed["models"])]
+        if "failed" in timed:
+            return [*named, failed(timed)]
+        each = [seconds / timed["models"] for seconds in timed["seconds"]]
+        relative = cell(ratios(each, part["loops"][0]["seconds"]))
+        time = cell([1000 * seconds / part["steps"] for seconds in each])
+        rate = number(part["steps"] * part["flops"] / median(each) / 1e9)
+        return [*named, time, relative, rate, start(timed), result(timed)]
+
     headers = (
         "", "models", "ms a step, per model", "relative to one model of the lab",
         "GFLOP/s of matrix products", "start-up, s", "loss, nats",
     )  # fmt: skip
-    rows, base = [], part["loops"][0]["seconds"]
-    for timed in part["loops"]:
-        named = [timed["name"], str(timed["models"])]
-        if "failed" in timed:
-            rows.append([*named, *failed(timed, 5)])
-            continue
-        each = [seconds / timed["models"] for seconds in timed["seconds"]]
-        rate = spread([part["steps"] * part["flops"] / seconds / 1e9 for seconds in each])
-        time = cell(spread(each), 1000 / part["steps"])
-        relative = cell(ratios(each, base))
-        rows.append([*named, time, relative, number(rate.median), start(timed), result(timed)])
     title = f"{part['net']}, {part['dataset']}, batches of {part['batch']}"
-    return Table(f"{title}: {part['steps']} steps a turn", headers, rows)
+    return table(f"{title}: {part['steps']} steps a turn", headers, [*map(row, part["loops"])])
 
 
-def lanes_table(parts: Sequence[Found], goal: float) -> Table:
-    """What a step of the most models at once costs beside a step of one, and whether that is at
-    most `goal`."""
-    rows, most = [], 0
-    for part in parts:
-        one, *_, many = [timed for timed in part["loops"] if timed["name"] == "lab"]
-        most, found = many["models"], ratios(many["seconds"], one["seconds"])
-        met = "yes" if found.median <= goal else "no"
-        rows.append([f"{part['net']}, {part['dataset']}", cell(found), met])
-    headers = ("", "relative to a step of one", f"at most {goal:g}")
-    return Table(f"A step of {most} models side by side", headers, rows)
-
-
-def evaluation_table(parts: Sequence[Found]) -> Table:
+def evaluation_table(parts: Sequence[Found]) -> str:
     """Images per second of each measurement."""
-    rows = []
-    for part in parts:
-        base = part["loops"][0]["seconds"]
-        for timed in part["loops"]:
-            rates = spread([part["images"] / seconds for seconds in timed["seconds"]])
-            relative = cell(ratios(timed["seconds"], base))
-            named = [f"{part['title']}, {part['images']:,} images", timed["name"]]
-            rows.append([*named, cell(rates), relative, start(timed), result(timed)])
+    rows = [
+        [f"{part['title']}, {part['images']:,} images", timed["name"],
+         cell([part["images"] / seconds for seconds in timed["seconds"]]),
+         cell(ratios(timed["seconds"], part["loops"][0]["seconds"])), start(timed), result(timed)]
+        for part in parts
+        for timed in part["loops"]
+    ]  # fmt: skip
     headers = ("", "by", "images per s", "time relative to the lab", "start-up, s", "nats")
-    return Table(f"Evaluation of {parts[0]['net']}", headers, rows)
+    return table(f"Evaluation of {parts[0]['net']}", headers, rows)
 
 
-def growth_table(part: Found) -> Table:
-    """The time of each size, and the exponent as the title says."""
-    spreads = [spread(timed["seconds"]) for timed in part["loops"]]
-    fitted = growth(part["sizes"], [found.median for found in spreads])
-    title = f"{part['title']}: time ~ size^{fitted.exponent:.2f} from {fitted.least:,} on"
-    title += f" (R^2 {fitted.r2:.3f})"
-    sized = zip(part["sizes"], spreads, strict=True)
-    rows = [[f"{size:,}", cell(found, 1000)] for size, found in sized]
-    return Table(title, ("size", "ms"), rows)
-
-
-def exponents_table(parts: Sequence[Found]) -> Table:
-    """A row for each growth: the ends of the range and the exponent over its upper half."""
-    rows = []
+def growth_tables(parts: Sequence[Found]) -> Iterator[str]:
+    """How the time grows with each size, then the time of every size."""
+    rows, details = [], []
     for part in parts:
-        middle = [spread(timed["seconds"]).median for timed in part["loops"]]
-        fitted, sizes = growth(part["sizes"], middle), part["sizes"]
+        sizes, times = part["sizes"], [timed["seconds"] for timed in part["loops"]]
+        middle = [median(seconds) for seconds in times]
+        half = max(0, min(len(sizes) // 2, len(sizes) - 3))  # the fit needs three sizes
+        x, y = np.log(sizes[half:]), np.log(middle[half:])
+        exponent, r2 = np.polyfit(x, y, 1)[0], np.corrcoef(x, y)[0, 1] ** 2
         ends = [f"{number(1000 * middle[end])} ms at {sizes[end]:,}" for end in (0, -1)]
-        fit = [f"{fitted.exponent:.2f}", f"{fitted.r2:.3f}", f"{fitted.least:,}"]
-        rows.append([part["title"], *ends, *fit])
+        rows.append([part["title"], *ends, f"{exponent:.2f}", f"{r2:.3f}", f"{sizes[half]:,}"])
+        fit = f"time ~ size^{exponent:.2f} from {sizes[half]:,} on (R^2 {r2:.3f})"
+        milliseconds = [cell([1000 * second for second in seconds]) for seconds in times]
+        each = [[f"{size:,}", cells] for size, cells in zip(sizes, milliseconds, strict=True)]
+        details.append(table(f"{part['title']}: {fit}", ("size", "ms"), each))
     headers = ("size", "smallest", "largest", "exponent p", "R^2", "fitted from size")
-    return Table("Growth of the lab's time", headers, rows)
+    return iter([table("Growth of the lab's time", headers, rows), *details])
 
 
-def study_table(part: Found) -> Table:
+def study_table(part: Found) -> str:
     """The time of all models of a study."""
-    base, rows = part["loops"][0], []
-    for timed in part["loops"]:
+
+    def row(timed: Timed) -> list[str]:
         if "failed" in timed:
-            rows.append([timed["name"], *failed(timed, 4)])
-            continue
-        seconds = timed["first"] + sum(timed["seconds"])
-        ratio = seconds / (base["first"] + sum(base["seconds"]))
-        rows.append([
-            timed["name"], f"{seconds:.1f} s", f"{ratio:.2f}",
-            cell(ratios(timed["seconds"], base["seconds"])), f"{timed['result']:.1f}",
-        ])  # fmt: skip
+            return [timed["name"], failed(timed)]
+        whole, of_lab = (one["first"] + sum(one["seconds"]) for one in (timed, base))
+        turn = cell(ratios(timed["seconds"], base["seconds"]))
+        return [timed["name"], f"{whole:.1f} s", f"{whole / of_lab:.2f}", turn, result(timed)]
+
+    base = part["loops"][0]
     title = f"{part['models']} models {part['net']}, {part['steps']:,} steps each"
     title += f" ({part['epochs']} epochs of {part['images']:,} images), with compiling"
     headers = ("", f"time of all {part['models']}", "relative to the lab",
                "in a turn after the first", "objective at the end")  # fmt: skip
-    return Table(title, headers, rows)
+    return table(title, headers, [*map(row, part["loops"])])
 
 
-def training_table(parts: Sequence[Found]) -> Table:
-    """What benchmarks.gpu trains to the end."""
-    headers = ("data", "net", "models", "epochs", "time, with compiling", "negative ELBO, nats")
-    rows = [
-        [part["dataset"], part["net"], str(part["models"]), str(part["epochs"]),
-         f"{part['seconds']:.1f} s", f"{part['neg_elbo']:.1f}"]
-        for part in parts
-    ]  # fmt: skip
-    return Table("Training and evaluation of a study", headers, rows)
-
-
-def tables(found: Found) -> Iterator[Table]:
-    """All tables of a measurement, of the parts that there are."""
-    yield from map(step_table, found.get("steps", []))
-    if "goal" in found:
-        yield lanes_table(found["steps"], found["goal"])
+def document(found: Found) -> str:
+    """What was measured on, and the tables of all parts that were measured, as Markdown."""
+    parts = [head(found["about"]), *map(step_table, found.get("steps", []))]
     if "evaluation" in found:
-        yield evaluation_table(found["evaluation"])
+        parts.append(evaluation_table(found["evaluation"]))
     if "growth" in found:
-        yield exponents_table(found["growth"])
-        yield from map(growth_table, found["growth"])
+        parts += growth_tables(found["growth"])
     if "study" in found:
-        yield study_table(found["study"])
-    if "training" in found:
-        yield training_table(found["training"])
+        parts.append(study_table(found["study"]))
+    return "\n".join(parts)
 
 
-def show(found: Found) -> None:
-    """Print all tables."""
-    console = Console()
-    console.print(head(found), highlight=False)
-    for table in tables(found):
-        rich = RichTable(*table.headers, title=table.title)
-        for row in table.rows:
-            rich.add_row(*row)
-        console.print(rich)
-
-
-def markdown(table: Table) -> str:
-    """A table as Markdown, without its title."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(text.replace("|", r"\|") for text in cells) + " |\n"
-
-    rows = "".join(map(line, table.rows))
-    return line(table.headers) + "|---" * len(table.headers) + "|\n" + rows
-
-
-def everything(found: Found) -> str:
-    """The head and all tables, with their titles."""
-    shown = "\n".join(f"**{table.title}**\n\n{markdown(table)}" for table in tables(found))
-    return f"{head(found)}\n\n{shown}"
-
-
-def documents(found: Found) -> dict[Path, str]:
-    """The document with these tables, as it should be."""
-    path = ROOT / "docs" / "devices.md"
-    return {path: PLACE.sub(lambda at: at[1] + everything(found) + at[2], path.read_text())}
-
-
-def read(path: Path) -> Found:
-    """What benchmarks.speed has written.
+def updated(path: Path) -> str:
+    """docs/devices.md with the tables of a measurement.
 
     Raises:
-        LabError: there is no such file, or it is none of benchmarks.speed with all parts.
+        LabError: there is no measurement, or it lacks a part.
     """
     advice = f"measure first: python -m benchmarks.speed --json {path}"
     try:
         found = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise vj.LabError(f"{path} is missing; {advice}") from None
-    except ValueError as error:
-        raise vj.LabError(f"{path} is no JSON ({error}); {advice}") from None
-    missing = [part for part in ("about", "steps", "evaluation", "growth", "study")
-               if part not in found]  # fmt: skip
+    except (FileNotFoundError, ValueError) as error:
+        raise vj.LabError(f"{path} cannot be read ({error}); {advice}") from None
+    missing = [part for part in ("about", *PARTS) if part not in found]
     if missing:
         raise vj.LabError(f"{path} lacks {', '.join(missing)}; {advice}")
-    return found
+    return PLACE.sub(lambda at: at[1] + document(found) + at[2], DOCUMENT.read_text())
 
 
 def main() -> None:
     with vj.study.failing_clearly():
-        found = read(vj.study.parse(TablesFlags, __doc__).json)
-        for path, text in documents(found).items():
-            path.write_text(text)
-            print(f"wrote {path.relative_to(ROOT)}")
+        DOCUMENT.write_text(updated(vj.study.parse(TablesFlags, __doc__).json))
+        print(f"wrote {DOCUMENT.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
