@@ -1,7 +1,7 @@
-"""The tables of benchmarks.speed and benchmarks.gpu, and those of docs/devices.md.
+"""The tables of benchmarks.speed and benchmarks.gpu, and those of docs/speed.md.
 
 The two benchmarks print their tables with the functions of this file. As a command it writes
-the tables of docs/devices.md anew, from what benchmarks.speed has measured:
+the tables of docs/speed.md anew, from what benchmarks.speed has measured:
 
     python -m benchmarks.speed --json results/speed.json
     python -m benchmarks.tables
@@ -102,6 +102,20 @@ def step_table(part: Found) -> Table:
         rows.append([*named, time, relative, number(rate.median), start(timed), result(timed)])
     title = f"{part['net']}, {part['dataset']}, batches of {part['batch']}"
     return Table(f"{title}: {part['steps']} steps a turn", headers, rows)
+
+
+def nets_table(parts: Sequence[Found]) -> Table:
+    """The time of a step in each way to train, of all nets."""
+    rows = []
+    for loops in zip(*(part["loops"] for part in parts), strict=True):
+        times = [
+            "does not work here" if "failed" in timed
+            else number(1000 * spread(timed["seconds"]).median / timed["models"] / part["steps"])
+            for part, timed in zip(parts, loops, strict=True)
+        ]  # fmt: skip
+        rows.append([loops[0]["name"], str(loops[0]["models"]), *times])
+    headers = ("", "models", *(f"{part['net']}, batches of {part['batch']}" for part in parts))
+    return Table("Milliseconds a training step, per model", headers, rows)
 
 
 def lanes_table(parts: Sequence[Found], goal: float) -> Table:
@@ -223,16 +237,16 @@ def markdown(table: Table) -> str:
     return line(table.headers) + "|---" * len(table.headers) + "|\n" + rows
 
 
-def everything(found: Found) -> str:
-    """The head and all tables, with their titles."""
-    shown = "\n".join(f"**{table.title}**\n\n{markdown(table)}" for table in tables(found))
-    return f"{head(found)}\n\n{shown}"
-
-
 def documents(found: Found) -> dict[Path, str]:
-    """The document with these tables, as it should be."""
-    path = ROOT / "docs" / "devices.md"
-    return {path: PLACE.sub(lambda at: at[1] + everything(found) + at[2], path.read_text())}
+    """The document with the tables that a reader needs, as it should be."""
+    path = ROOT / "docs" / "speed.md"
+    shown = (
+        study_table(found["study"]), nets_table(found["steps"]),
+        evaluation_table(found["evaluation"]), exponents_table(found["growth"]),
+    )  # fmt: skip
+    text = "\n".join(f"**{table.title}**\n\n{markdown(table)}" for table in shown)
+    text = f"{head(found)}\n\n{text}"
+    return {path: PLACE.sub(lambda at: at[1] + text + at[2], path.read_text())}
 
 
 def read(path: Path) -> Found:

@@ -28,7 +28,7 @@ ALL_DEAD, TWO_DEAD = NOISE * 1e-3, NOISE * np.array([1, 1e-3, 1e-3], np.float32)
 
 def snippet(number: int) -> str:
     """The lines of the page that make codes.npz: of PyTorch, of Keras, of JAX."""
-    return [block.code for block in all_blocks(PAGE) if block.language == "{ .python }"][number]
+    return [block.code for block in all_blocks(PAGE) if block.language == "py"][number]
 
 
 def saved(path: Path, **arrays: Any) -> Path:
