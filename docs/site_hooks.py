@@ -6,7 +6,7 @@ script. A link to a file of the project, such as `../vaejax/loss.py` or
 Tests have no page: of a link to one the words stay.
 
 `explorer.html` is the explorer of VAEs that are trained on the digits when the site is first built
-(about 25 seconds of processor time) and kept in `build/explorer/`.
+(about 25 seconds of processor time) and kept in `build/digits/`.
 """
 
 import functools
@@ -41,7 +41,7 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 def explorer() -> Path:
     """The explorer of a sweep of scales on the digits, made if it is not there."""
-    folder = ROOT / "build" / "explorer"
+    folder = ROOT / "build" / "digits"
     page = folder / "explore.html"
     if not page.exists():
         python = [sys.executable, "-m"]
