@@ -46,7 +46,7 @@ OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast
 
 
 @dataclass(frozen=True)
-class Options:
+class MutantsFlags:
     """How many mutants, of what, against which tests."""
 
     log: Path
@@ -186,7 +186,7 @@ def tried(mutant: Mutant, tests: list[str], folder: Path, limit: int) -> dict[st
 
 
 def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(MutantsFlags, description=__doc__)
     data = coverage.CoverageData(str(options.coverage))
     data.read()
     seconds = times(options.log.read_text())

@@ -1,6 +1,6 @@
 """The tables of what benchmarks.speed has measured.
 
-As a command it writes those of docs/devices.md anew:
+As a command it writes those of docs/speed.md anew:
 
     python -m benchmarks.speed --json results/speed.json
     python -m benchmarks.tables
@@ -23,7 +23,7 @@ from benchmarks.timing import Timed
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / "results" / "speed.json"
-DOCUMENT = ROOT / "docs" / "devices.md"
+DOCUMENT = ROOT / "docs" / "speed.md"
 PLACE = re.compile(r"(<!-- speed all -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the tables stand in it."""
 Part = Literal["steps", "evaluation", "growth", "study"]
@@ -110,6 +110,20 @@ def step_table(part: Found) -> str:
     return table(f"{title}: {part['steps']} steps a turn", headers, [*map(row, part["loops"])])
 
 
+def nets_table(parts: Sequence[Found]) -> str:
+    """The time of a step in each way to train, of all nets."""
+    rows = []
+    for loops in zip(*(part["loops"] for part in parts), strict=True):
+        times = [
+            "does not work here" if "failed" in timed
+            else number(1000 * median(timed["seconds"]) / timed["models"] / part["steps"])
+            for part, timed in zip(parts, loops, strict=True)
+        ]  # fmt: skip
+        rows.append([loops[0]["name"], str(loops[0]["models"]), *times])
+    headers = ("", "models", *(f"{part['net']}, batches of {part['batch']}" for part in parts))
+    return table("Milliseconds a training step, per model", headers, rows)
+
+
 def evaluation_table(parts: Sequence[Found]) -> str:
     """Images per second of each measurement."""
     rows = [
@@ -173,7 +187,7 @@ def document(found: Found) -> str:
 
 
 def updated(path: Path) -> str:
-    """docs/devices.md with the tables of a measurement.
+    """docs/speed.md with the tables of a measurement.
 
     Raises:
         LabError: there is no measurement, or it lacks a part.
@@ -186,7 +200,11 @@ def updated(path: Path) -> str:
     missing = [part for part in ("about", *PARTS) if part not in found]
     if missing:
         raise vj.LabError(f"{path} lacks {', '.join(missing)}; {advice}")
-    return PLACE.sub(lambda at: at[1] + document(found) + at[2], DOCUMENT.read_text())
+    shown = (
+        head(found["about"]), study_table(found["study"]), nets_table(found["steps"]),
+        evaluation_table(found["evaluation"]), next(growth_tables(found["growth"])),
+    )  # fmt: skip
+    return PLACE.sub(lambda at: at[1] + "\n".join(shown) + at[2], DOCUMENT.read_text())
 
 
 def main() -> None:

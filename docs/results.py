@@ -128,16 +128,22 @@ def claims_table(found: list[Found]) -> str:
 
 
 def answers(found: list[Found], claim: str) -> str:
-    """The answer to a claim on each data set, and what decided."""
-    lines = []
-    for one in found:
-        verdict = one.verdicts.get(claim)
-        if verdict:
-            decided = " ".join(verdict.evidence.split("\n"))
-            decided = decided[:1].upper() + decided[1:]
-            name = DATASETS[one.dataset]
-            lines.append(f"- {name}: **{verdict.verdict}**. {escape(decided)}")
-    return "\n".join(lines) + "\n"
+    """The answer to a claim on each data set; behind each is the study with what decided."""
+    cells = [
+        f"[{DATASETS[one.dataset]}](results.md#{anchor(title(one))}): **{verdict.verdict}**"
+        for one in found
+        if (verdict := one.verdicts.get(claim))
+    ]
+    return " · ".join(cells) + "\n"
+
+
+def title(one: Found) -> str:
+    return f"{one.study} on {DATASETS[one.dataset]}"
+
+
+def anchor(heading: str) -> str:
+    """A heading as links name it."""
+    return re.sub(r"[^\w\s-]", "", heading).lower().replace(" ", "-")
 
 
 def columns(found: list[Found], section: str) -> str:
@@ -171,7 +177,7 @@ def section(one: Found) -> str:
     question = vj.study.about.question(one.page)
     columns = [*vj.study.terminal.noise_columns(one.rows), *one.page.columns]
     shown = one.page.shown(one.rows)
-    lines = [f"### {one.study} on {DATASETS[one.dataset]}\n", f"{question}\n", *costs(one)]
+    lines = [f"### {title(one)}\n", f"{question}\n", *costs(one)]
     lines += ["", "| claim | answer | what decided |", "|---|---|---|"]
     for claim, verdict in one.verdicts.items():
         decided = "<br>".join(escape(line) for line in verdict.evidence.splitlines())

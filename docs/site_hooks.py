@@ -1,25 +1,55 @@
 """What MkDocs does to a page of `docs/` beyond its extensions.
 
 Formulas, written `$...$` or `$$...$$` in LaTeX, become MathML, which every browser draws without a
-script. Links to a file of the project, such as `../vaejax/loss.py` or
-`../tests/test_loss.py#test_kl_is_zero_at_the_prior_and_only_there`, lead to the documentation of
-that module or of that name in it: in the checkout they lead to the file.
+script. A link to a file of the project, such as `../vaejax/loss.py` or
+`../vaejax/loss.py#kl_divergence`, leads to its documentation; in the checkout it leads to the file.
+Tests have no page: of a link to one the words stay.
+
+`explorer.html` is the explorer of VAEs that are trained on the digits when the site is first built
+(about 25 seconds of processor time) and kept in `build/digits/`.
 """
 
 import functools
 import html
 import posixpath
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import latex2mathml.converter
+from mkdocs.structure.files import File, Files
 
 DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
-LINK = re.compile(r"\]\((?P<target>[^)\s#:]+\.py)(?:#(?P<name>[\w.]+))?\)")
+LINK = re.compile(r"\[(?P<words>[^\[\]]+)\]\((?P<target>[^)\s#:]+\.py)(?:#(?P<name>[\w.]+))?\)")
+SWEEP = (
+    "--dataset=digits", "--latent-sizes=10", "--seeds=0", "--epochs=100",
+    "--recon-scale", "1", "30", "50", "70", "100", "300", "1000", "6000",
+)  # fmt: skip
+
+
+def on_files(files: Files, config: Any, **_: Any) -> Files:
+    """Add the explorer."""
+    files.append(File.generated(config, "explorer.html", abs_src_path=str(explorer())))
+    return files
+
+
+def explorer() -> Path:
+    """The explorer of a sweep of scales on the digits, made if it is not there."""
+    folder = ROOT / "build" / "digits"
+    page = folder / "explore.html"
+    if not page.exists():
+        python = [sys.executable, "-m"]
+        train = [*python, "experiments.recon_scale", *SWEEP, "--out", str(folder), "--resume"]
+        show = [*python, "experiments.explore", str(folder / "recon_scale"), "--out", str(page)]
+        for command in (train, show):
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return page
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -30,21 +60,24 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = posixpath.normpath(posixpath.join("docs", folder, link["target"]))
         if path.startswith("docs/"):
             return link[0]
+        if path.startswith("tests/"):
+            return link["words"]
         module = path.removesuffix(".py").replace("/", ".")
-        target = posixpath.relpath(documented()[module], folder or ".")
+        room = ".".join(module.split(".")[: 2 if module.startswith("vaejax.") else 1])
+        target = posixpath.relpath(documented()[room], folder or ".")
         name = f".{link['name']}" if link["name"] else ""
-        return f"]({target}#{module}{name})"
+        return f"[{link['words']}]({target}#{module}{name})"
 
     return LINK.sub(pointed, markdown)
 
 
 @functools.cache
 def documented() -> dict[str, str]:
-    """The page of each module that `docs/reference/` documents."""
+    """The page of each room that `docs/reference/` documents."""
     return {
-        module: page.relative_to(DOCS).as_posix()
+        room: page.relative_to(DOCS).as_posix()
         for page in (DOCS / "reference").glob("*.md")
-        for module in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
+        for room in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
     }
 
 

@@ -35,7 +35,7 @@ def with_one(array: np.ndarray, value: float) -> np.ndarray:
 
 def snippet(number: int) -> str:
     """The lines of the page that make codes.npz: of PyTorch, of Keras, of JAX."""
-    return [block.code for block in all_blocks(PAGE) if block.language == "{ .python }"][number]
+    return [block.code for block in all_blocks(PAGE) if block.language == "py"][number]
 
 
 def saved(path: Path, **arrays: Any) -> Path:
