@@ -56,7 +56,7 @@ ONLY_HERE = {
     "tensorflow_datasets": {"data"},
     "requests": {"data"},
     "PIL": {"data"},
-    "sklearn": {"measure"},
+    "sklearn": {"data", "measure"},
     "scipy": {"theory", "measure"},
     "tyro": {"study", "pages"},
     "rich": {"study", "pages"},
