@@ -141,7 +141,7 @@ def unfinished_files(place: Place) -> set[str]:
 
 def unfinished_entries(place: Place) -> set[str]:
     """Decoded images that are not in their place yet."""
-    return {str(path) for path in place.cache.glob(".*") if path.is_dir()}
+    return {str(path) for path in place.cache.glob(".*")}
 
 
 def cache_entries(place: Place) -> set[str]:

@@ -119,7 +119,7 @@ def kind(path: Path) -> str:
 
 
 def image_targets(folder: Path) -> Iterator[Target]:
-    """The files of an entry of the cache of images."""
+    """A file of the cache of images."""
     images = np.arange(200 * 16, dtype=np.uint8).reshape(200, 4, 4, 1)
     labels = np.arange(200, dtype=np.int32)
     os.environ["VAEJAX_CACHE_DIR"] = str(folder)
@@ -127,14 +127,13 @@ def image_targets(folder: Path) -> Iterator[Target]:
     def fetch(split: str) -> Any:
         source = {"name": "made", "split": split}
         pixels = images if split == "train" else images[::-1]
-        found = vj.data.cache.fetch(source, "1", len(images), lambda: [(pixels, labels)])
+        found = vj.data.cache.fetch(source, "1", lambda: (len(images), [(pixels, labels)]))
         return [array.tobytes() for array in found]
 
     for split in ("train", "test"):
         fetch(split)
-    entry, other = sorted(folder.glob("made-*"), reverse=True)
-    for path in sorted(entry.iterdir()):
-        yield Target("cache of images", path, other / path.name, lambda: fetch("train"), entry)
+    path, other = sorted(folder.glob("made-*"), reverse=True)
+    yield Target("cache of images", path, other, lambda: fetch("train"), folder)
 
 
 def program_targets(folder: Path) -> Iterator[Target]:

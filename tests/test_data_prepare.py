@@ -1,10 +1,14 @@
-"""vaejax.data: preparing data sets without TensorFlow, and what goes wrong."""
+"""vaejax.data: preparing data sets without TensorFlow, downloads, and what goes wrong."""
 
 import errno
 import importlib.util
 import resource
 import shutil
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from tests.tfds_fixtures import (
     own_checksums,
     prepare_small,
     raw_split,
+    run_python,
     tfds_builder,
     write_archives,
 )
@@ -29,9 +34,40 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data directory that is not there yet, a cache, and a network that leads nowhere."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("VAEJAX_CACHE_DIR", str(tmp_path / "cache"))
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    use_proxy(monkeypatch, 9)  # The port that discards: nothing listens there.
     return tmp_path / "tfds"
+
+
+def use_proxy(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
+    for variable in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@contextmanager
+def web(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[int]:
+    """A proxy that answers every request itself; gives its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_CONNECT = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -80,6 +116,90 @@ def test_slower_of_two_processes_takes_what_the_faster_prepared(
     assert prepare_small(root, "mnist", 30, 20).sizes == {"train": 30, "test": 20}
 
 
+def test_the_sets_that_need_no_tensorflow_are_those_tested_here() -> None:
+    assert sorted(archives.NAMES) == sorted(NAMES)
+
+
+# Downloads.
+
+
+def test_archives_are_downloaded_from_their_official_addresses_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archives(tmp_path, "fashion_mnist", 30, 20)
+    asked = set()
+
+    def answer(url: str) -> tuple[int, bytes]:
+        asked.add(url)
+        return 200, (tmp_path / url.rpartition("/")[2]).read_bytes()
+
+    with own_checksums(tmp_path, "fashion_mnist"):
+        with web(answer) as port:
+            use_proxy(monkeypatch, port)
+            assert len(load("fashion_mnist").labels) == 30
+        site = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+        assert len(asked) == 4
+        assert all(url.startswith(site) for url in asked)
+        assert not (root / "downloads" / "manual").exists()
+        # What was downloaded is prepared again without a network.
+        shutil.rmtree(root / "fashion_mnist")
+        use_proxy(monkeypatch, 9)
+        assert len(load("fashion_mnist").labels) == 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_network_is_one_message_with_every_way_out(name: str, root: Path) -> None:
+    with pytest.raises(LabError) as info:
+        load(name)
+    message = str(info.value)
+    assert "\n" not in message
+    files = [url_info.filename for url_info in tfds_builder(name, root).url_infos.values()]
+    manual = str(root / "downloads" / "manual")
+    for part in (str(root), "TFDS_DATA_DIR", manual, "digits", "patches", *files):
+        assert part in message
+    assert leftovers(root) == []
+
+
+def test_no_network_prints_nothing_else() -> None:
+    code = """
+import sys
+from vaejax.data import load
+from vaejax.errors import LabError
+sys.stderr = sys.stdout
+try:
+    load("mnist")
+except LabError as error:
+    print(error)
+"""
+    (line,) = run_python(code).splitlines()
+    assert line.startswith("'mnist' is not prepared in ")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_refused_downloads_are_reported(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a proxy: mnist's address is https, fashion_mnist's http."""
+    with web(lambda url: (403, b"no")) as port:
+        use_proxy(monkeypatch, port)
+        with pytest.raises(LabError, match=r"cannot be downloaded: .*403"):
+            load(name)
+    assert leftovers(root) == []
+
+
+def test_silent_network_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(prepare, "TIMEOUTS", (0.2, 0.2))
+    with web(lambda url: (200, b"x" * over.wait(5))) as port:
+        use_proxy(monkeypatch, port)
+        with pytest.raises(LabError, match=r"cannot be downloaded: .*timed out"):
+            load("fashion_mnist")
+        over.set()
+
+
+# Refusals.
+
+
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_archive_with_a_wrong_checksum_is_named(name: str, root: Path) -> None:
     manual = root / "downloads" / "manual"
@@ -91,16 +211,7 @@ def test_archive_with_a_wrong_checksum_is_named(name: str, root: Path) -> None:
     assert leftovers(root) == []
 
 
-def test_data_dir_that_cannot_be_written_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file" / "tfds"))
-    with pytest.raises(LabError, match=r"cannot be prepared in .*set TFDS_DATA_DIR"):
-        load("mnist")
-
-
-def test_full_disk_is_reported_and_leaves_nothing(root: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(root: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     write_archives(root / "downloads" / "manual", "cifar10", 300, 20)
     with own_checksums(root / "downloads" / "manual", "cifar10"):
@@ -114,19 +225,17 @@ def test_full_disk_is_reported_and_leaves_nothing(root: Path) -> None:
         assert len(load("cifar10").labels) == 300
 
 
-def test_directory_that_only_looks_prepared_is_reported(root: Path) -> None:
-    (root / "mnist" / "3.0.1").mkdir(parents=True)
-    with pytest.raises(LabError, match=r"3\.0\.1 .*holds no prepared data set.*Delete"):
-        load("mnist")
-
-
-def test_half_prepared_directory_is_not_taken_for_a_prepared_one(root: Path) -> None:
-    """What TFDS leaves when its process is killed."""
+def test_half_prepared_directories_are_not_taken_for_prepared_ones(root: Path) -> None:
+    """What TFDS leaves when its process is killed, and an empty folder."""
     prepare_small(root, "mnist", 30, 20)
     (root / "mnist" / "3.0.1").rename(root / "mnist" / "incomplete.ABCDEF_3.0.1")
     shutil.rmtree(root / "downloads")
     with pytest.raises(LabError, match="is not prepared in"):
         load("mnist")
+    (root / "cifar10" / "3.0.2").mkdir(parents=True)
+    write_archives(root / "downloads" / "manual", "cifar10", 30, 20)
+    with pytest.raises(LabError, match=r"3\.0\.2 .*holds no prepared data set.*Delete"):
+        load("cifar10")
 
 
 def test_sets_that_need_tensorflow_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +257,6 @@ def test_sets_that_need_tensorflow_say_so(monkeypatch: pytest.MonkeyPatch) -> No
         ("mnist/plain", "plain"),
         ("", "no data set name"),
         ("mnist test", "no data set name"),
-        ("../mnist", "There is no .*mnist: give a folder of images, or an .npy or .npz file"),
         ("huggingface:mnist", "no data set name"),
         ("imdb_reviews/plain_text", "no 'image' of one fixed shape"),
         ("tf_flowers", "no 'image' of one fixed shape"),
@@ -179,11 +287,16 @@ def test_a_data_dir_that_is_a_prepared_set_names_the_one_that_holds_it(
         load("cifar10")
 
 
-def test_remote_data_dir_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFDS_DATA_DIR", "gs://bucket/tfds")
-    with pytest.raises(LabError, match="not a local directory"):
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("gs://bucket/tfds", "not a local directory"),
+        (f"{__file__}/tfds", r"cannot be prepared in .*set TFDS_DATA_DIR"),
+    ],
+)
+def test_a_data_dir_that_cannot_be_used_is_reported(
+    place: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", place)
+    with pytest.raises(LabError, match=message):
         load("mnist")
-
-
-def test_the_sets_that_need_no_tensorflow_are_those_tested_here() -> None:
-    assert sorted(archives.NAMES) == sorted(NAMES)

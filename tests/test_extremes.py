@@ -4,6 +4,7 @@ NaN and null, and the lab says why."""
 
 import json
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 
 import vaejax as vj
 from tests import tfds_fixtures, tiny
-from vaejax.data import embedded
+from vaejax.data import dataset
 from vaejax.measure import spectrum
 from vaejax.study.recording import collapse_warnings, predict
 
 SHAPE = (8, 8, 1)
-DIGITS = embedded.base_splits("digits")
+DIGITS = {split: vj.data.load("digits", split) for split in ("train", "test")}
 LEVELS = {"black": 0, "grey": 77, "white": 255}
 SQUARED = vj.Config(image_shape=SHAPE, likelihood="gaussian", output="linear")
 LIKELIHOODS = {
@@ -40,6 +41,13 @@ def lab_of(train: np.ndarray, test: np.ndarray) -> vj.study.Lab:
     return vj.study.Lab(FLAGS, Path("unused"), SHAPE, train, test, labels, "train")
 
 
+def have_images(monkeypatch: pytest.MonkeyPatch, splits: Any) -> None:
+    """Every data set has these images and labels."""
+    sizes = {split: len(labels) for split, (_, labels) in splits.items()}
+    opened = dataset.Opened(sizes, splits.__getitem__)
+    monkeypatch.setattr(dataset, "open_source", lambda source: opened)
+
+
 @pytest.fixture(params=["all equal", "black"])
 def equal_digits(request, monkeypatch) -> None:
     """The digits are all the first one, or all black."""
@@ -47,7 +55,7 @@ def equal_digits(request, monkeypatch) -> None:
     splits = {
         split: (np.repeat(first, len(labels), 0), labels) for split, (_, labels) in DIGITS.items()
     }
-    monkeypatch.setattr(embedded, "_digits", lambda: splits)
+    have_images(monkeypatch, splits)
 
 
 @pytest.mark.parametrize("config", LIKELIHOODS.values(), ids=LIKELIHOODS)
@@ -220,7 +228,7 @@ def test_the_advice_on_one_pixel_that_varies_is_about_one_unit(monkeypatch, caps
     images, labels = DIGITS["train"]
     single = np.zeros_like(images)
     single[:, 3, 3] = images[:, 3, 3]
-    monkeypatch.setattr(embedded, "_digits", lambda: {"train": (single, labels)})
+    have_images(monkeypatch, {"train": (single, labels)})
     tiny.command("advise", "--dataset", "digits")
     said = capsys.readouterr().out
     assert not {"inf", "nan"} & set(said.split())
@@ -247,9 +255,9 @@ def test_black_images_in_the_format_of_tfds_are_data_like_any_other(
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_split_of_one_image_is_refused_before_training(split, monkeypatch, tmp_path, capsys):
-    single = {name: arrays[:1] if name == split else arrays for name, arrays in DIGITS.items()}
-    single[split] = (DIGITS[split][0][:1], DIGITS[split][1][:1])
-    monkeypatch.setattr(embedded, "_digits", lambda: single)
+    images, labels = DIGITS[split]
+    single = DIGITS | {split: (images[:1], labels[:1])}
+    have_images(monkeypatch, single)
     said = tiny.fail(capsys, "latent_size", *tiny.STUDIES["latent_size"], "--out", tmp_path)
     assert f"The split '{split}' of digits holds a single image" in said
     assert not list(tmp_path.iterdir())

@@ -32,6 +32,7 @@ from vaejax.data import Dataset
 from vaejax.data.names import parse
 from vaejax.data.prepare import prepare
 from vaejax.data.prepared import Prepared
+from vaejax.data.tfrecord import masked_crc32c
 
 MNIST_LIKE = ("mnist", "fashion_mnist", "kmnist")
 NAMES = (*MNIST_LIKE, "cifar10", "cifar100")
@@ -76,7 +77,8 @@ def prepare_small(
         if file_format == "tfrecord":
             stack.enter_context(tfrecord_writer())
         if n_shards is not None:
-            stack.enter_context(sharding(n_shards))
+            config, shards = tfds.download.DownloadConfig, ShardConfig(num_shards=n_shards)
+            stack.enter_context(mock.patch.object(config, "get_shard_config", return_value=shards))
         return prepare(parse(name), data_dir, file_format)
 
 
@@ -183,14 +185,6 @@ def own_checksums(folder: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def sharding(n_shards: int) -> Iterator[None]:
-    """Makes TFDS write each split in so many files."""
-    config = ShardConfig(num_shards=n_shards)
-    with mock.patch.object(tfds.download.DownloadConfig, "get_shard_config", return_value=config):
-        yield
-
-
-@contextmanager
 def tfrecord_writer() -> Iterator[None]:
     """Lets TFDS write TFRecord files without TensorFlow."""
 
@@ -204,22 +198,18 @@ def tfrecord_writer() -> Iterator[None]:
 def frame(record: bytes) -> bytes:
     """A record as TFRecord frames it."""
     length = struct.pack("<Q", len(record))
-    return length + _masked_crc(length) + record + _masked_crc(record)
+    sums = [struct.pack("<I", *masked_crc32c([part])) for part in (length, record)]
+    return length + sums[0] + record + sums[1]
 
 
-def _masked_crc(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C as its definition has it, bit by bit: the reader's is another implementation."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+def called_mnist(prepared: Path, place: Path) -> None:
+    """Copies a prepared `cifar10` under the name `mnist`."""
+    shutil.copytree(prepared, place)
+    for file in place.iterdir():
+        file.rename(file.with_name(file.name.replace("cifar10", "mnist")))
+    info = place / "dataset_info.json"
+    text = info.read_text().replace('"cifar10"', '"mnist"').replace(prepared.name, place.name)
+    info.write_text(text)
 
 
 def assert_equal(one: Dataset, other: Dataset) -> None:

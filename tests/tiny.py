@@ -49,7 +49,7 @@ FILES = {
     "test_best": "latent_size",
     "test_generation_pages": "latent_size",
     "test_html_report": "latent_size",
-    "test_data_yours": "latent_size",
+    "test_data_yours_studied": "latent_size",
     "test_collapse_pages": "collapse",
     "test_remedies_page": "remedies",
     "test_devices": "recon_scale",

@@ -1,4 +1,4 @@
-"""Images and labels as NumPy arrays, from TFDS, from inside the wheel, or your own:
+"""Images and labels as NumPy arrays, from TFDS, from inside scikit-learn, or your own:
 `load(name, split)`."""
 
 import lazy_loader

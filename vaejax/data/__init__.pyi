@@ -6,7 +6,6 @@ from . import dataset as dataset
 from . import embedded as embedded
 from . import folder as folder
 from . import names as names
-from . import network as network
 from . import own as own
 from . import pixels as pixels
 from . import prepare as prepare

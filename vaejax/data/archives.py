@@ -12,9 +12,9 @@ File formats: IDX (http://yann.lecun.com/exdb/mnist) and the binary version of C
 
 import gzip
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,29 +23,18 @@ from PIL import Image
 _IDX_PREFIXES = {"train": "train", "test": "t10k"}
 
 
-class _Cifar(NamedTuple):
-    """Which files the archive of a CIFAR set holds."""
-
-    files: dict[str, tuple[str, ...]]
-    """The record files of each split."""
-    names: dict[str, str]
-    """The labels of a record, in its order, each with the file that names its classes."""
-
-
 _CIFAR = {
-    "cifar10": _Cifar(
-        {
-            "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-            "test": ("test_batch.bin",),
-        },
+    "cifar10": (
+        {"train": [f"data_batch_{part}.bin" for part in range(1, 6)], "test": ["test_batch.bin"]},
         {"label": "batches.meta.txt"},
     ),
-    "cifar100": _Cifar(
-        {"train": ("train.bin",), "test": ("test.bin",)},
+    "cifar100": (
+        {"train": ["train.bin"], "test": ["test.bin"]},
         {"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
     ),
 }
-
+"""Of each CIFAR set the record files of each split, and the labels of a record, in its order, each
+with the file that names its classes."""
 NAMES = ("mnist", "fashion_mnist", "kmnist", *_CIFAR)
 """The sets that this module reads."""
 
@@ -64,7 +53,7 @@ def split_generators(builder: Any, dl_manager: Any) -> dict[str, Examples]:
         info.filename: Path(dl_manager.download(url)) for url, info in builder.url_infos.items()
     }
     if builder.name in _CIFAR:
-        return _cifar(_CIFAR[builder.name], next(iter(paths.values())), builder.info.features)
+        return _cifar(*_CIFAR[builder.name], next(iter(paths.values())), builder.info.features)
     return {split: _mnist(paths, prefix) for split, prefix in _IDX_PREFIXES.items()}
 
 
@@ -85,28 +74,23 @@ def _idx(path: Path) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def _cifar(layout: _Cifar, archive: Path, features: Any) -> dict[str, Examples]:
-    wanted = [name for files in layout.files.values() for name in files] + [*layout.names.values()]
-    members = _members(archive, wanted)
-    for label, name in layout.names.items():
-        features[label].names = members[name].decode().split()
+def _cifar(
+    splits: dict[str, list[str]], labels: dict[str, str], archive: Path, features: Any
+) -> dict[str, Examples]:
+    with tarfile.open(archive) as tar:
+        inside = {Path(member.name).name: tar.extractfile(member) for member in tar}
+        content = {name: file.read() for name, file in inside.items() if file is not None}
+    for label, name in labels.items():
+        features[label].names = content[name].decode().split()
     return {
-        split: _cifar_examples(split, [members[name] for name in files], tuple(layout.names))
-        for split, files in layout.files.items()
+        split: _cifar_examples(split, b"".join(content[name] for name in files), tuple(labels))
+        for split, files in splits.items()
     }
 
 
-def _members(archive: Path, wanted: Sequence[str]) -> dict[str, bytes]:
-    """The contents of some files of an archive, by file name without folder."""
-    with tarfile.open(archive) as tar:
-        found = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
-        contents = {name: tar.extractfile(found[name]) for name in wanted}
-        return {name: file.read() for name, file in contents.items() if file is not None}
-
-
-def _cifar_examples(split: str, files: Sequence[bytes], labels: tuple[str, ...]) -> Examples:
+def _cifar_examples(split: str, content: bytes, labels: tuple[str, ...]) -> Examples:
     """Each record is a byte for each label, then a red, a green and a blue plane of 32x32 bytes."""
-    records = np.frombuffer(b"".join(files), np.uint8).reshape(-1, len(labels) + 3 * 32 * 32)
+    records = np.frombuffer(content, np.uint8).reshape(-1, len(labels) + 3 * 32 * 32)
     for index, record in enumerate(records):
         image = record[len(labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
         numbers = dict(zip(labels, record[: len(labels)].tolist(), strict=True))

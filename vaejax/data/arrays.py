@@ -14,19 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 
 from vaejax.data import pixels, splits
-from vaejax.data.contents import (
-    SPLITS,
-    WHOLE,
-    Batches,
-    Contents,
-    Indices,
-    Part,
-    fingerprint,
-    in_batches,
-)
+from vaejax.data.cache import Images, Labels
+from vaejax.data.contents import SPLITS, WHOLE, Contents, Indices, Part, fingerprint, train_first
 from vaejax.data.names import Source
 from vaejax.errors import LabError, first_line
 
@@ -63,26 +55,28 @@ def contents(path: Path, source: Source) -> Contents:
     """
     headers = _headers(path)
     stamp = fingerprint([path], path.parent)
-    chosen = _roles(path, headers)
-    full = {split: names for split, names in chosen.items() if 0 not in headers[names.images].shape}
-    empty = [names.images for split, names in chosen.items() if split not in full]
-    chosen = full or chosen
+    named = _roles(path, headers)
+    chosen = {
+        split: names for split, names in named.items() if 0 not in headers[names.images].shape
+    }
+    empty = [names.images for split, names in named.items() if split not in chosen and chosen]
+    chosen = chosen or named
     for names in chosen.values():
         _check_images(f"{path}{_of(names.images)}", headers[names.images], source.white)
     load = cache(partial(_load, path))
     labels, notes = _labels(chosen, headers, load)
-    notes += [f"{name} is empty, and passed over" for name in empty if full]
     parts = {
         split: Part(
-            headers[names.images].shape[0],
-            partial(_raw, load, names),
-            partial(_batches, path, load, names, labels[split], source),
+            labels[split],
+            partial(_raw, load, names.images),
+            partial(_images, path, load, names.images, source),
         )
         for split, names in chosen.items()
     }
-    used = {name for names in chosen.values() for name in names}
+    notes += [f"{name} is empty, and passed over" for name in empty]
     if any(headers[names.images].dtype.kind == "f" for names in chosen.values()):
         notes.append("numbers in [0, 1] are rounded to 256 levels: none moves by more than 1/510")
+    used = {name for names in chosen.values() for name in names}
     if others := sorted(set(headers) - used - set(empty)):
         notes.append(f"arrays passed over: {', '.join(others)}")
     return Contents(parts, stamp, tuple(notes))
@@ -150,14 +144,16 @@ def _roles(path: Path, headers: Mapping[str, Header]) -> dict[str, Names]:
             raise LabError(f"{path}: {found[role]} and {name} may both be the {role[1]}: keep one.")
         found[role] = name
     named = {split for split, kind in found if kind == "images"}
-    ordered = sorted(named, key=lambda split: (split != "train", split))
-    if not ordered or (WHOLE in named and len(named) > 1):
+    if not named or (WHOLE in named and len(named) > 1):
         listed = ", ".join(f"{name} {header}" for name, header in headers.items())
         raise LabError(
             f"{path} does not say which array is what; it holds {listed or 'nothing'}. Name them "
             "images and labels, or x_train, y_train, x_test and y_test."
         )
-    return {split: Names(found[split, "images"], found.get((split, "labels"))) for split in ordered}
+    return {
+        split: Names(found[split, "images"], found.get((split, "labels")))
+        for split in train_first(named)
+    }
 
 
 def _role(name: str) -> tuple[str, str] | None:
@@ -203,14 +199,11 @@ def _check_images(what: str, header: Header, white: float | None) -> None:
 
 def _labels(
     chosen: Mapping[str, Names], headers: Mapping[str, Header], load: Callable[[str], np.ndarray]
-) -> tuple[dict[str, Int32[np.ndarray, "n"]], list[str]]:
+) -> tuple[dict[str, Labels], list[str]]:
     """The class of each image, by split, and a line for each split that has none: there all are
     0. No study needs them, so none is refused."""
-    read = {
-        names.labels: load(names.labels)
-        for names in chosen.values()
-        if names.labels is not None and not headers[names.labels].dtype.hasobject
-    }
+    wanted = {names.labels for names in chosen.values()} & set(headers)
+    read = {name: load(name) for name in wanted if name and not headers[name].dtype.hasobject}
     texts = np.unique([text for each in read.values() if each.dtype.kind in "US" for text in each])
     found, notes = {}, []
     for split, (images, labels) in chosen.items():
@@ -222,7 +215,7 @@ def _labels(
     return found, notes
 
 
-def _classes(labels: np.ndarray, n: int, texts: np.ndarray) -> Int32[np.ndarray, "n"] | None:
+def _classes(labels: np.ndarray, n: int, texts: np.ndarray) -> Labels | None:
     """Whole numbers as they are, those of one-hot rows, and texts by their place among all."""
     numbers = labels.dtype.kind in "biuf"
     wide = numbers and labels.ndim == 2 and labels.shape[1] > 1
@@ -248,29 +241,17 @@ def _load(path: Path, name: str) -> np.ndarray:
         raise LabError(f"{path}{_of(name)} is damaged ({first_line(error)}).") from None
 
 
-def _raw(load: Callable[[str], np.ndarray], names: Names) -> Iterator[bytes]:
-    for row in load(names.images):
-        yield row.tobytes()
+def _raw(load: Callable[[str], np.ndarray], name: str) -> Iterator[bytes]:
+    return (row.tobytes() for row in load(name))
 
 
-def _batches(
-    path: Path,
-    load: Callable[[str], np.ndarray],
-    names: Names,
-    labels: Int32[np.ndarray, "n"],
-    source: Source,
-    indices: Indices,
-) -> Batches:
+def _images(
+    path: Path, load: Callable[[str], np.ndarray], name: str, source: Source, indices: Indices
+) -> Images:
     """Raises LabError for numbers outside of their range."""
-    images = load(names.images)
-    for batch in in_batches(indices):
-        found = pixels.to_bytes(f"{path}{_of(names.images)}", images[batch], source.white)
-        shaped = found.reshape(_image_shape(found.shape))
-        yield pixels.changed(shaped, source.resize, source.colour), labels[batch]
-
-
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """[n, height, width, channels] of images of this shape; a vector is an image of one row."""
-    if len(shape) == 2:
-        return shape[0], 1, shape[1], 1
-    return shape[0], shape[1], shape[2], shape[3] if len(shape) == 4 else 1
+    found = pixels.to_bytes(f"{path}{_of(name)}", load(name)[indices], source.white)
+    if found.ndim == 2:  # a vector is an image of one row
+        found = found[:, None, :, None]
+    elif found.ndim == 3:
+        found = found[..., None]
+    return pixels.changed(found, source.resize, source.colour)

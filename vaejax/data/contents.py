@@ -1,28 +1,26 @@
 """What a file or a folder of your own holds, before any of it is decoded."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Int64
 
-BATCH = 256
-"""Images to decode at once."""
+from vaejax.data.cache import Images, Labels
 
 Indices = Int64[np.ndarray, "b"]
-Batches = Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]
 
 
 class Part(NamedTuple):
     """Some examples: those of a split, or all."""
 
-    n: int
+    labels: Labels
     raw: Callable[[], Iterable[bytes]]
     """The bytes of each example, undecoded; they decide its split where there is none."""
-    batches: Callable[[Indices], Batches]
-    """Images and labels of chosen examples, in batches."""
+    images: Callable[[Indices], Images]
+    """Decodes the images of chosen examples."""
 
 
 class Contents(NamedTuple):
@@ -44,16 +42,14 @@ SPLITS = {
 """What a folder or an array is called in small letters, and the split that it is."""
 
 
+def train_first(splits: Iterable[str]) -> list[str]:
+    return sorted(splits, key=lambda split: (split != "train", split))
+
+
 def is_vectors(shape: tuple[int, int, int]) -> bool:
     """Whether images of this height, width and number of channels are vectors [n, d], which are
     kept as grey images of one row."""
     return shape[0] == 1 and shape[2] == 1
-
-
-def in_batches(indices: Indices) -> Iterator[Indices]:
-    """The indices, `BATCH` at a time."""
-    for start in range(0, len(indices), BATCH):
-        yield indices[start : start + BATCH]
 
 
 def fingerprint(files: Sequence[Path], folder: Path) -> str:

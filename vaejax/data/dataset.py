@@ -1,13 +1,12 @@
-"""`load(name, split)`: images and labels as NumPy arrays, from TFDS, from inside the wheel, or your
-own.
+"""`load(name, split)`: images and labels as NumPy arrays, from TFDS, from inside scikit-learn, or
+your own.
 
-What imports TFDS or PIL is reached as `data.reader`, `data.prepare`, `data.embedded`,
-`data.pixels` and `data.own`, which load on first use: to open a set of TFDS that is in the cache
-needs none of them.
+What imports TFDS, scikit-learn or PIL is reached as `data.reader`, `data.prepare`, `data.embedded`,
+`data.pixels` and `data.own`, which load on first use: a set that is in the cache needs none of
+them.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +18,7 @@ from vaejax.data import cache, names, prepared, splits
 
 
 class Dataset(NamedTuple):
-    """Images with their labels: read-only arrays, memory-mapped from the cache if they are
-    not embedded."""
+    """Images with their labels: read-only arrays, the images memory-mapped from the cache."""
 
     images: UInt8[np.ndarray, "n height width channels"]
     """Intensities 0 to 255; grey images have one channel."""
@@ -51,12 +49,12 @@ def load(
 ) -> Dataset:
     """Loads a split of a data set, or its first `limit` examples.
 
-    `name` is `digits` or `patches`, which need neither network nor files; or the TFDS name of an
+    `name` is `digits` or `patches`, which come with scikit-learn; or the TFDS name of an
     image classification set of one fixed shape: `mnist`, `cifar10`, `fashion_mnist`,
     `cifar100:3.0.2`; or the path of your own images, a folder or an `.npy` or `.npz` file (see
     `folder`, `arrays`, and `names.is_path`). A set of TFDS is prepared in TFDS's data directory
-    (`TFDS_DATA_DIR`) if it is not yet there. It is decoded once, as your own images are; later
-    calls map the arrays from the cache (`VAEJAX_CACHE_DIR`) and do not import TFDS.
+    (`TFDS_DATA_DIR`) if it is not yet there. Every set is decoded once; later calls map the arrays
+    from the cache (`VAEJAX_CACHE_DIR`).
 
     `split` is in TFDS's syntax: `train`, `test[:200]`, `train[-50:]`, `train[:10%]`, `train+test`,
     `all`. `resize` scales the largest centred square of each image to so many pixels a side;
@@ -77,16 +75,30 @@ def open_source(source: names.Source, whole: bool = False) -> Opened:
     Raises LabError, see `load`.
     """
     if source.path is not None:
-        own = data.own.read(source, whole)
-        sizes = {split: len(labels) for split, (_, labels) in own.splits.items()}
-        return Opened(sizes, own.splits.__getitem__, own.checksum, own.notes)
+        return data.own.read(source, whole)
     if source.name in names.EMBEDDED:
-        splits_of = data.embedded.base_splits(source.name)
-        sizes = {split: len(labels) for split, (_, labels) in splits_of.items()}
-        return Opened(sizes, lambda split: _changed(splits_of[split], source))
-    request, root = names.parse(source.name), prepared.data_dir()
-    found = prepared.find(request, root) or data.prepare.prepare(request, root)
-    return Opened(found.sizes, partial(_tfds_split, found, source))
+        sizes = names.EMBEDDED[source.name]
+        found = prepared.Prepared(source.name, Path("scikit-learn"), sizes, "")
+    else:
+        request, root = names.parse(source.name), prepared.data_dir()
+        found = prepared.find(request, root) or data.prepare.prepare(request, root)
+
+    def batches(split: str) -> cache.Batches:
+        if source.name in names.EMBEDDED:
+            yield data.embedded.base_split(source.name, split)
+        else:
+            yield from data.reader.batches(found.directory, split, found.sizes[split])
+
+    def base_split(split: str) -> tuple[cache.Images, cache.Labels]:
+        changed = (
+            (data.pixels.changed(images, source.resize, source.colour), labels)
+            for images, labels in batches(split)
+        )
+        key = {"name": found.name, "directory": str(found.directory), "split": split}
+        key |= {"resize": str(source.resize), "colour": str(source.colour)}
+        return cache.fetch(key, found.fingerprint, lambda: (found.sizes[split], changed))
+
+    return Opened(found.sizes, base_split)
 
 
 def take(opened: Opened, split: str, limit: int | None = None) -> Dataset:
@@ -95,37 +107,9 @@ def take(opened: Opened, split: str, limit: int | None = None) -> Dataset:
     Raises LabError for a split that does not exist or is empty.
     """
     pieces = splits.take(splits.resolve(split, opened.sizes), limit)
-    return _assemble({name: opened.base_split(name) for name in {p.split for p in pieces}}, pieces)
-
-
-def _tfds_split(
-    found: prepared.Prepared, source: names.Source, split: str
-) -> tuple[cache.Images, cache.Labels]:
-    def decode() -> cache.Batches:
-        for batch in data.reader.batches(found.directory, split, found.sizes[split]):
-            yield _changed(batch, source)
-
-    key = {"name": found.name, "directory": str(found.directory.resolve()), "split": split}
-    asked = {"resize": source.resize, "colour": source.colour}
-    key |= {choice: str(value) for choice, value in asked.items() if value is not None}
-    return cache.fetch(key, found.fingerprint, found.sizes[split], decode)
-
-
-def _changed(split: tuple[cache.Images, cache.Labels], source: names.Source) -> Dataset:
-    """Images in the size and colour that are asked for, with their labels."""
-    images, labels = split
-    if source.resize is not None or source.colour is not None:
-        images = data.pixels.changed(images, source.resize, source.colour)
-        images.flags.writeable = False
-    return Dataset(images, labels)
-
-
-def _assemble(
-    arrays: dict[str, tuple[cache.Images, cache.Labels]], pieces: list[splits.Piece]
-) -> Dataset:
-    """The pieces, one after the other. A single piece is a view of its array, not a copy."""
+    arrays = {name: opened.base_split(name) for name in {piece.split for piece in pieces}}
     parts = [[array[piece.start : piece.stop] for array in arrays[piece.split]] for piece in pieces]
-    if len(parts) == 1:
+    if len(parts) == 1:  # views of the arrays, not copies
         return Dataset(*parts[0])
     images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     images.flags.writeable = labels.flags.writeable = False

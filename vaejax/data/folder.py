@@ -22,16 +22,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from vaejax.data import pixels
-from vaejax.data.contents import (
-    SPLITS,
-    WHOLE,
-    Batches,
-    Contents,
-    Indices,
-    Part,
-    fingerprint,
-    in_batches,
-)
+from vaejax.data.cache import Images
+from vaejax.data.contents import SPLITS, WHOLE, Contents, Indices, Part, fingerprint, train_first
 from vaejax.data.names import Source
 from vaejax.errors import LabError, first_line
 
@@ -56,27 +48,27 @@ def contents(folder: Path, source: Source) -> Contents:
     Raises:
         LabError: there are no images, or the folders are not as above.
     """
+    others: list[Path] = []
     try:
-        others: list[Path] = []
         items = {name: _items(place, others) for name, place in _splits(folder).items()}
-        files = [item.path for part in items.values() for item in part]
-        stamp = fingerprint(files, folder)
+        stamp = fingerprint([item.path for part in items.values() for item in part], folder)
     except OSError as error:
         raise LabError(f"Cannot read {error.filename}: {error.strerror}.") from None
-    labels = sorted({item.label for part in items.values() for item in part if item.label})
-    number: dict[str | None, int] = {label: index for index, label in enumerate(labels)}
-    parts = {
-        name: Part(
-            len(part),
-            partial(_raw, part),
-            partial(_batches, part, number, source),
-        )
-        for name, part in items.items()
-    }
-    notes = _notes(others, folder)
-    if labels:
-        notes = (f"folders are labels: {_shown(labels)}", *notes)
-    return Contents(parts, stamp, notes)
+    named = sorted({item.label for part in items.values() for item in part if item.label})
+    number = {label: index for index, label in enumerate(named)}
+    parts = {}
+    for name, part in items.items():
+        labels = [number.get(item.label or "", 0) for item in part]
+        files = [item.path for item in part]
+        images = partial(_images, files, source)
+        parts[name] = Part(np.array(labels, np.int32), partial(_raw, files), images)
+    notes = []
+    if named:
+        notes.append(f"folders are labels: {_shown(named)}")
+    if others:
+        names = [path.relative_to(folder) for path in others]
+        notes.append(f"passed over, being no images: {_shown(names)}")
+    return Contents(parts, stamp, tuple(notes))
 
 
 def _splits(folder: Path) -> dict[str, Path]:
@@ -90,7 +82,7 @@ def _splits(folder: Path) -> dict[str, Path]:
         raise LabError(f"{folder} holds {named}, two of them for one split: keep one.")
     if loose := [path for path in _seen(folder) if _is_image(path)]:
         raise LabError(f"{loose[0]} is beside the folder train: move it into train or test.")
-    return dict(sorted(places.items(), key=lambda item: (item[0] != "train", item[0])))
+    return {name: places[name] for name in train_first(places)}
 
 
 def _items(place: Path, others: list[Path]) -> list[Item]:
@@ -116,24 +108,12 @@ def _items(place: Path, others: list[Path]) -> list[Item]:
 
 
 def _seen(folder: Path) -> list[Path]:
-    names = sorted(os.listdir(folder))
-    return [
-        folder / name
-        for name in names
-        if not name.startswith(".") and name.lower() not in PASSED_OVER
-    ]
+    names = [name for name in sorted(os.listdir(folder)) if name.lower() not in PASSED_OVER]
+    return [folder / name for name in names if not name.startswith(".")]
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
-
-
-def _notes(others: list[Path], folder: Path) -> tuple[str, ...]:
-    if not others:
-        return ()
-    return (
-        f"passed over, being no images: {_shown([path.relative_to(folder) for path in others])}",
-    )
 
 
 def _shown(names: Sequence[object]) -> str:
@@ -142,45 +122,37 @@ def _shown(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:3])) + more
 
 
-def _raw(items: list[Item]) -> Iterator[bytes]:
-    for item in items:
+def _raw(files: list[Path]) -> Iterator[bytes]:
+    for path in files:
         try:
-            yield item.path.read_bytes()
+            yield path.read_bytes()
         except OSError as error:
-            raise LabError(f"Cannot read {item.path}: {error.strerror}.") from None
+            raise LabError(f"Cannot read {path}: {error.strerror}.") from None
 
 
-def _batches(
-    items: list[Item], number: dict[str | None, int], source: Source, indices: Indices
-) -> Batches:
+def _images(files: list[Path], source: Source, indices: Indices) -> Images:
     """Raises LabError where a file is damaged or is not like the first one."""
-    first: tuple[Path, tuple[int, ...]] | None = None
-    for batch in in_batches(indices):
-        images = []
-        for item in (items[index] for index in batch):
-            image = read_image(item.path, source.resize is not None)[None]
-            image = pixels.to_bytes(str(item.path), image, source.white)
-            image = pixels.changed(image, source.resize, source.colour)
-            first = first or (item.path, image.shape)
-            if image.shape != first[1]:
-                raise _unlike(first, (item.path, image.shape))
-            images.append(image)
-        labels = np.array([number.get(items[index].label, 0) for index in batch], np.int32)
-        yield np.concatenate(images), labels
 
+    def decode(path: Path) -> UInt8[np.ndarray, "1 height width channels"]:
+        image = read_image(path, source.resize is not None)[None]
+        image = pixels.to_bytes(str(path), image, source.white)
+        return pixels.changed(image, source.resize, source.colour)
 
-def _unlike(first: tuple[Path, tuple[int, ...]], other: tuple[Path, tuple[int, ...]]) -> LabError:
-    (one, (_, *shape)), (two, (_, *differing)) = first, other
-    if shape[:2] == differing[:2]:
-        kinds = {1: "grey", 3: "in colour"}
-        return LabError(
-            f"{two} is {kinds[differing[2]]}, and {one} is {kinds[shape[2]]}: give --grey or --rgb."
-        )
-    return LabError(
-        f"{two} has {differing[0]}x{differing[1]} pixels (height x width), and {one} "
-        f"{shape[0]}x{shape[1]}: give --resize N, which scales the largest centred square of each "
-        "image to NxN."
-    )
+    _, *wanted = decode(files[0]).shape
+    images = []
+    for path in (files[index] for index in indices):
+        images.append(decode(path))
+        _, *shape = images[-1].shape
+        if shape[:2] != wanted[:2]:
+            raise LabError(
+                f"{path} has {shape[0]}x{shape[1]} pixels (height x width), and {files[0]} "
+                f"{wanted[0]}x{wanted[1]}: give --resize N, which scales the largest centred "
+                "square of each image to NxN."
+            )
+        if shape != wanted:
+            kind, other = ({1: "grey", 3: "in colour"}[each[2]] for each in (shape, wanted))
+            raise LabError(f"{path} is {kind}, and {files[0]} is {other}: give --grey or --rgb.")
+    return np.concatenate(images)
 
 
 def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height width channels"]:

@@ -13,8 +13,11 @@ from vaejax.files import own_path
 Colour = Literal["grey", "rgb"]
 ARRAY_FILES = (".npy", ".npz")
 
-EMBEDDED = ("digits", "patches")
-"""The sets that come with scikit-learn (see `embedded`)."""
+EMBEDDED = {
+    "digits": {"train": 1438, "test": 359},
+    "patches": {"train": 5500, "test": 1000},
+}
+"""The sets that come with scikit-learn (see `embedded`): how many examples each split has."""
 
 _NAME = re.compile(
     r"(?P<name>[A-Za-z]\w*)(?:/(?P<config>[\w+.-]+))?(?::(?P<version>[\d*]+\.[\d*]+\.[\d*]+))?"
@@ -46,8 +49,7 @@ def source(
     """What `--dataset` stands for: a path (see `is_path`), or else the name of a data set.
 
     Raises:
-        LabError: a path with `~`, and there is no home directory; or another argument is none of
-            those that there are.
+        LabError: there is no home directory for `~`, or no such size, colour or white.
     """
     whole = isinstance(resize, Integral) and not isinstance(resize, bool)
     if not (resize is None or (whole and resize >= 1)):
@@ -70,13 +72,11 @@ def is_path(dataset: str) -> bool:
     """Whether a text is a path and no name: it begins with `/`, `./`, `../` or `~`, ends with
     `.npy` or `.npz`, or has a `/` in it and is there. A single word is always a name, whatever
     folders there are."""
-    if Path(dataset).is_absolute() or dataset in (".", "..") or dataset.startswith("~"):
-        return True
-    separated = any(mark in dataset for mark in {"/", os.sep})
     return (
-        (separated and dataset.startswith("."))
+        dataset in (".", "..")
+        or dataset.startswith(("/", "~"))
         or dataset.lower().endswith(ARRAY_FILES)
-        or (separated and os.path.exists(dataset))
+        or ("/" in dataset and (dataset.startswith(".") or os.path.exists(dataset)))
     )
 
 

@@ -1,37 +1,28 @@
 """Your own images: a folder of image files, or an array in a file, decoded once into the cache."""
 
+import functools
 import hashlib
 import zlib
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from vaejax.data import arrays, cache, folder
-from vaejax.data.contents import WHOLE, Contents, Indices, is_vectors
+from vaejax.data.contents import WHOLE, Contents, Indices, Part, is_vectors
+from vaejax.data.dataset import Opened
 from vaejax.data.names import ARRAY_FILES, Source
 from vaejax.errors import LabError
 
+BATCH = 256
+"""Images to decode at once."""
 ONE_IN = 5
 """Of images that are not divided, about one in so many is for test."""
 DARK = 16
 """If no pixel is above this, of 255, pixels have another range: 0 and 1, or four bits."""
 
 
-class Own(NamedTuple):
-    """Your own images."""
-
-    splits: dict[str, tuple[cache.Images, cache.Labels]]
-    """Images and labels of each split: read-only, memory-mapped from the cache."""
-    checksum: str
-    """Differs if an image does."""
-    notes: tuple[str, ...]
-    """What was read and how, a line each."""
-
-
-def read(source: Source, whole: bool = False) -> Own:
+def read(source: Source, whole: bool = False) -> Opened:
     """The images at the path of a source. They are decoded once; a change of a file has them
     decoded again.
 
@@ -45,8 +36,78 @@ def read(source: Source, whole: bool = False) -> Own:
     """
     path = Path(source.path or "")
     found = _contents(path, source)
-    divided = WHOLE not in found.parts
-    splits = _as_given(found, source) if divided or whole else _divided(found, source)
+    divided = WHOLE in found.parts and not whole
+    splits = _decoded(found, source, divided)
+    _check(splits, path, source)
+    shape = next(iter(splits.values()))[0].shape[1:]
+    counts = " and ".join(
+        f"{len(labels):,} {name or 'new'}" for name, (_, labels) in splits.items()
+    )
+    what = f"vectors of {shape[1]}" if is_vectors(shape) else f"images of {_sizes(shape)}"
+    notes = [f"{source.name}: {counts} {what}, from {path}"]
+    if divided:
+        notes.append(
+            f"they have no splits of their own: about 1 in {ONE_IN} is for test, chosen by a hash "
+            "of its bytes"
+        )
+    if min(shape[:2]) < 4:
+        notes.append("spatial spectra need 4x4 pixels or more: these columns stay empty")
+    crc = 0
+    for images, _ in splits.values():
+        crc = zlib.crc32(images.data, crc)
+    sizes = {split: len(labels) for split, (_, labels) in splits.items()}
+    return Opened(sizes, splits.__getitem__, f"{crc:08x}", (*notes, *found.notes))
+
+
+def _contents(path: Path, source: Source) -> Contents:
+    if path.is_dir():
+        return folder.contents(path, source)
+    if not path.exists():
+        raise LabError(f"There is no {path}: give a folder of images, or an .npy or .npz file.")
+    if path.suffix.lower() not in ARRAY_FILES:
+        raise LabError(f"{path} is no folder and no .npy or .npz file: give one of these.")
+    return arrays.contents(path, source)
+
+
+def _decoded(
+    found: Contents, source: Source, divided: bool
+) -> dict[str, tuple[cache.Images, cache.Labels]]:
+    """Images and labels of each split, from the cache."""
+
+    @functools.cache  # known only after all files were read, and needed only if they are not cached
+    def sides() -> dict[str, Indices]:
+        return divide(found.parts[WHOLE].raw())
+
+    def fetch(split: str) -> tuple[cache.Images, cache.Labels]:
+        key = {
+            "name": source.name[:60],
+            "directory": str(source.path),
+            "split": split,
+            "resize": str(source.resize),
+            "colour": str(source.colour),
+            "white": str(source.white),
+        }
+
+        def decode() -> tuple[int, cache.Batches]:
+            part = found.parts[WHOLE if divided else split]
+            chosen = sides()[split] if divided else np.arange(len(part.labels))
+            return len(chosen), _batches(part, chosen)
+
+        return cache.fetch(key, found.fingerprint, decode)
+
+    return {split: fetch(split) for split in (("train", "test") if divided else found.parts)}
+
+
+def _batches(part: Part, chosen: Indices) -> cache.Batches:
+    for start in range(0, len(chosen), BATCH):
+        batch = chosen[start : start + BATCH]
+        yield part.images(batch), part.labels[batch]
+
+
+def _check(
+    splits: Mapping[str, tuple[cache.Images, cache.Labels]], path: Path, source: Source
+) -> None:
+    """Refuse images that are surely of another range, and splits that differ in size."""
     for split, (images, _) in splits.items():
         if source.white is None and (most := images.max()) <= DARK:
             raise LabError(
@@ -62,78 +123,10 @@ def read(source: Source, whole: bool = False) -> Own:
             f"{path}: images of the splits differ in size ({listed}): give --resize N, or --grey "
             "or --rgb where only the last number differs."
         )
-    height, width, channels = next(iter(shapes.values()))
-    counts = " and ".join(
-        f"{len(images):,} {name or 'new'}" for name, (images, _) in splits.items()
-    )
-    vectors = is_vectors((height, width, channels))
-    what = f"vectors of {width}" if vectors else f"images of {_sizes((height, width, channels))}"
-    notes = [f"{source.name}: {counts} {what}, from {path}"]
-    if not divided and not whole:
-        notes.append(
-            f"they have no splits of their own: about 1 in {ONE_IN} is for test, chosen by a hash "
-            "of its bytes"
-        )
-    if min(height, width) < 4:
-        notes.append("spatial spectra need 4x4 pixels or more: these columns stay empty")
-    crc = 0
-    for images, _ in splits.values():
-        crc = zlib.crc32(images.data, crc)
-    return Own(splits, f"{crc:08x}", (*notes, *found.notes))
-
-
-def _contents(path: Path, source: Source) -> Contents:
-    if path.is_dir():
-        return folder.contents(path, source)
-    if not path.exists():
-        raise LabError(f"There is no {path}: give a folder of images, or an .npy or .npz file.")
-    if path.suffix.lower() not in ARRAY_FILES:
-        raise LabError(f"{path} is no folder and no .npy or .npz file: give one of these.")
-    return arrays.contents(path, source)
 
 
 def _sizes(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _key(source: Source, split: str) -> dict[str, str]:
-    """What tells an entry of the cache from others."""
-    return {
-        "name": source.name[:60],
-        "directory": str(Path(source.path or "").resolve()),
-        "split": split,
-        "resize": str(source.resize),
-        "colour": str(source.colour),
-        "white": str(source.white),
-    }
-
-
-def _as_given(found: Contents, source: Source) -> dict[str, tuple[cache.Images, cache.Labels]]:
-    return {
-        split: cache.fetch(
-            _key(source, split),
-            found.fingerprint,
-            part.n,
-            partial(part.batches, np.arange(part.n)),
-        )
-        for split, part in found.parts.items()
-    }
-
-
-def _divided(found: Contents, source: Source) -> dict[str, tuple[cache.Images, cache.Labels]]:
-    part = found.parts[WHOLE]
-    known = {
-        split: cache.find(_key(source, split), found.fingerprint) for split in ("train", "test")
-    }
-    splits = {split: arrays for split, arrays in known.items() if arrays is not None}
-    if len(splits) == len(known):
-        return splits
-    return {
-        split: cache.fetch(
-            _key(source, split), found.fingerprint, len(chosen), partial(part.batches, chosen)
-        )
-        for split, chosen in divide(part.raw()).items()
-    }
 
 
 def divide(examples: Iterable[bytes]) -> dict[str, Indices]:

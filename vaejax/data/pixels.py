@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from vaejax.data.cache import Images
 from vaejax.data.contents import is_vectors
 from vaejax.data.names import Colour
 from vaejax.errors import LabError
@@ -11,11 +12,10 @@ from vaejax.errors import LabError
 WHITE = {"b": 1, "u": 255, "f": 1}
 """The number that stands for white where `--white` names no other, by kind of array: bool, bytes,
 floats."""
-Images = UInt8[np.ndarray, "n height width channels"]
-Changed = UInt8[np.ndarray, "n new_height new_width new_channels"]
-
 LUMA = (19595, 38470, 7471)
 """Red, green and blue in grey, of 65,536: the weights of ITU-R 601-2, as Pillow has them."""
+
+Changed = UInt8[np.ndarray, "n new_height new_width new_channels"]
 
 
 def to_bytes(what: str, images: np.ndarray, white: float | None = None) -> UInt8[np.ndarray, "..."]:
@@ -58,11 +58,9 @@ def _coloured(images: Images, colour: Colour) -> Changed:
         raise LabError(f"--{colour} is for images of 1 or 3 channels, and these have {channels}.")
     if colour == "rgb":
         return np.repeat(images, 3, axis=3) if channels == 1 else images
-    return images if channels == 1 else grey(images)
-
-
-def grey(images: Images) -> UInt8[np.ndarray, "n height width 1"]:
-    """The luma of colour images, to the bit as Pillow's `convert("L")`."""
+    if channels == 1:
+        return images
+    # To the bit as Pillow's `convert("L")`.
     weighted = images.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((weighted + 2**15) >> 16).astype(np.uint8)[..., None]
 

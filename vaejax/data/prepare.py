@@ -13,13 +13,16 @@ from typing import Any
 import requests
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.resource import get_dl_fname
 
-from vaejax.data import archives, network
+from vaejax.data import archives
 from vaejax.data.names import EMBEDDED, Request
 from vaejax.data.prepared import Prepared, check_root, find
 from vaejax.data.reader import image_shape
 from vaejax.errors import LabError, first_line
 
+TIMEOUTS = (5.0, 30.0)
+"""Seconds to wait for a connection to a server, and for its answer."""
 _EMBEDDED = " and ".join(f"'{name}'" for name in EMBEDDED)
 
 
@@ -46,13 +49,16 @@ def prepare(request: Request, root: Path, file_format: str = "array_record") -> 
             f"Without TensorFlow there are {', '.join(archives.NAMES)}, {_EMBEDDED}."
         )
     try:
-        with _quiet(), network.bounded():
+        if builder.name in archives.NAMES:
+            _reach(builder, root / "downloads")
+        with _quiet():
             _download_and_prepare(builder)
     except Exception as error:
         # Where two processes prepare a set at once, the second fails to rename what it wrote, and
         # uses what the first one prepared.
         if (found := find(request, root)) is None:
-            _tidy(root / request.name)
+            with contextlib.suppress(OSError):
+                (root / request.name).rmdir()  # if TFDS has left it empty
             raise _explain(error, builder, request, root) from None
         return found
     if (found := find(request, root)) is None:
@@ -76,6 +82,22 @@ def _builder(request: Request, root: Path, file_format: str) -> tfds.core.Genera
     except Exception as error:  # each builder checks its config and version in its own way
         raise LabError(f"TFDS cannot build '{request}': {first_line(error)}") from None
     return builder
+
+
+def _reach(builder: Any, downloads: Path) -> None:
+    """Ask the server for the first archive that is missing. TFDS itself tries one that cannot be
+    reached for 205 s, and waits for ever for one that does not answer.
+
+    Raises `requests.exceptions.RequestException` if it does not give the archive.
+    """
+    downloads.mkdir(
+        parents=True, exist_ok=True
+    )  # a folder that cannot be written is the first cause
+    for url, info in builder.url_infos.items():
+        kept = info.filename, get_dl_fname(url, info.checksum)  # by hand, or by TFDS
+        if not any(any(downloads.rglob(name)) for name in kept):
+            with requests.get(url, stream=True, timeout=TIMEOUTS) as response:
+                return response.raise_for_status()
 
 
 def _download_and_prepare(builder: tfds.core.DatasetBuilder) -> None:
@@ -125,9 +147,3 @@ def _explain(error: Exception, builder: Any, request: Request, root: Path) -> La
 
 def _place(root: Path) -> str:
     return f"{root} (TFDS_DATA_DIR)"
-
-
-def _tidy(directory: Path) -> None:
-    """Removes the directory of a set if TFDS has left it empty."""
-    with contextlib.suppress(OSError):
-        directory.rmdir()

@@ -80,14 +80,12 @@ def damaged(directory: Path, why: object) -> LabError:
 def _directory(request: Request, root: Path) -> Path | None:
     """The directory of the highest version that matches the request."""
     parent = root / request.name
+    # A set with several configs has this file, in which TFDS names the default one.
+    note = parent / ".config" / "metadata.json"
     if request.config:
         versions = _versions(parent / request.config)
-    else:
-        # A set with several configs has this file, in which TFDS names the default one.
-        note = parent / ".config" / "metadata.json"
-        versions = _versions(parent)
-        if not versions and note.is_file():
-            versions = _versions(parent / str(_json(note).get("default_config_name")))
+    elif not (versions := _versions(parent)) and note.is_file():
+        versions = _versions(parent / str(_json(note).get("default_config_name")))
     wanted = [path for path in versions if fnmatchcase(path.name, request.version or "*")]
     return max(wanted, key=lambda path: tuple(map(int, path.name.split("."))), default=None)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from vaejax.data import tfrecord
+from vaejax.data.cache import Images, Labels
 from vaejax.data.prepared import damaged
 from vaejax.errors import LabError
 
@@ -19,9 +20,7 @@ _BATCH = 1024
 """Records to fetch at once. Fetching them one by one takes twice as long."""
 
 
-def batches(
-    directory: Path, split: str, n: int
-) -> Iterator[tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]]:
+def batches(directory: Path, split: str, n: int) -> Iterator[tuple[Images, Labels]]:
     """The images and labels of a base split of `n` examples, batch by batch.
 
     The labels of a set without an integer label are 0.
@@ -29,20 +28,20 @@ def batches(
     Raises LabError if the set is damaged, is in a format that needs TensorFlow, or does not have
     uint8 images of one shape.
     """
+    seen = 0
     with _errors_mean_damage(directory):
         builder = tfds.builder_from_directory(directory)
         features: Any = builder.info.features
-    shape = image_shape(features, builder.info.full_name)
-    label = dict(features).get("label")
-    labelled = label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
-    keys = ("image", "label") if labelled else ("image",)
-    used = tfds.features.FeaturesDict({key: features[key] for key in keys})
-    seen = 0
-    for records in _records(builder, directory, split):
-        with _errors_mean_damage(directory):
-            images, labels = _decode_all(records, used, shape)
-        yield images, labels
-        seen += len(records)
+        shape = image_shape(features, builder.info.full_name)
+        label = dict(features).get("label")
+        known = (
+            label is not None and label.shape == () and np.issubdtype(label.np_dtype, np.integer)
+        )
+        keys = ("image", "label") if known else ("image",)
+        used = tfds.features.FeaturesDict({key: features[key] for key in keys})
+        for records in _records(builder, directory, split):
+            yield _decode_all(records, used, shape)
+            seen += len(records)
     if seen != n:
         raise damaged(directory, f"split '{split}' holds {seen:,} examples of {n:,}")
 
@@ -65,14 +64,11 @@ def image_shape(features: Any, name: str) -> tuple[int, int, int]:
 
 @contextmanager
 def _errors_mean_damage(directory: Path) -> Iterator[None]:
-    """Turns any error into one that calls the directory damaged.
-
-    For calls that only parse files of the directory: many libraries take part, each with errors of
-    its own.
-    """
+    """Turns any error but a LabError into one that calls the directory damaged: many libraries take
+    part in parsing its files, each with errors of its own."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, LabError):
         raise
     except ImportError as error:
         raise LabError(f"{directory} cannot be read: {error}. Install that package.") from None
@@ -85,16 +81,12 @@ def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[byt
     file_format = builder.info.file_format
     if file_format is tfds.core.FileFormat.ARRAY_RECORD:
         raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        with _errors_mean_damage(directory):
-            source = builder.as_data_source(split, deserialize_method=raw)
+        source = builder.as_data_source(split, deserialize_method=raw)
         for start in range(0, len(source), _BATCH):
-            with _errors_mean_damage(directory):
-                records = source.__getitems__(range(start, min(start + _BATCH, len(source))))
-            yield records
+            yield source.__getitems__(range(start, min(start + _BATCH, len(source))))
     elif file_format is tfds.core.FileFormat.TFRECORD:
         files = [Path(file) for file in builder.info.splits[split].filepaths]
-        with _errors_mean_damage(directory):
-            yield from tfrecord.read_batches(files, _BATCH)
+        yield from tfrecord.read_batches(files, _BATCH)
     else:
         raise LabError(
             f"{directory} is in the format '{file_format}'; prepare the set again as "
@@ -104,7 +96,7 @@ def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[byt
 
 def _decode_all(
     records: Sequence[bytes], features: Any, shape: tuple[int, int, int]
-) -> tuple[UInt8[np.ndarray, "b height width channels"], Int32[np.ndarray, "b"]]:
+) -> tuple[Images, Labels]:
     undecoded = {"image": tfds.decode.SkipDecoding()}
     examples = [features.deserialize_example_np(r, decoders=undecoded) for r in records]
     images = np.stack([_decode(example["image"], shape) for example in examples])

@@ -11,8 +11,8 @@ _SYNTAX = (
     "write it as TFDS does: 'train', 'test[:200]', 'train[100:200]', 'train[-50:]', "
     "'train[:10%]', 'train[:100]+test', 'all'"
 )
-_TERM = re.compile(r"(?P<name>[\w-]+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
-_BOUND = re.compile(r"(?P<value>-?[\d_.]+)(?P<unit>%?)")
+_BOUND = r"(-?[\d_.]+%?)?"
+_TERM = re.compile(rf"([\w-]+)(\[{_BOUND}:{_BOUND}\])?")
 
 
 class Piece(NamedTuple):
@@ -75,39 +75,30 @@ def _pieces_of_term(term: str, split: str, sizes: Mapping[str, int]) -> list[Pie
     if term == "all":
         return [Piece(name, 0, size) for name, size in sizes.items()]
     match = _TERM.fullmatch(term)
-    if match is None:
+    if match is None or match[2] == "[:]":
         raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.")
-    name, start, stop = match["name"], match["start"], match["stop"]
+    name, _, start, stop = match.groups()
     if name not in sizes:
         raise LabError(
             f"there is no split '{name}'; there are {_describe(sizes)}. One split serves for both "
             "after --train 'train[:90%]' --test 'train[90%:]'."
         )
     size = sizes[name]
-    if start is None:
-        return [Piece(name, 0, size)]
-    if not start and not stop:
-        raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.")
     # One percent sign makes both bounds percentages: TFDS reads 'train[10:20%]' that way.
-    percent = start.endswith("%") or stop.endswith("%")
-    low = _bound(start, 0, percent, size, split)
-    high = _bound(stop, size, percent, size, split)
+    percent = any(bound and bound.endswith("%") for bound in (start, stop))
+    low = _bound(start, percent, size, split) if start else 0
+    high = _bound(stop, percent, size, split) if stop else size
     if max(abs(low), abs(high)) > size:
         raise LabError(f"split '{split}' reaches beyond '{name}'; there are {_describe(sizes)}.")
     return [Piece(name, low + size if low < 0 else low, high + size if high < 0 else high)]
 
 
-def _bound(text: str, default: int, percent: bool, size: int, split: str) -> int:
+def _bound(text: str, percent: bool, size: int, split: str) -> int:
     """One bound of a slice, as a number of examples; negative if it counts from the end."""
-    if not text:
-        return default
-    match = _BOUND.fullmatch(text)
     try:
-        if match is None:
-            raise ValueError(text)
         if not percent:
-            return int(match["value"])
-        value = float(match["value"])
+            return int(text)
+        value = float(text.removesuffix("%"))
     except ValueError:
         raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.") from None
     if abs(value) > 100:

@@ -5,7 +5,7 @@ the data, and the masked CRC-32C of the data (4 bytes). See tensorflow/core/lib/
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 
-def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[list[bytes]]:
+def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[Sequence[bytes]]:
     """The records of the files, in order, at most `batch_size` at a time.
 
     Raises ValueError if a file is cut short or a checksum is wrong.
@@ -22,8 +22,9 @@ def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[list[bytes]
         with path.open("rb") as file:
             frames = _frames(file)
             while batch := list(islice(frames, batch_size)):
-                lengths, length_sums, records, record_sums = map(list, zip(*batch, strict=True))
-                if masked_crc32c(lengths) != length_sums or masked_crc32c(records) != record_sums:
+                lengths, length_sums, records, record_sums = zip(*batch, strict=True)
+                found = [*masked_crc32c(lengths), *masked_crc32c(records)]
+                if found != [*length_sums, *record_sums]:
                     raise ValueError(f"wrong checksum in {path.name}")
                 yield records
 
@@ -31,42 +32,31 @@ def read_batches(paths: Iterable[Path], batch_size: int) -> Iterator[list[bytes]
 def _frames(file: BinaryIO) -> Iterator[tuple[bytes, int, bytes, int]]:
     """The length, its checksum, the data and its checksum of each record."""
     while head := file.read(12):
-        if len(head) < 12:
-            raise ValueError("the last record is cut short")
         length = int.from_bytes(head[:8], "little")
         body = file.read(length + 4)
-        if len(body) < length + 4:
+        if len(head) < 12 or len(body) < length + 4:
             raise ValueError("the last record is cut short")
-        yield head[:8], _uint32(head[8:]), body[:-4], _uint32(body[-4:])
+        yield head[:8], *struct.unpack("<I", head[8:]), body[:-4], *struct.unpack("<I", body[-4:])
 
 
-def _uint32(data: bytes) -> int:
-    return struct.unpack("<I", data)[0]
-
-
-def masked_crc32c(records: list[bytes]) -> list[int]:
+def masked_crc32c(records: Sequence[bytes]) -> list[int]:
     """TensorFlow's masked CRC-32C of each record.
 
     Python's `zlib.crc32` is another polynomial. A loop over the bytes of a record is slow in
-    Python, so this loops over the places of bytes: NumPy takes the byte at one place of all records
-    at once.
+    Python, so this loops over the places of bytes, and NumPy takes the byte at one place of all
+    records at once.
     """
     lengths = np.array([len(record) for record in records])
-    order = np.argsort(-lengths, kind="stable")
     width = int(lengths.max())
-    rows = np.frombuffer(b"".join(records[i].ljust(width, b"\0") for i in order), np.uint8)
-    columns = np.ascontiguousarray(rows.reshape(len(records), width).T)
-    # The longest records come first: those that have a byte at place i are the first `longer[i]`.
-    longer = np.searchsorted(-lengths[order], -np.arange(1, width + 1), side="right")
+    rows = np.frombuffer(b"".join(record.ljust(width, b"\0") for record in records), np.uint8)
     crc = np.full(len(records), 0xFFFFFFFF, np.uint32)
-    for column, count in zip(columns, longer, strict=True):
-        head = crc[:count]
-        crc[:count] = _TABLE[(head ^ column[:count]) & 0xFF] ^ (head >> np.uint32(8))
-    crc ^= np.uint32(0xFFFFFFFF)
+    columns = np.ascontiguousarray(rows.reshape(len(records), width).T)
+    for place, column in enumerate(columns):
+        longer = _TABLE[(crc ^ column) & 0xFF] ^ (crc >> np.uint32(8))
+        crc = np.where(place < lengths, longer, crc)
+    crc = ~crc
     masked = ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
-    result = np.empty_like(masked)
-    result[order] = masked
-    return result.tolist()
+    return masked.tolist()
 
 
 def _table() -> np.ndarray:
