@@ -31,10 +31,14 @@ ROOMS = {
     "trained": "config errors parallel run train",
     "measure": "config errors loss model theory train",
     "store.trace_files": "run train",
-    "store.checkpoint": "config errors run store.records store.trace_files train trained",
+    "store.description": "config errors run store.records",
+    "store.checksums": "store.description store.records store.trace_files train",
+    "store.checkpoint": "config errors run store.checksums store.description store.trace_files "
+    "train trained",
+    "store.merging": "run store.checkpoint store.description",
     "store.findings": "errors store.records",
     "study": "config data errors files loss measure model parallel run show store "
-    "store.checkpoint store.findings store.records theory train trained",
+    "store.checkpoint store.findings store.merging store.records theory train trained",
     "report": "config store.findings store.records study",
     "explorer": "config data errors measure model run store.checkpoint store.records study theory "
     "trained",
