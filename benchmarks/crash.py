@@ -24,18 +24,12 @@ written aside, or an entry of a cache. They come at once, or some milliseconds l
 The table has a column for each kind. Its rows:
 
 - seconds: the time of an undisturbed run.
-- kills, and where they hit: start-up, training, inside a save, cache, recording (measuring, writing
-  rows and verdicts) and drawing.
-- resumes: how often a killed study was started again.
-- ends: studies that ended by themselves and were compared.
-- differing: those that differ, or failed to go on.
-- hung: those that did not end in time.
-- left: what killed processes have left that changes nothing: a checkpoint that is not the newest,
-  which the next save deletes, or an unfinished entry of the cache, which is deleted a day later.
+- kills, and the moments that they waited for.
+- ends: studies that ended as the undisturbed one did.
+- wrong: those that did not, that failed to go on, or that did not end in time. They are described
+  below the table, and their folders stay. The exit status is then 1.
 
-Ends that differ are described below the table, and their folders stay. The exit status is then 1.
-
-Command: python -m benchmarks.crash --kills 200
+Command: python -m benchmarks.crash --studies 8
 
 Cost: about 12 minutes on 2 idle cores. The same --seed draws the same moments, but what a process
 has done by then also depends on the machine.
@@ -49,17 +43,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lazy_loader
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -77,34 +71,31 @@ PATIENCE = 20
 SURVIVAL = 180.0
 """Seconds in which a process must end whose partner was killed. By default jax takes 100 of them
 to miss a process that is silent."""
-WHERE = ("start-up", "training", "inside a save", "cache", "recording", "drawing")
+AT_RANDOM = "at random"
+"""What a kill waits for that comes so many seconds after the start."""
+
+jax: Any = lazy_loader.load("jax")  # --help does not wait for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrashFlags:
-    """How often to kill, and where the runs are kept."""
+    """What to kill, and how often."""
 
-    kills: int = 60
-    """Kills in all, at least: the kinds of runs share them, and two processes, which take long to
-    miss each other, have half of a share."""
+    studies: int = 3
+    """Studies of each kind. Each is killed up to eight times, four times on average."""
     seed: int = 0
     """Draws the moments."""
     jobs: int = 2
     """Studies that run side by side."""
     kinds: tuple[str, ...] = ()
     """Only these kinds of runs, such as lanes or "two processes". Empty: all."""
-    out: Path | None = None
-    """A new folder for all runs and for crash.json, which holds what was found. None: a temporary
-    one, which stays if an end differs."""
 
     def __post_init__(self) -> None:
-        if min(self.kills, self.jobs) < 1 or self.seed < 0:
-            raise vj.LabError("--kills and --jobs: use numbers above 0; --seed: 0 or more.")
+        if min(self.studies, self.jobs) < 1 or self.seed < 0:
+            raise vj.LabError("--studies and --jobs: use numbers above 0; --seed: 0 or more.")
         names = [kind.name for kind in KINDS]
         if unknown := sorted(set(self.kinds) - set(names)):
             raise vj.LabError(f"--kinds {unknown[0]!r} is unknown: use some of {names}.")
-        if self.out and self.out.exists():
-            raise vj.LabError(f"--out {self.out} is there already: give a new folder.")
 
 
 class Place(NamedTuple):
@@ -176,12 +167,10 @@ class Kind(NamedTuple):
     processes: int = 1
     own_cache: bool = False
     """Whether each study begins with empty caches."""
-    share: float = 1.0
-    """Of the kills, relative to the other kinds."""
 
 
 KINDS = (
-    Kind("two processes", "recon_scale", (*DIGITS, *SMALL), processes=2, share=0.5),
+    Kind("two processes", "recon_scale", (*DIGITS, *SMALL), processes=2),
     Kind("branches", "dead_or_slow", (*DIGITS, "--widths", "8", "--times", "0.9", "1.4")),
     Kind(
         "warm-ups",
@@ -213,45 +202,21 @@ def draw_aim(random: np.random.Generator, kind: Kind, seconds: float) -> Aim:
     return Aim(sight, int(random.integers(1, 5)), later)
 
 
-class Whole(NamedTuple):
-    """An undisturbed run."""
-
-    end: dict[str, Any]
-    seconds: float
-
-    @property
-    def steps(self) -> dict[str, int]:
-        """The steps of each run of the study at its end."""
-        held = {name: found for name, found in self.end.items() if isinstance(found, dict)}
-        return {name: found["step"] for name, found in held.items() if "step" in found}
-
-
 @dataclass
 class Tally:
     """What happened to the studies of a kind."""
 
-    kind: Kind
     seconds: float = 0.0
-    where: Counter[str] = field(default_factory=Counter)
-    aims: Counter[str] = field(default_factory=Counter)
-    resumes: int = 0
+    """Of an undisturbed run."""
+    kills: Counter[str] = field(default_factory=Counter)
+    """By what they waited for."""
     ends: int = 0
-    hung: int = 0
-    left: int = 0
-    differing: list[str] = field(default_factory=list)
-    """A line for each study that differs, failed or hung."""
-
-    @property
-    def kills(self) -> int:
-        return self.where.total()
+    wrong: list[str] = field(default_factory=list)
+    """A line for each study that ended otherwise, or not at all."""
 
 
-class HungError(Exception):
-    """A process did not end in time."""
-
-
-class FailedError(Exception):
-    """A process that was not killed ended with another status than 0."""
+class WrongEndError(Exception):
+    """A process did not end in time, or with another status than 0 though nobody killed it."""
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -309,7 +274,7 @@ def wait_for(
     """Wait until the moment to kill. Returns False if a process has ended before.
 
     Raises:
-        HungError: so many seconds have passed.
+        WrongEndError: so many seconds have passed.
     """
     began = time.monotonic()
     if not aim.sight:
@@ -322,7 +287,7 @@ def wait_for(
         if not running(processes):
             return False
         if time.monotonic() > began + limit:
-            raise HungError(f"no end after {limit:.0f} s")
+            raise WrongEndError(f"no end after {limit:.0f} s")
         now = look(place)
         times += bool(now - seen)
         seen |= now
@@ -335,13 +300,13 @@ def end(processes: Sequence[subprocess.Popen[bytes]], limit: float) -> list[int]
     """The exit status of each process, all of which must end by themselves.
 
     Raises:
-        HungError: so many seconds have passed.
+        WrongEndError: so many seconds have passed.
     """
     until = time.monotonic() + limit
     try:
         return [process.wait(max(0.0, until - time.monotonic())) for process in processes]
     except subprocess.TimeoutExpired as error:
-        raise HungError(f"no end after {limit:.0f} s") from error
+        raise WrongEndError(f"no end after {limit:.0f} s") from error
 
 
 def attempt_run(
@@ -350,8 +315,7 @@ def attempt_run(
     """Start a study and kill some of its processes at a moment. Returns whether it was killed.
 
     Raises:
-        HungError: a process did not end in time.
-        FailedError: one that nobody disturbed ended with another status than 0.
+        WrongEndError: a process did not end in time, or failed though it was not killed.
     """
     processes = start(kind, place, attempt)
     try:
@@ -368,82 +332,30 @@ def attempt_run(
     if any(statuses):
         log = log_of(place, attempt, statuses.index(next(filter(None, statuses))))
         lines = log.read_text(errors="replace").splitlines() or ["nothing"]
-        raise FailedError(f"exit status {statuses} of attempt {attempt}, which said: {lines[-1]}")
+        raise WrongEndError(f"exit status {statuses} of attempt {attempt}, which said: {lines[-1]}")
     return False
-
-
-def torn(place: Place) -> set[str]:
-    """What a kill inside a save leaves: a state that is not renamed, a folder that is empty, two
-    checkpoints, or a trace that is longer than the newest one."""
-    found = unfinished_states(place)
-    for config in place.study.glob("*/config.json"):
-        folder = config.parent
-        steps = [path for path in folder.iterdir() if path.name.isdecimal()]
-        found |= {str(path) for path in steps if not any(path.iterdir())}
-        found |= {str(path) for path in steps} if len(steps) > 1 else set()
-        lanes = len(json.loads(config.read_text())["lanes"])
-        newest = max((int(path.name) for path in steps), default=0)
-        size = size_of(folder / "trace" / "objective.f32")
-        found |= {f"{folder} {size}"} if size > 4 * lanes * newest else set()
-    return found
-
-
-def phase(log: str, steps: Mapping[str, int | None], whole: Mapping[str, int]) -> str:
-    """What a process was about to do, as told by its log.
-
-    Args:
-        steps: the step of the newest checkpoint of each run.
-        whole: the same at the end of an undisturbed run.
-    """
-    if "\nwrote " in log:
-        return "drawing"
-    begun = [name for name in whole if f"{name}: vae " in log or f"{name}: ae " in log]
-    if not begun:
-        return "start-up"
-    return "recording" if steps[begun[-1]] == whole[begun[-1]] else "training"
 
 
 def end_of(folder: Path) -> dict[str, Any]:
     """What the folder of a study holds that must be the same: by name, the content of each file but
     for what names commit and time, and for each run the arrays of its newest checkpoint, whose
-    names depend on the machine's storage."""
+    files depend on the machine's storage. A checkpoint that is older, or that is being written or
+    deleted, changes nothing: the next save deletes it."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if any(map(is_state, path.parts[len(folder.parts) : -1])):
+        if path.is_dir() or re.search(r"(^|/)\.?[0-9]+(\.old)?/", name):
             continue
-        if path.is_dir():
-            if is_state(path.name):
-                found[name] = {}
-        elif path.name == "results.jsonl":
-            rows = vj.store.records.read(path)
-            found[name] = [{**row, "commit": None} for row in rows]
+        found[name] = path.read_bytes()
+        if path.name == "results.jsonl":
+            found[name] = [row | {"commit": None} for row in vj.store.records.read(path)]
         elif path.name == "study.json":
-            timed = dict.fromkeys(("invocations", "rows_checksum", "checksum"))
-            found[name] = json.loads(path.read_text()) | timed
-        else:
-            found[name] = path.read_bytes()
-        if path.name == "config.json":
+            found[name] = json.loads(found[name]) | {"invocations": None}
+        elif path.name == "config.json":
             trained = vj.store.restore(path.parent)
-            arrays = dict(arrays_in(trained.state))
-            found[path.parent.name] = {"step": trained.step, **arrays}
+            arrays = [(str(leaf.dtype), leaf.tobytes()) for leaf in jax.tree.leaves(trained.state)]
+            found[path.parent.name] = (trained.step, arrays)
     return found
-
-
-def is_state(name: str) -> bool:
-    """Whether a folder is named as a checkpoint is, or as one that is being written or deleted."""
-    return re.fullmatch(r"\.?[0-9]+(\.old)?", name) is not None
-
-
-def arrays_in(tree: Any, path: str = "state") -> Iterator[tuple[str, tuple[str, bytes]]]:
-    """Type and bytes of every array of a state, with its path."""
-    if isinstance(tree, np.ndarray):
-        yield path, (str(tree.dtype), tree.tobytes())
-        return
-    if not isinstance(tree, Mapping):
-        tree = tree._asdict() if hasattr(tree, "_asdict") else dict(enumerate(tree))
-    for name, inside in tree.items():
-        yield from arrays_in(inside, f"{path}.{name}")
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -456,23 +368,17 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
     return [f"{name} {said[name]}" for name in names if name not in same]
 
 
-def harmless(line: str) -> bool:
-    """Whether a difference is a checkpoint that is not the newest, which the next save deletes."""
-    name, _, what = line.partition(" ")
-    return what == "is left over" and is_state(Path(name).name)
-
-
 def place_of(kind: Kind, root: Path, name: str) -> Place:
     out = root / kind.name.replace(" ", "_") / name
     return Place(out / kind.study, out / "cache" if kind.own_cache else root / "cache")
 
 
-def undisturbed(kind: Kind, root: Path, limit: float = 1800.0) -> Whole:
+def undisturbed(kind: Kind, root: Path, limit: float = 1800.0) -> tuple[dict[str, Any], float]:
     """Run a study twice. The first time fills the cache of compiled programs, the second one is
-    timed; both must end alike.
+    timed; both must end alike. Returns the end and the seconds.
 
     Raises:
-        HungError, FailedError: it does not end well although nobody killed it.
+        WrongEndError: it does not end well although nobody killed it.
     """
     ends, seconds = [], 0.0
     for name in ("first", "second"):
@@ -481,144 +387,71 @@ def undisturbed(kind: Kind, root: Path, limit: float = 1800.0) -> Whole:
         seconds = time.monotonic() - began
         ends.append(end_of(place.study))
     if lines := differences(*ends):
-        raise FailedError(f"two undisturbed runs differ: {'; '.join(lines)}")
-    return Whole(ends[1], seconds)
+        raise WrongEndError(f"two undisturbed runs differ: {'; '.join(lines)}")
+    return ends[1], seconds
 
 
-def kill_and_resume(kind: Kind, place: Place, whole: Whole, seed: Sequence[int]) -> Tally:
-    """A study that is killed and resumed until it ends by itself."""
-    random, tally = np.random.default_rng(seed), Tally(kind)
-    limit = max(120.0, PATIENCE * whole.seconds)
+def kill_and_resume(
+    kind: Kind, place: Place, wanted: dict[str, Any], seed: Sequence[int], tally: Tally
+) -> str:
+    """Kill and resume a study until it ends by itself. Returns how it ended, in words."""
+    random, kills = np.random.default_rng(seed), 0
     try:
         for attempt in count():
-            aim = draw_aim(random, kind, whole.seconds) if attempt < MOST else None
+            aim = draw_aim(random, kind, tally.seconds) if attempt < MOST else None
             some = random.choice([1, 2, 3]) if kind.processes > 1 else 1
             victims = [number for number in range(kind.processes) if some >> number & 1]
-            before = torn(place), unfinished_entries(place)
-            tally.resumes += attempt > 0
-            killed = attempt_run(kind, place, attempt, aim, victims, limit)
-            if not killed:
+            limit = max(120.0, PATIENCE * tally.seconds)
+            if not attempt_run(kind, place, attempt, aim, victims, limit):
                 break
-            where = hit(kind, place, attempt, whole, *before)
-            tally.where[where] += 1
-            tally.aims[aim.sight if aim and aim.sight else "at random"] += 1
-        lines = differences(end_of(place.study), whole.end)
-        tally.ends += 1
-        tally.left += sum(map(harmless, lines)) + len(unfinished_entries(place))
-        if unlike := [line for line in lines if not harmless(line)]:
-            tally.differing.append(f"{place.study}: {'; '.join(unlike)}")
-    except HungError as error:
-        tally.hung += 1
-        tally.differing.append(f"{place.study} hung: {error}")
-    except (FailedError, vj.LabError) as error:
-        tally.differing.append(f"{place.study} failed: {error}")
-    if not tally.differing and place.cache.parent == place.study.parent:
-        shutil.rmtree(place.cache, ignore_errors=True)  # MNIST, decoded
-    return tally
+            kills += 1
+            tally.kills[aim.sight if aim and aim.sight else AT_RANDOM] += 1
+        if lines := differences(end_of(place.study), wanted):
+            raise WrongEndError("; ".join(lines))
+    except (WrongEndError, vj.LabError) as error:
+        tally.wrong.append(f"{place.study} after {kills} kills: {error}")
+        return tally.wrong[-1]
+    tally.ends += 1
+    if kind.own_cache:
+        shutil.rmtree(place.cache)  # MNIST, decoded
+    return f"{place.study} after {kills} kills: ends alike"
 
 
-def hit(
-    kind: Kind, place: Place, attempt: int, whole: Whole, saves: set[str], entries: set[str]
-) -> str:
-    """Where a kill has hit.
-
-    Args:
-        saves: what earlier kills have left inside a save.
-        entries: what they have left in the cache.
-    """
-    if unfinished_entries(place) - entries:
-        return "cache"
-    if torn(place) - saves:
-        return "inside a save"
-    steps = {name: vj.store.checkpoint.latest(place.study / name) for name in whole.steps}
-    return phase(log_of(place, attempt).read_text(errors="replace"), steps, whole.steps)
-
-
-def studies(tallies: Sequence[Tally], kills: int) -> Generator[tuple[Tally, int], None, None]:
-    """Studies to kill, the kinds in turn, until each has its share of the kills."""
-    each = kills / sum(tally.kind.share for tally in tallies)
-    for number in count():
-        short = [tally for tally in tallies if tally.kills < each * tally.kind.share]
-        if not short:
-            return
-        yield from ((tally, number) for tally in short)
-
-
-def add(total: Tally, one: Tally) -> None:
-    total.where += one.where
-    total.aims += one.aims
-    total.differing += one.differing
-    for name in ("resumes", "ends", "hung", "left"):
-        setattr(total, name, getattr(total, name) + getattr(one, name))
-
-
-def measure(flags: CrashFlags, kinds: Sequence[Kind], root: Path, console: Console) -> list[Tally]:
-    """Run all kinds undisturbed, then kill and resume until all kills are spent."""
+def measure(
+    flags: CrashFlags, kinds: Sequence[Kind], root: Path, console: Console
+) -> dict[str, Tally]:
+    """Run all kinds undisturbed, then kill and resume studies of each."""
     with ThreadPoolExecutor(flags.jobs) as pool:
         try:
             wholes = dict(zip(kinds, pool.map(partial(undisturbed, root=root), kinds), strict=True))
-        except (HungError, FailedError) as error:
+        except WrongEndError as error:
             raise vj.LabError(f"A study fails without any kill: {error}") from error
-        tallies = [Tally(kind, wholes[kind].seconds) for kind in kinds]
-        queue, lock = studies(tallies, flags.kills), threading.Lock()
+        tallies = {kind.name: Tally(wholes[kind][1]) for kind in kinds}
 
-        def work() -> None:
-            while True:
-                with lock:
-                    total, number = next(queue, (None, 0))
-                if total is None:
-                    return
-                kind = total.kind
-                place = place_of(kind, root, f"{number:03}")
-                seed = (flags.seed, KINDS.index(kind), number)
-                one = kill_and_resume(kind, place, wholes[kind], seed)
-                with lock:
-                    add(total, one)
-                where = ", ".join(f"{place} {kills}" for place, kills in one.where.items())
-                said = "; ".join(one.differing) or "ends alike"
-                console.print(f"{kind.name} {number}: {where or 'no kill'}; {said}", soft_wrap=True)
+        def one(number: int, kind: Kind) -> str:
+            place, seed = place_of(kind, root, f"{number:03}"), (flags.seed, KINDS.index(kind))
+            end = wholes[kind][0]
+            return kill_and_resume(kind, place, end, (*seed, number), tallies[kind.name])
 
-        jobs = [pool.submit(work) for _ in range(flags.jobs)]
-        try:
-            for job in jobs:
-                job.result()
-        finally:  # after Ctrl-C, the studies that run are the last ones
-            with lock:
-                queue.close()
+        for said in pool.map(one, *zip(*product(range(flags.studies), kinds), strict=True)):
+            console.print(said, soft_wrap=True)
     return tallies
 
 
-def tabulate(tallies: Sequence[Tally], title: str) -> Table:
+def tabulate(tallies: Mapping[str, Tally], title: str) -> Table:
     """A column for each kind, see the rows above."""
-    table = Table("", *(tally.kind.name.replace(" ", "\n") for tally in tallies), title=title)
-    rows: dict[str, list[Any]] = {"seconds": [round(tally.seconds, 1) for tally in tallies]}
-    rows["kills"] = [tally.kills for tally in tallies]
-    rows |= {f"  {where}": [tally.where[where] for tally in tallies] for where in WHERE}
-    for name in ("resumes", "ends", "differing", "hung", "left"):
-        found = [getattr(tally, name) for tally in tallies]
-        rows[name] = [len(value) if isinstance(value, list) else value for value in found]
+    table = Table("", *(name.replace(" ", "\n") for name in tallies), title=title)
+    rows: dict[str, list[Any]] = {
+        "seconds": [round(tally.seconds, 1) for tally in tallies.values()],
+        "kills": [tally.kills.total() for tally in tallies.values()],
+    }
+    for aim in (AT_RANDOM, *SIGHTS):
+        rows[f"  {aim}"] = [tally.kills[aim] for tally in tallies.values()]
+    rows["ends"] = [tally.ends for tally in tallies.values()]
+    rows["wrong"] = [len(tally.wrong) for tally in tallies.values()]
     for name, values in rows.items():
         table.add_row(name, *map(str, values))
     return table
-
-
-def as_json(flags: CrashFlags, tallies: Sequence[Tally], seconds: float) -> dict[str, Any]:
-    """What was found, for crash.json."""
-    kinds = {
-        tally.kind.name: {
-            "seconds": tally.seconds,
-            "kills": tally.kills,
-            "where": dict(tally.where),
-            "aims": dict(tally.aims),
-            "resumes": tally.resumes,
-            "ends": tally.ends,
-            "hung": tally.hung,
-            "left": tally.left,
-            "differing": tally.differing,
-        }
-        for tally in tallies
-    }
-    return {"kills": flags.kills, "seed": flags.seed, "seconds": seconds, "kinds": kinds}
 
 
 def chosen_kinds(flags: CrashFlags, console: Console) -> list[Kind]:
@@ -633,18 +466,14 @@ def chosen_kinds(flags: CrashFlags, console: Console) -> list[Kind]:
 def benchmark(flags: CrashFlags) -> None:
     """Run, kill, resume, compare, print."""
     began, console = time.monotonic(), Console(stderr=True, highlight=False)
-    root = flags.out.absolute() if flags.out else Path(tempfile.mkdtemp(prefix="vaejax-crash-"))
-    kinds = chosen_kinds(flags, console)
-    tallies = measure(flags, kinds, root, console)
-    seconds = round(time.monotonic() - began, 1)
-    kills = sum(tally.kills for tally in tallies)
-    title = f"{kills} kills in {seconds / 60:.1f} minutes, seed {flags.seed}"
-    Console().print(tabulate(tallies, title))
-    vj.store.write_json(root / "crash.json", as_json(flags, tallies, seconds))
-    if lines := [line for tally in tallies for line in tally.differing]:
+    root = Path(tempfile.mkdtemp(prefix="vaejax-crash-"))
+    tallies = measure(flags, chosen_kinds(flags, console), root, console)
+    kills = sum(tally.kills.total() for tally in tallies.values())
+    minutes = (time.monotonic() - began) / 60
+    Console().print(tabulate(tallies, f"{kills} kills in {minutes:.1f} minutes, seed {flags.seed}"))
+    if lines := [line for tally in tallies.values() for line in tally.wrong]:
         raise vj.LabError("\n".join(lines))
-    if flags.out is None:
-        shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(root)
 
 
 def main() -> None:

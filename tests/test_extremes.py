@@ -5,13 +5,12 @@ NaN and null, and the lab says why."""
 import json
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 
 import vaejax as vj
-from tests import tfds_fixtures, tiny
+from tests import tiny
 from vaejax.data import dataset
 from vaejax.measure import spectrum
 from vaejax.study.recording import collapse_warnings, predict
@@ -234,23 +233,6 @@ def test_the_advice_on_one_pixel_that_varies_is_about_one_unit(monkeypatch, caps
     assert not {"inf", "nan"} & set(said.split())
     assert said.count("│ any") == 3  # a single unit, at any scale above its threshold
     assert "elbo: recon_scale 64, at the threshold" in said  # one pixel of black or white
-
-
-def test_black_images_in_the_format_of_tfds_are_data_like_any_other(
-    tmp_path, monkeypatch, capsys
-) -> None:
-    def black(name: str, split: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((n, 28, 28, 1), np.uint8), np.full(n, 3, np.int32)
-
-    with mock.patch.object(tfds_fixtures, "raw_split", black):
-        tfds_fixtures.prepare_small(tmp_path, "mnist", 12, 5)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    images, labels = vj.data.load("mnist", "train")
-    assert images.shape == (12, 28, 28, 1)
-    assert not images.any()
-    assert set(labels.tolist()) == {3}
-    tiny.command("advise", "--likelihood", "gaussian")
-    assert "no threshold" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -1,6 +1,5 @@
 """vaejax.files and the folders that a user names: permissions, `~`, and no home directory."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from vaejax import files
 from vaejax.data import cache, prepared
 from vaejax.errors import LabError
 from vaejax.study.flags import Flags
@@ -24,12 +22,6 @@ def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> Non
         command = [sys.executable, "-c", code, str(path)]
         subprocess.run(command, cwd=Path(__file__).parents[1], umask=mask, check=True)
         assert stat.S_IMODE(path.stat().st_mode) == mode
-
-
-def test_importing_leaves_the_umask_as_it_was() -> None:
-    before = os.umask(0o022)
-    os.umask(before)
-    assert files._umask() == before == os.umask(before)
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from vaejax import loss, parallel, train
 from vaejax.config import Config, knobs, stack
 from vaejax.measure import batched, elbo
 from vaejax.parallel.devices import to_host
-from vaejax.parallel.placement import calls
 from vaejax.theory import components
 
 CONFIG = Config(
@@ -44,15 +43,11 @@ def single(seed):
     return one_model(to_host(fresh([seed])))
 
 
-def trained(config, choices, seeds, epochs, images=IMAGES, per_call=1, nets=CONFIG):
-    """The state of lanes, and the trace of each call of the program."""
-    state, traces = fresh(seeds, nets), []
-    for count in calls(epochs, per_call):
-        state, trace = train.train_lanes(
-            config, lanes(config, *choices), state, jnp.asarray(images), count, clips=False
-        )
-        traces.append(trace)
-    return state, traces
+def trained(config, choices, seeds, epochs, images=IMAGES, nets=CONFIG):
+    """The state of lanes, and the trace."""
+    return train.train_lanes(
+        config, lanes(config, *choices), fresh(seeds, nets), jnp.asarray(images), epochs, False
+    )
 
 
 def evaluated(config, params, images):
@@ -91,17 +86,6 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
     np.testing.assert_allclose(trace.objective, total, rtol=1e-6)
 
 
-def test_gradients_are_clipped_as_optax_does_with_a_threshold_of_each_lane():
-    """Bit for bit, and not at all where it is 0."""
-    grads = {"a": jnp.asarray([3.0, 0.1]), "b": jnp.asarray([[4.0]])}  # norm 5.001
-    limits = (1.0, 4.999, 5.1, 100.0)
-    got = jax.vmap(train.clipped, (None, 0))(grads, jnp.asarray([*limits, 0.0]))
-    for index, limit in enumerate(limits):
-        want, _ = optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())
-        assert_same_bits(lane(got, index), jax.tree.leaves(want))
-    assert_same_bits(lane(got, len(limits)), jax.tree.leaves(grads))
-
-
 def test_a_step_clips_the_gradient_that_adam_sees():
     state, batch = single(3), jnp.asarray(IMAGES[:16])
 
@@ -122,6 +106,21 @@ def test_the_learning_rate_of_a_lane_falls_along_half_a_cosine_or_not_at_all():
     for of_lane, choice in zip(rates[1:], choices[1:], strict=True):
         schedule = optax.cosine_decay_schedule(*choice)
         np.testing.assert_allclose(of_lane, schedule(np.arange(50)), atol=1e-7)
+
+
+def test_an_epoch_takes_the_steps_of_its_order():
+    """Of each lane, and the trace holds their terms."""
+    lanes_state, trace = trained(CONFIG, THREE[:2], [0, 1], 1)
+    for index, choice in enumerate(THREE[:2]):
+        state, objective = single(index), []
+        for batch in np.asarray(epoch_order(CONFIG, state, len(IMAGES))):
+            state, terms = step(CONFIG, knobs(CONFIG, **choice), state, IMAGES[batch], False)
+            objective.append(terms.objective)
+        np.testing.assert_allclose(trace.objective[index], objective, rtol=1e-5)
+        for got, want in zip(
+            lane(lanes_state.params, index), jax.tree.leaves(state.params), strict=True
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
 def test_weights_stay_once_the_learning_rate_is_0():
@@ -146,27 +145,6 @@ def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
     orders = [np.asarray(epoch_order(CONFIG, s, 64)) for s in (first, second, other)]
     assert not any((orders[a] == orders[b]).all() for a, b in ((0, 1), (0, 2), (1, 2)))
     np.testing.assert_array_equal(orders[0], epoch_order(CONFIG, first, 64))
-
-
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
-    first, again, other = (trained(CONFIG, [{}], [seed], 2)[0] for seed in (4, 4, 5))
-    assert_same_bits(lane(first.params, 0), lane(again.params, 0))
-    pairs = zip(lane(first.params, 0), lane(other.params, 0), strict=True)
-    assert any((a != b).any() for a, b in pairs)
-
-
-@pytest.mark.parametrize(
-    ("epochs", "per_call", "steps"), [(5, 2, [8, 8, 4]), (2, 2, [8]), (2, 5, [8])]
-)
-def test_epochs_of_several_to_a_call_are_epochs_one_by_one(epochs, per_call, steps):
-    single, alone = trained(CONFIG, THREE, [0, 1, 2], epochs)
-    several, together = trained(CONFIG, THREE, [0, 1, 2], epochs, per_call=per_call)
-    assert [trace.error.shape[1] for trace in together] == steps
-    whole, parts = (
-        np.concatenate([trace.objective for trace in traces], 1) for traces in (alone, together)
-    )
-    np.testing.assert_array_equal(whole, parts)
-    assert_same_bits(*(jax.tree.leaves(to_host(state)) for state in (single, several)))
 
 
 DRAWN_WITH = (train.Use.ORDER, train.Use.NOISE)
@@ -213,7 +191,7 @@ def test_a_branch_goes_on_from_the_weights_of_lanes_with_noise_and_orders_of_its
 def test_an_ae_trains_on_its_error_alone():
     config = replace(CONFIG, model="ae")
     choices = [{"recon_scale": 7.0, "kl_weight": weight} for weight in (3.0, 0.0, 1.0)]
-    state, (trace,) = trained(config, choices, [0, 0, 1], 1)
+    state, trace = trained(config, choices, [0, 0, 1], 1)
     np.testing.assert_allclose(trace.objective, 7 * np.asarray(trace.error), rtol=1e-6)
     np.testing.assert_array_equal(trace.kl, 0)
     assert_same_bits(lane(state.params, 0), lane(state.params, 1))
@@ -221,9 +199,9 @@ def test_an_ae_trains_on_its_error_alone():
 
 def test_a_diverging_lane_is_rolled_back_and_touches_no_other():
     healthy, _ = trained(CONFIG, [{}, {}, {}], [0, 1, 2], 3)
-    mixed, traces = trained(CONFIG, [{}, {"learning_rate": 1e38}, {}], [0, 1, 2], 3)
+    mixed, trace = trained(CONFIG, [{}, {"learning_rate": 1e38}, {}], [0, 1, 2], 3)
     assert mixed.diverged.tolist() == [False, True, False]
-    assert not np.isfinite(np.asarray(traces[-1].objective)[1]).all()
+    assert not np.isfinite(np.asarray(trace.objective)[1]).all()
     for index in (0, 2):
         assert_same_bits(lane(mixed.params, index), lane(healthy.params, index))
     start = fresh([1])
@@ -239,7 +217,7 @@ def test_a_linear_autoencoder_learns_the_principal_components():
         image_shape=(2, 3, 1), model="ae", latent_size=2, encoder_widths=(), decoder_widths=(),
         likelihood="gaussian", output="linear", batch_size=64,
     )  # fmt: skip
-    state, _ = trained(config, [{"learning_rate": 1e-3}], [0], 4000, images, 4000, config)
+    state, _ = trained(config, [{"learning_rate": 1e-3}], [0], 4000, images, config)
     mse = np.asarray(evaluated(config, state.params, images).mse).mean()
     best = components.reconstruction_mse(
         components.principal_components(components.moments(images), 2), images, 2
@@ -250,7 +228,7 @@ def test_a_linear_autoencoder_learns_the_principal_components():
 def test_dynamic_binarization_trains_on_the_bernoulli_mean_of_the_pixels():
     config = replace(CONFIG, binarize=True, batch_size=64)
     images = np.full((64, 6), 51, np.uint8)  # p = 0.2 everywhere
-    state, _ = trained(config, [{"learning_rate": 1e-2}], [0], 400, images, 400)
+    state, _ = trained(config, [{"learning_rate": 1e-2}], [0], 400, images)
     (recon,) = np.asarray(evaluated(config, state.params, np.tile(images, (50, 1))).recon)
     entropy = -6 * (0.2 * np.log(0.2) + 0.8 * np.log(0.8))
     error = recon.std() / np.sqrt(len(recon))

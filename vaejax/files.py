@@ -2,20 +2,11 @@
 then renamed."""
 
 import os
-import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 from vaejax.errors import LabError
 
-
-def _umask() -> int:
-    """The permissions that the user withholds from new files. It can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-UMASK = _umask()
 ASIDE = ".vaejax-"
 """How the names of temporary files begin."""
 
@@ -40,14 +31,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=ASIDE)
-        aside = Path(name)
+        aside = path.with_name(f"{ASIDE}{uuid4().hex}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with aside.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            aside.chmod(0o666 & ~UMASK)
             aside.replace(path)
         except BaseException:
             aside.unlink(missing_ok=True)

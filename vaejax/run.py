@@ -103,11 +103,8 @@ class Run:
 
     def to_json(self) -> dict[str, Any]:
         """The description as JSON values. Of nets other than the MLP it holds the name."""
-        config = {
-            choice.name: getattr(self.config, choice.name)
-            for choice in dataclasses.fields(self.config)
-        }
-        nets = config.pop("nets")
+        config, nets = dataclasses.asdict(self.config), self.config.nets
+        del config["nets"]
         if nets is not None:
             config["nets"] = nets.name
         return {

@@ -1,5 +1,8 @@
 from . import checkpoint as checkpoint
+from . import checksums as checksums
+from . import description as description
 from . import findings as findings
+from . import merging as merging
 from . import records as records
 from . import trace_files as trace_files
 from .checkpoint import Trained as Trained

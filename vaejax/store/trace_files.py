@@ -35,26 +35,21 @@ def extend(folder: Path, trace: Trace, before: int, checksums: Mapping[str, int]
     (folder / "trace").mkdir(exist_ok=True)
     extended = {}
     for term, values in trace._asdict().items():
-        values = np.asarray(values)
-        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4").tobytes()
+        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4")
         path = _file(folder, term)
         with path.open("r+b" if path.exists() else "x+b") as file:
-            file.seek(before * _step_bytes(values))
+            file.seek(before * steps.itemsize * math.prod(steps.shape[1:]))
             file.truncate()
-            file.write(steps)
+            file.write(steps.data)
             file.flush()
             os.fsync(file.fileno())
-        extended[term] = zlib.crc32(steps, checksums.get(term, 0))
+        extended[term] = zlib.crc32(steps.data, checksums.get(term, 0))
     return extended
 
 
-def checksums(folder: Path, trace: Trace, steps: int) -> dict[str, int]:
-    """The checksum of each term over the first steps; terms are shaped as those of `trace`."""
-    found = {}
-    for term, values in trace._asdict().items():
-        with _file(folder, term).open("rb") as file:
-            found[term] = zlib.crc32(file.read(steps * _step_bytes(np.asarray(values))))
-    return found
+def checksums(trace: Trace) -> dict[str, int]:
+    """The checksum of each term of a trace that was read from files."""
+    return {term: zlib.crc32(np.swapaxes(values, 0, 1)) for term, values in trace._asdict().items()}
 
 
 def read(folder: Path, run: Run, steps: int) -> Trace:
@@ -74,8 +69,3 @@ def read(folder: Path, run: Run, steps: int) -> Trace:
 
 def _file(folder: Path, term: str) -> Path:
     return folder / "trace" / f"{term}.f32"
-
-
-def _step_bytes(values: np.ndarray) -> int:
-    """What a step takes in the file of a term [lanes, steps, ...]."""
-    return 4 * len(values) * math.prod(values.shape[2:])

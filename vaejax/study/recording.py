@@ -17,7 +17,7 @@ from vaejax.config import Knobs
 from vaejax.errors import LabError, StoppedError
 from vaejax.parallel import processes
 from vaejax.run import Run
-from vaejax.store import checkpoint, findings, records
+from vaejax.store import checkpoint, findings, merging, records
 from vaejax.store.records import RESULTS, Row
 from vaejax.study import best, environment, signals, starts, training, training_log, twins
 from vaejax.study.laboratory import Lab
@@ -193,8 +193,8 @@ def _prepare_folder(lab: Lab[Any], plans: Mapping[str, training.Plan]) -> None:
 
 def _check_folder(folder: Path, run: Run, plan: training.Plan) -> None:
     """Refuse to train a run in a folder that holds another one, or one of more epochs."""
-    checkpoint.finish_merging(folder)
-    added = checkpoint.added_lanes(folder, run)
+    merging.finish(folder)
+    added = merging.added_lanes(folder, run)
     checkpoint.check(folder, run if added is None else run.of_lanes(added.places))
     trained = (checkpoint.latest(folder) or 0) // plan.steps_per_epoch
     if trained > plan.epochs:
@@ -203,7 +203,7 @@ def _check_folder(folder: Path, run: Run, plan: training.Plan) -> None:
             "more, or another --out."
         )
     if added and added.missing:
-        _check_folder(folder / checkpoint.ADDED, run.of_lanes(added.missing), plan)
+        _check_folder(folder / merging.ADDED, run.of_lanes(added.missing), plan)
 
 
 def _in_place(row: Row, lanes: Mapping[str, Sequence[Row]], folder: Path) -> Row:
@@ -237,12 +237,12 @@ def _belongs(row: Row, identity: Row) -> bool:
 
 def _added(lab: Lab[Any], run: Run) -> bool:
     """Whether the folder of a run has fewer of its lanes, or has them in another order."""
-    return checkpoint.added_lanes(lab.folder / run.name, run) is not None
+    return merging.added_lanes(lab.folder / run.name, run) is not None
 
 
 def _open(folder: Path, run: Run) -> None:
     """Have the folder of a run say what it is, unless it lacks lanes that will be added."""
-    if checkpoint.added_lanes(folder, run) is None:
+    if merging.added_lanes(folder, run) is None:
         checkpoint.create(folder, run)
 
 
@@ -313,18 +313,18 @@ class Trainer(NamedTuple):
         folder lacks train alone, until they are as far as the others. Returns the state of the
         lanes and the steps that they have taken."""
         own = run.of_lanes(lanes)
-        if found := processes.once(partial(checkpoint.added_lanes, folder, own)):
-            added = checkpoint.Added(*found)
+        if found := processes.once(partial(merging.added_lanes, folder, own)):
+            added = merging.Added(*found)
             there, missing = ([lanes[place] for place in places] for places in added)
             _, step = self.go_on(run, there, folder, least)
             if missing:
-                aside = folder / checkpoint.ADDED
+                aside = folder / merging.ADDED
                 processes.once(partial(_open, aside, run.of_lanes(missing)))
                 _, longest = self.train_lanes(run, missing, aside, step)
                 if longest > step:
                     plan = self.plan._replace(epochs=longest // self.plan.steps_per_epoch)
                     self._replace(plan=plan, converged=None).go_on(run, there, folder)
-            processes.once(partial(checkpoint.merge, folder, own, added))
+            processes.once(partial(merging.merge, folder, own, added))
         return self.go_on(run, lanes, folder, least)
 
     def initial(self, run: Run, lanes: Sequence[int]) -> Trained:
