@@ -34,7 +34,7 @@ ROOMS = {
     "store.checkpoint": "config errors run store.records store.trace_files train trained",
     "store.findings": "errors store.records",
     "study": "config data errors files loss measure model parallel run show store "
-    "store.checkpoint store.findings store.records theory train trained",
+    "store.checkpoint store.findings store.records store.trace_files theory train trained",
     "report": "config store.findings store.records study",
     "explorer": "config data errors measure model run store.checkpoint store.records study theory "
     "trained",

@@ -433,7 +433,7 @@ def prepared(folder: Path) -> Iterator[None]:
     )
     np.savez(folder / "own.npz", x_train=train, x_test=test)
     Commands.images = folder / "own.npz"
-    with mock.patch.object(vj.study.recording, "_make_room"):
+    with mock.patch.object(vj.study.environment, "free_memory"):
         yield
 
 
