@@ -215,7 +215,7 @@ def converged(lab: vj.study.Lab, run: vj.Run, error: np.ndarray) -> np.ndarray:
     variance = (images.astype(np.float32) / 255).var(0).mean()
     apart = math.sqrt(2 * len(images) / (len(images) - 1) * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
-    return vj.measure.at_rest(after_warmup, apart, vj.study.training.BLOCK)
+    return vj.measure.at_rest(after_warmup, apart, vj.study.plans.BLOCK)
 
 
 def distances(outputs: np.ndarray, images: np.ndarray) -> vj.store.Row:

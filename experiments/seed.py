@@ -73,7 +73,7 @@ class Planned(NamedTuple):
     study: Any
     lab: Any
     work: float
-    """How much its training is, see `vaejax.study.training.work`."""
+    """How much its training is, see `vaejax.study.plans.work`."""
 
 
 class Ended(NamedTuple):
@@ -101,10 +101,10 @@ def plan(flags: SeedFlags) -> list[Planned]:
             seeds=flags.seeds or own.seeds,
         )  # fmt: skip
         lab = vj.study.runner.planned(study, own)
-        lab.siblings = [other.lab.folder for other in found]
-        vj.study.runner.prepare(study, lab)
-        plans = vj.study.recording.plans_of(lab, study.converged is not None)
-        work = sum(vj.study.training.work(run, plans[name]) for name, run in lab.runs.items())
+        lab.other_studies = [other.lab.folder for other in found]
+        vj.study.recording.prepare(study, lab)
+        plans = vj.study.plans.plans_of(study, lab)
+        work = sum(vj.study.plans.work(run, plans[name]) for name, run in lab.runs.items())
         found.append(Planned(study, lab, work))
     return found
 
@@ -112,22 +112,21 @@ def plan(flags: SeedFlags) -> list[Planned]:
 def conduct(studies: list[Planned]) -> list[Ended]:
     """Run one study after the other, and show how far they are together. The list is empty in the
     end: each study leaves it, and its images and their moments go."""
-    whole = vj.study.progress.Whole(sum(planned.work for planned in studies))
+    overall = vj.study.progress.OverallProgress(sum(planned.work for planned in studies))
     ended: list[Ended] = []
     total = len(studies)
-    with vj.study.progress.following(
-        vj.study.terminal.Terminal(stderr=True, highlight=False), whole
-    ) as bars:
+    console = vj.study.terminal.Terminal(stderr=True, highlight=False)
+    with vj.study.progress.Bars(console, overall) as bars:
         while studies:
             study, lab, work = studies.pop(0)
             started, number = time.monotonic(), len(ended) + 1
-            whole.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
-            bars.console.print(f"[bold]{whole.title}[/bold]")
+            overall.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
+            bars.console.print(f"[bold]{overall.title}[/bold]")
             problems: list[str] = []
             with vj.study.runner.reporting(problems), vj.study.lock.held(lab.folder):
                 problems += vj.study.runner.conduct(study, lab, started, bars)
             ended.append(Ended(study.name, lab.dataset, lab.folder, problems))
-            whole.ends(work, bars.tasks)
+            overall.finish_study(work, bars.tasks)
             for task in bars.tasks:
                 bars.remove_task(task.id)
     return ended

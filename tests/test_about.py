@@ -18,6 +18,8 @@ SILENT = (
     "here",
     "--checkpoint-every",
     "3",
+    "--log",
+    "jsonl",
 )
 """Flags that change no result, and are in no command."""
 
@@ -35,12 +37,13 @@ SILENT = (
         ("latent_size", "--widths", "--widths"),
         ("latent_size", "--quick", "--quick"),
         ("latent_size", "--nll-samples 20 --quick --seeds 0 1", "--quick"),  # as by --quick
-        ("latent_size", "--quick --test-images None", "--quick --test-images None"),
+        ("latent_size", "--quick --test-images None", "--test-images None --quick"),
         ("latent_size", "--quick --nll-samples 100", "--quick --nll-samples 100"),
         ("blur", "--latent-sizes 2 enough", "--latent-sizes 2 enough"),
         ("recon_scale", "--no-centre-inputs", "--no-centre-inputs"),
         ("recon_scale", "--recon-scale 1 46.2412345 6000", "--recon-scale 1 46.2412345 6000"),
         ("many_units", "--recon-scale elbo 60", "--recon-scale elbo 60"),
+        ("latent_size", "--start v1.0", "--start v1.0"),
         ("dead_or_slow", "--train-images None", "--train-images None"),
         ("hidden_pixels", "--quick --columns 1 8", "--quick --columns 1 8"),
     ],
@@ -49,15 +52,10 @@ def test_a_command_has_the_flags_that_are_not_as_by_default(study, arguments, wo
     """And asks for the same ones again."""
     page = tiny.page(study).STUDY
     flags = tiny.flags_of(study, *arguments.split(), *SILENT)
-    command = about.command(f"experiments.{study}", flags, page.quick)
+    command = about.command(page, flags)
     assert command == f"python -m experiments.{study} {words}".strip()
     again = tiny.flags_of(study, *shlex.split(command)[3:], *SILENT)
     assert again == flags
-
-
-def test_the_module_of_a_page_is_named_as_the_command_line_does() -> None:
-    """Also of a file in a folder of its own, see test_own_study."""
-    assert about.module_of(tiny.page("blur").runs) == "experiments.blur"
 
 
 def rows(scales: list[float], **noise: Any) -> list[vj.store.Row]:

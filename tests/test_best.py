@@ -3,38 +3,30 @@
 import shutil
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from rich.progress import Progress
 
 import vaejax as vj
-from tests import tiny
-from tests.test_training import CONFIG, IMAGES, RUN, assert_same, interrupt_save
+from tests import test_training, tiny
+from tests.test_training import CONFIG, RUN, assert_same, interrupt_save
 from vaejax.errors import LabError, StoppedError
 from vaejax.measure.batched import over_lanes
 from vaejax.store import checkpoint
 from vaejax.store.checkpoint import Best
-from vaejax.study import best, laboratory, training
+from vaejax.study import best, laboratory
 from vaejax.study.flags import Flags
 
 HELD_OUT = np.random.default_rng(1).integers(0, 256, (10, 16), np.uint8)
 EPOCHS = 12
 
 
-def trained(folder: Path, stopped_by: Callable[[], int | None] = lambda: None) -> Best:
+def trained(folder: Path, stopped_by: Callable[[], int | None] | None = None) -> Best:
     """The best state of the tiny run, which has a checkpoint every two epochs."""
-    plan = training.plan(Flags(epochs=EPOCHS, checkpoint_every=2), CONFIG, len(IMAGES), False)
-    checkpoint.create(folder, RUN)
-    fit = partial(vj.parallel.advance, images=vj.parallel.replicate(IMAGES))
-    begin, watch = partial(vj.trained.begin, RUN), training.Watch()
-    watch = watch._replace(best=partial(best.so_far, folder, RUN, HELD_OUT))
-    with Progress(disable=True) as shown:
-        training.train_run(RUN, folder, begin, fit, plan, shown, None, stopped_by, watch)
+    test_training.trained(folder, None, EPOCHS, every=2, stopped_by=stopped_by, held_out=HELD_OUT)
     return kept(folder)
 
 

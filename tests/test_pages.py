@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from itertools import product
@@ -168,7 +169,7 @@ def asked(study: str, command: str) -> dict[str, Any]:
     """The flags that the command of a study.json asks for, but for those of which it is silent."""
     python, m, module, *arguments = shlex.split(command)
     assert (python, m, module) == ("python", "-m", f"experiments.{study}")
-    silent = set(vj.study.about.ELSEWHERE) - {"quick"}
+    silent = {field.name for field in fields(vj.study.flags.ExecutionFlags)}
     assert not {vj.study.flags.flag(name) for name in silent} & set(arguments)
     found = vars(tiny.flags_of(study, *arguments))
     return {name: value for name, value in found.items() if name not in silent}

@@ -2,7 +2,6 @@
 
 import io
 import re
-import threading
 import time
 from typing import Any
 
@@ -10,7 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.test_training import RUN
 from vaejax.study import progress
+from vaejax.study.plans import Plan
 from vaejax.train import Trace
 
 SHOWN = "objective 0.25 8, KL 0.508 6, units above 0.01 nats 1 3"
@@ -36,17 +37,16 @@ def test_of_many_lanes_the_range_is_shown_and_of_an_autoencoder_no_kl() -> None:
     assert progress.terms(without) == "objective 0.25 to 8"
 
 
-def followed(text: io.StringIO, epochs: int, lines: int = 0, **console: Any) -> None:
-    """A run of four epochs of ten steps that begins with the second and is followed for so many,
-    and then until so many more lines are printed."""
-    with progress.following(Console(file=text, **console)) as shown:
-        task = shown.add_task("z2", total=4, completed=1, steps_per_epoch=10, terms="")
+PLAN = Plan(epochs=4, steps_per_epoch=10, every=1, epochs_per_call=1)
+
+
+def followed(text: io.StringIO, epochs: int, **console: Any) -> None:
+    """A run of four epochs of ten steps that begins with the second and is followed for so many."""
+    with progress.Bars(Console(file=text, **console)) as bars:
+        run = bars.add_run(RUN, PLAN, 1)
         for epoch in range(2, 2 + epochs):
             time.sleep(0.02)
-            shown.update(task, completed=epoch, terms=progress.terms(trace(2)))
-        enough = text.getvalue().count("\n") + lines
-        while text.getvalue().count("\n") < enough:
-            time.sleep(0.01)
+            bars.show(run, epoch, trace(2))
 
 
 def test_on_a_pipe_nothing_is_printed_before_its_time() -> None:
@@ -56,14 +56,16 @@ def test_on_a_pipe_nothing_is_printed_before_its_time() -> None:
     assert progress.EVERY >= 10
 
 
-def test_on_a_pipe_a_plain_line_says_how_far_training_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.05)
+def test_on_a_pipe_a_plain_line_now_and_then_says_how_far_training_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0)
     text = io.StringIO()
-    followed(text, epochs=2, lines=2)
-    line = text.getvalue().splitlines()[-1]
+    followed(text, epochs=2)
+    _, line = text.getvalue().splitlines()
     assert "\x1b" not in text.getvalue()
     epoch, rate, left, terms = line.split(", ", 3)
-    assert epoch == "z2: epoch 3 of 4"
+    assert epoch == "tiny: epoch 3 of 4"
     speed, unit = rate.split(" ", 1)
     assert unit == "steps/s"
     assert 0 < float(speed) < 1000
@@ -72,45 +74,31 @@ def test_on_a_pipe_a_plain_line_says_how_far_training_is(monkeypatch: pytest.Mon
 
 
 def test_a_line_has_no_rate_before_the_first_epoch_and_no_time_left_after_the_last() -> None:
-    with progress.following(Console(file=io.StringIO())) as shown:
-        task = shown.add_task("z2", total=4, completed=1, steps_per_epoch=10, terms="")
-        assert progress.line(shown.tasks[0]) == "z2: epoch 1 of 4"
-        shown.update(task, completed=4, terms="objective 1")
-        assert progress.line(shown.tasks[0]).startswith("z2: epoch 4 of 4, ")
-        assert " left" not in progress.line(shown.tasks[0])
-
-
-def test_no_line_comes_after_the_end_or_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.02)
-
-    def interrupted() -> None:
-        with progress.following(Console(file=io.StringIO())):
-            raise KeyboardInterrupt
-
-    threads = threading.active_count()
-    followed(io.StringIO(), epochs=1, lines=1)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert threading.active_count() == threads
+    with progress.Bars(Console(file=io.StringIO())) as bars:
+        run = bars.add_run(RUN, PLAN, 1)
+        assert progress.line(bars.tasks[0]) == "tiny: epoch 1 of 4"
+        bars.show(run, 4, trace(2))
+        assert progress.line(bars.tasks[0]).startswith("tiny: epoch 4 of 4, ")
+        assert " left" not in progress.line(bars.tasks[0])
 
 
 def test_a_terminal_has_a_bar_for_each_run() -> None:
     text = io.StringIO()
     followed(text, epochs=2, force_terminal=True, width=200)
     plain = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", text.getvalue())
-    for part in ("z2", "3/4 epochs", "steps/s", SHOWN):
+    for part in ("tiny", "3/4 epochs", "steps/s", SHOWN):
         assert part in plain
 
 
 def test_the_time_left_of_several_studies_counts_what_was_trained_now() -> None:
     """Of 100 units of work 40 were done at the start of the run, as after --resume."""
-    whole = progress.Whole(100, title="study 1 of 2", began=time.monotonic() - 60)
-    with progress.following(Console(file=io.StringIO())) as shown:
+    overall = progress.OverallProgress(100, title="study 1 of 2", began=time.monotonic() - 60)
+    with progress.Bars(Console(file=io.StringIO())) as shown:
         task = shown.add_task("z2", total=10, completed=8, first=8, work=5)
-        assert whole.text(shown.tasks) == "study 1 of 2, 40% of all training done"
+        assert overall.text(shown.tasks) == "study 1 of 2, 40% of all training done"
         shown.update(task, completed=10)
-        assert whole.text(shown.tasks) == (
+        assert overall.text(shown.tasks) == (
             "study 1 of 2, 50% of all training done, about 5 min left"
         )
-        whole.ends(80, shown.tasks)
-    assert whole.text([]) == "study 1 of 2, 80% of all training done, about 2 min left"
+        overall.finish_study(80, shown.tasks)
+    assert overall.text([]) == "study 1 of 2, 80% of all training done, about 2 min left"

@@ -190,4 +190,4 @@ def test_what_to_do_next_is_a_command_for_the_folder_on_a_line_of_its_own(
     assert lines[0] == str(folder / "first.png")
     assert all(line.startswith("python -m ") and line.endswith(f" {folder}") for line in lines[1:])
     terminal.show_next_steps(folder, [])
-    assert "Look" not in capsys.readouterr().out
+    assert "Open" not in capsys.readouterr().out

@@ -306,13 +306,13 @@ class Commands(RuleBasedStateMachine):
         """Epochs of each seed: of the run, of the models that are being added to it, and so on."""
         found, folder = [], self.folder / "z2"
         while True:
-            vj.store.checkpoint.finish_merging(folder)
+            vj.store.merging.finish(folder)
             step = vj.store.checkpoint.latest(folder)
             if step is None:
                 return found
             seeds = vj.store.checkpoint.read_run(folder).seeds
             found.append(dict.fromkeys(seeds, step // STEPS))
-            folder /= vj.store.checkpoint.ADDED
+            folder /= vj.store.merging.ADDED
 
     def must_be_refused(self, asked: Asked) -> str | None:
         """Why a study is refused: there are other seeds, or more epochs, than are asked for."""
@@ -433,7 +433,7 @@ def prepared(folder: Path) -> Iterator[None]:
     )
     np.savez(folder / "own.npz", x_train=train, x_test=test)
     Commands.images = folder / "own.npz"
-    with mock.patch.object(vj.study.recording, "_make_room"):
+    with mock.patch.object(vj.study.environment, "free_memory"):
         yield
 
 

@@ -45,28 +45,28 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "digits"
 
 
-def without_place(rows: list[vj.store.Row]) -> list[vj.store.Row]:
-    return [{name: value for name, value in row.items() if name != "date"} for row in rows]
+@pytest.fixture
+def copied(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `--out` of both studies, which are finished: nothing trains again."""
+    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
+    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
+    return shutil.copytree(both.parent, tmp_path / "checkpoints" / "seed")
 
 
 @pytest.mark.parametrize("study", PAIR)
 def test_each_study_finds_what_its_own_command_finds(both: Path, finished: Any, study: str) -> None:
-    own = tiny.rows_of(finished(study))
-    assert without_place(tiny.rows_of(both / study)) == without_place(own)
+    assert tiny.rows_of(both / study) == tiny.rows_of(finished(study))
 
 
 def test_a_run_of_two_studies_is_trained_once(
-    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    both: Path, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second study trains nothing, and its checkpoint is that of the first."""
-    shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
-    shutil.rmtree(tmp_path / "digits" / "latent_size")
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
-    run(tmp_path, "--resume")
+    shutil.rmtree(copied / "digits" / "latent_size")
+    run(copied, "--resume")
     assert "z2 is vae-z2 of autoencoder, which is trained already" in capsys.readouterr().err
-    rows = [tiny.rows_of(place / "latent_size") for place in (both, tmp_path / "digits")]
-    assert without_place(rows[0]) == without_place(rows[1])
+    rows = [tiny.rows_of(place / "latent_size") for place in (both, copied / "digits")]
+    assert rows[0] == rows[1]
 
 
 def test_a_run_of_other_images_or_for_other_epochs_is_no_twin(both: Path) -> None:
@@ -81,27 +81,23 @@ def test_a_run_of_other_images_or_for_other_epochs_is_no_twin(both: Path) -> Non
 
 
 def test_all_answers_stand_in_one_table_and_on_one_page(
-    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    copied: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Here in the folder where results go without --out."""
-    shutil.copytree(both.parent, tmp_path / "checkpoints" / "seed")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     tiny.command("seed", *SEEDS, "--resume")
     out = capsys.readouterr().out
-    page = (tmp_path / "checkpoints" / "seed" / "report.html").read_text()
+    page = (copied / "report.html").read_text()
     for claim in ("C1", "C2", "C3"):
         assert re.search(rf"\b{claim} (HELD|FAILED|UNDECIDED)", out)
         assert claim in page
 
 
-def test_results_are_not_overwritten(
-    both: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    message = tiny.fail(capsys, "seed", *SEEDS, "--out", both.parent)
-    assert "holds results already" in message
+def test_results_are_not_overwritten(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds results already" in tiny.fail(capsys, "seed", *SEEDS, "--out", copied)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +109,7 @@ def test_results_are_not_overwritten(
     ],
 )
 def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
-    tmp_path: Path,
-    both: Path,
+    copied: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     part: str,
@@ -123,37 +118,29 @@ def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
     def refuse(*_: Any) -> Any:
         raise vj.LabError("no paper")
 
-    shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
     for name in PAIR:  # nothing is measured yet
-        (tmp_path / "digits" / name / "results.jsonl").unlink()
+        (copied / "digits" / name / "results.jsonl").unlink()
     other, failing = tiny_studies()
     monkeypatch.setattr(seed, "STUDIES", (failing._replace(**{part: refuse}), other))
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
-        run(tmp_path, "--resume")
+        run(copied, "--resume")
     assert said in str(end.value)
     out = capsys.readouterr().out
     assert "failed, see below" in out
     assert re.search(r"\bC1 (HELD|FAILED|UNDECIDED)", out)  # of the other study
-    assert "C1" in (tmp_path / "report.html").read_text()
+    assert "C1" in (copied / "report.html").read_text()
 
 
 def test_the_minutes_of_a_study_are_those_of_all_its_runs(
-    tmp_path: Path,
-    both: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(both.parent, tmp_path, dirs_exist_ok=True)
     for name in PAIR:
-        path = tmp_path / "digits" / name / "study.json"
+        path = copied / "digits" / name / "study.json"
         about = json.loads(path.read_text())
         about["invocations"] = [{**about["invocations"][0], "seconds": 300.0}] * 2
         path.write_text(json.dumps(about))
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
-    run(tmp_path, "--resume")
+    run(copied, "--resume")
     assert capsys.readouterr().out.count(" 10.0 ") == 2
 
 

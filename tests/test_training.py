@@ -1,7 +1,9 @@
-"""vaejax.study.training: how long a run trains, and that it resumes."""
+"""vaejax.study.plans and training: how long a run trains, and that it resumes."""
 
+import io
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from rich.progress import Progress
+from rich.console import Console
 
 from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
@@ -17,8 +19,9 @@ from vaejax.errors import LabError, StoppedError
 from vaejax.measure.trace import at_rest
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.study import progress, training
+from vaejax.study import plans, progress, signals, training
 from vaejax.study.flags import Flags
+from vaejax.study.laboratory import Lab
 from vaejax.trained import Trained, begin
 
 CONFIG = Config(
@@ -37,66 +40,50 @@ BLOCK = 8
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "BLOCK", BLOCK)
+    monkeypatch.setattr(plans, "BLOCK", BLOCK)
 
 
 @pytest.mark.parametrize(
-    ("epochs", "every", "images", "expected"),
+    ("epochs", "every", "images", "until_converged", "expected"),
     [
-        # Steps an epoch: 1 (of 5 to 9 images), 3 (of 17), 20 (of 100).
-        (80, None, 5, training.Plan(80, 1, 8, 8)),
-        (81, None, 9, training.Plan(81, 1, 8, 8)),
-        (5, None, 5, training.Plan(5, 1, 5, 5)),
-        (7, None, 17, training.Plan(7, 3, 2, 2)),
-        (7, None, 100, training.Plan(7, 20, 1, 1)),
-        (80, 16, 5, training.Plan(80, 1, 16, 8)),
+        # Steps an epoch: 1 (of 5 to 9 images), 3 (of 17), 4 (of 20), 20 (of 100).
+        (80, None, 5, True, plans.Plan(80, 1, 8, 8)),
+        (81, None, 9, True, plans.Plan(81, 1, 8, 8)),
+        (5, None, 5, True, plans.Plan(5, 1, 5, 5)),
+        (7, None, 17, True, plans.Plan(7, 3, 2, 2)),
+        (7, None, 100, True, plans.Plan(7, 20, 1, 1)),
+        (80, 16, 5, True, plans.Plan(80, 1, 16, 8)),
+        (35, None, 20, False, plans.Plan(35, 4, 3, 1)),
+        (5, None, 20, False, plans.Plan(5, 4, 1, 1)),
+        (35, 20, 20, False, plans.Plan(35, 4, 20, 1)),
     ],
 )
-def test_until_convergence_a_run_trains_in_blocks(
-    epochs: int, every: int | None, images: int, expected: training.Plan
+def test_a_run_has_ten_checkpoints_or_one_after_each_block_or_as_many_as_asked_for(
+    epochs: int, every: int | None, images: int, until_converged: bool, expected: plans.Plan
 ) -> None:
-    """As many epochs as fit into a block, and no more in all than were asked for."""
+    """A run until convergence trains in blocks, of as many epochs as fit; none takes more epochs in
+    all than were asked for."""
     flags = Flags(epochs=epochs, checkpoint_every=every)
-    assert training.plan(flags, CONFIG, images, until_converged=True) == expected
-
-
-@pytest.mark.parametrize(
-    ("epochs", "every", "expected"),
-    [
-        (35, None, training.Plan(35, 4, 3, 1)),
-        (5, None, training.Plan(5, 4, 1, 1)),
-        (35, 20, training.Plan(35, 4, 20, 1)),
-    ],
-)
-def test_a_run_of_fixed_length_has_ten_checkpoints_unless_asked_otherwise(
-    epochs: int, every: int | None, expected: training.Plan
-) -> None:
-    flags = Flags(epochs=epochs, checkpoint_every=every)
-    assert training.plan(flags, CONFIG, 20, until_converged=False) == expected
+    assert plans.plan(flags, CONFIG, images, until_converged) == expected
 
 
 def test_epochs_that_are_not_given_make_the_steps_of_the_page() -> None:
     for images in (20, 47, 5000):
-        found = training.plan(Flags(), CONFIG, images, until_converged=False)
-        assert abs(found.epochs * found.steps_per_epoch - Flags.steps) <= found.steps_per_epoch / 2
+        found = plans.plan(Flags(), CONFIG, images, until_converged=False)
+        assert found.steps == found.epochs * found.steps_per_epoch
+        assert abs(found.steps - Flags.steps) <= found.steps_per_epoch / 2
 
 
-@pytest.mark.parametrize("until_converged", [False, True])
-def test_images_that_fill_no_batch_have_no_plan(until_converged: bool) -> None:
+def test_images_that_fill_no_batch_have_no_plan() -> None:
     with pytest.raises(LabError, match="4 training images fill no batch of 5"):
-        training.plan(Flags(), CONFIG, 4, until_converged)
+        plans.plan(Flags(), CONFIG, 4, until_converged=False)
 
 
-def test_the_steps_of_a_run_are_those_of_its_whole_epochs() -> None:
-    for flags, images, steps in ((Flags(epochs=3), 24, 12), (Flags(steps=10), 20, 8)):
-        assert training.plan(flags, CONFIG, images, until_converged=False).steps == steps
-
-
-def rests(run: Run, error: np.ndarray) -> np.ndarray:
+def rests(_: Any, run: Run, error: np.ndarray) -> np.ndarray:
     return at_rest(error, 0.1, BLOCK)
 
 
-def never(run: Run, error: np.ndarray) -> np.ndarray:
+def never(_: Any, run: Run, error: np.ndarray) -> np.ndarray:
     return np.zeros(2, bool)
 
 
@@ -106,21 +93,25 @@ def trained(
     epochs: int = 400,
     start: Any = None,
     every: int | None = None,
-    stopped_by: Callable[[], int | None] = lambda: None,
+    stopped_by: Callable[[], int | None] | None = None,
+    held_out: np.ndarray | None = None,
+    **flags: Any,
 ) -> Trained:
     """The run as training leaves it: its state as returned, its trace as on disk. Its progress says
     which epoch it has reached, and if it has trained at all what its loss came to."""
-    flags = Flags(epochs=epochs, checkpoint_every=every)
-    plan = training.plan(flags, CONFIG, len(IMAGES), converged is not None)
+    asked = Flags(epochs=epochs, checkpoint_every=every, **flags)
+    labels = np.zeros(len(IMAGES), np.int32)
+    lab = Lab(asked, folder.parent, (4, 4, 1), IMAGES, IMAGES, labels, "train", held_out=held_out)
+    plan = plans.plan(asked, CONFIG, len(IMAGES), converged is not None)
     checkpoint.create(folder, RUN)
-    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
-    initial = partial(begin, RUN, start)
-    begun = checkpoint.latest(folder) or 0
-    with Progress(disable=True) as shown:
-        state, step = training.train_run(
-            RUN, folder, initial, fit, plan, shown, converged, stopped_by
-        )
-    line = progress.line(shown.tasks[0])
+    images, begun = parallel.replicate(IMAGES), checkpoint.latest(folder) or 0
+    bars = progress.Bars(Console(file=io.StringIO()))
+    trainer = training.Trainer(lab, RUN, plan, images, bars, lambda *_: start, converged)
+    with pytest.MonkeyPatch.context() as patch:
+        if stopped_by:
+            patch.setattr(signals, "deferred", lambda: nullcontext(stopped_by))
+        state, step = trainer.train_lanes(range(2), folder)
+    line = progress.line(bars.tasks[-1])
     assert line.startswith(f"tiny: epoch {step // plan.steps_per_epoch} of {plan.epochs}")
     assert ("objective " in line) == (step > begun)
     restored = checkpoint.restore(folder)
@@ -155,7 +146,7 @@ def at_rest_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the run, trained until it was at rest."""
     folder = tmp_path_factory.mktemp("rest")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "BLOCK", BLOCK)
+        patch.setattr(plans, "BLOCK", BLOCK)
         trained(folder)
     return folder
 
@@ -181,7 +172,9 @@ def test_a_run_that_is_killed_or_stopped_resumes_to_the_bits_of_one_that_never_s
             stop()
         assert end.value.status == 143
         assert checkpoint.latest(tmp_path / "stopped") == 4 * epoch
-    assert_same_run(stop(), whole)
+    with pytest.raises(StoppedError, match="SIGTERM after the last epoch of tiny"):
+        stop()
+    assert_same_run(checkpoint.restore(tmp_path / "stopped"), whole)
 
 
 def test_a_run_is_saved_every_so_many_epochs_and_at_its_end_with_the_steps_since_the_save_before(
@@ -211,7 +204,7 @@ def test_a_run_stops_at_the_first_block_that_has_converged_and_stays_there(
     assert found.step % BLOCK == 0
     error = np.asarray(found.trace.error)
     blocks = range(BLOCK, found.step + 1, BLOCK)
-    assert [steps for steps in blocks if rests(RUN, error[:, :steps]).all()] == [found.step]
+    assert [steps for steps in blocks if rests(None, RUN, error[:, :steps]).all()] == [found.step]
     monkeypatch.setattr(train, "train_lanes", None)
     assert_same_run(trained(at_rest_in), found)
 
@@ -230,9 +223,9 @@ def test_whether_a_run_has_converged_is_asked_of_the_error_of_all_its_steps(
 ) -> None:
     asked: list[np.ndarray] = []
 
-    def remember(run: Run, error: np.ndarray) -> np.ndarray:
+    def remember(lab: Any, run: Run, error: np.ndarray) -> np.ndarray:
         asked.append(error)
-        return never(run, error)
+        return never(lab, run, error)
 
     found = trained(tmp_path, remember, epochs=4)
     longer = trained(tmp_path, remember, epochs=8)
@@ -252,7 +245,7 @@ def test_a_run_may_begin_with_the_state_that_another_ended_with(tmp_path: Path) 
 
 def test_a_lane_that_diverged_is_told_with_the_epoch_of_its_last_good_state() -> None:
     state = begin(RUN).state
-    plan = training.plan(Flags(epochs=7), CONFIG, len(IMAGES), until_converged=False)
+    plan = plans.plan(Flags(epochs=7), CONFIG, len(IMAGES), until_converged=False)
     after = state._replace(diverged=np.asarray([False, True]), step=np.asarray([28, 12], np.int32))
     (line,) = training.divergences(Path("study"), RUN, after, 28, plan)
     assert line.startswith("tiny lane 1 (seed 1, learning_rate 0.03, ")

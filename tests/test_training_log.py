@@ -4,22 +4,20 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from rich.progress import Progress
 
-from tests.test_training import CONFIG, IMAGES, LANES, RUN, assert_same_run, interrupt_save
-from vaejax import parallel, train
+from tests import test_training
+from tests.test_training import CONFIG, LANES, RUN, assert_same_run, interrupt_save
+from vaejax import train
 from vaejax.errors import LabError
 from vaejax.store import checkpoint
-from vaejax.study import flags, training, training_log
+from vaejax.study import flags, plans, training_log
 from vaejax.study.flags import Flags, LogFormat
-from vaejax.trained import Trained, begin
+from vaejax.trained import Trained
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 BOTH: tuple[LogFormat, ...] = ("jsonl", "tensorboard")
@@ -29,14 +27,7 @@ STEPS = 4
 
 def trained(folder: Path, formats: Sequence[LogFormat] = BOTH, epochs: int = 6) -> Trained:
     """The tiny run, with a checkpoint every two epochs."""
-    plan = training.plan(Flags(epochs=epochs, checkpoint_every=2), CONFIG, len(IMAGES), False)
-    checkpoint.create(folder, RUN)
-    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
-    initial = partial(begin, RUN)
-    log = training_log.opened(formats, folder, RUN, plan, IMAGES)
-    with log as watch, Progress(disable=True) as shown:
-        training.train_run(RUN, folder, initial, fit, plan, shown, watch=watch)
-    return checkpoint.restore(folder)
+    return test_training.trained(folder, None, epochs, every=2, log=tuple(formats))
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -134,7 +125,7 @@ def test_a_run_that_was_killed_has_each_epoch_once_after_it_is_resumed(
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path)
     assert checkpoint.latest(tmp_path) == 2 * STEPS
-    assert metrics(tmp_path)[-1]["epoch"] == 4  # later than the checkpoint
+    assert metrics(tmp_path)[-1]["epoch"] == 2
     trained(tmp_path)
     assert metrics(tmp_path) == metrics(whole)
     found = events(tmp_path)
@@ -144,8 +135,12 @@ def test_a_run_that_was_killed_has_each_epoch_once_after_it_is_resumed(
     assert set(Counter(event[:3] for event in found).values()) == {1}
 
 
-def test_a_log_that_is_asked_for_later_has_the_epochs_before(whole: Path, tmp_path: Path) -> None:
-    trained(tmp_path, (), epochs=4)
+@pytest.mark.parametrize("without", [range(4, 5), range(4, 7, 2)], ids=["before", "all"])
+def test_a_log_that_is_asked_for_later_has_the_epochs_before(
+    without: range, whole: Path, tmp_path: Path
+) -> None:
+    for epochs in without:
+        trained(tmp_path, (), epochs)
     trained(tmp_path)
     assert metrics(tmp_path) == metrics(whole)
     scalars = {"objective", "error", "kl_nats", "learning_rate"}
@@ -155,30 +150,24 @@ def test_a_log_that_is_asked_for_later_has_the_epochs_before(whole: Path, tmp_pa
     assert of_both[0] == of_both[1]
 
 
-def test_a_run_in_blocks_has_an_entry_for_each_block_and_none_twice() -> None:
-    plan = training.Plan(6, STEPS, 2, 2)
+def test_a_run_in_blocks_has_an_entry_for_each_block() -> None:
+    plan = plans.Plan(5, STEPS, 2, 2)
     terms = np.arange(2 * 20, dtype=np.float32).reshape(2, 20)
     trace = train.Trace(terms, terms, np.stack([terms, terms], -1))
-    found = list(training_log.entries(RUN, plan, trace, 24))
-    assert [(entry.epoch, entry.step) for entry in found] == [(3, 12), (5, 20), (6, 24)]
+    found = list(training_log.entries(RUN, plan, trace))
+    assert [(entry.epoch, entry.step) for entry in found] == [(2, 8), (4, 16), (5, 20)]
     np.testing.assert_allclose(found[0].scalars["objective"], terms[:, :8].mean(1))
     np.testing.assert_allclose(found[2].kl, trace.kl[:, 16:].mean(1))
 
 
-def test_a_number_that_is_not_finite_is_null_and_in_no_histogram() -> None:
+def test_a_number_that_is_not_finite_is_null_and_in_no_histogram(tmp_path: Path) -> None:
     terms = np.full((2, STEPS), np.nan, np.float32)
     trace = train.Trace(terms, terms, np.stack([terms, terms], -1))
-    (entry,) = training_log.entries(RUN, training.Plan(1, STEPS, 1, 1), trace, STEPS)
-    assert json.loads(training_log.lines([entry]).splitlines()[1])["objective"] is None
-
-    asked: list[str] = []
-    writer = SimpleNamespace(
-        add_scalar=lambda tag, *_: asked.append(tag),
-        add_histogram=lambda tag, *_: asked.append(tag),
-        flush=lambda: None,
-    )
-    training_log.add([writer], entry)
-    assert asked == ["objective", "error", "kl_nats", "learning_rate"]
+    found = list(training_log.entries(RUN, plans.Plan(1, STEPS, 1, 1), trace))
+    assert json.loads(training_log.lines(found).splitlines()[1])["objective"] is None
+    training_log.write_events(tmp_path / "log" / "lane00", found, 0, {})
+    tags = [event.tag for event in events(tmp_path)]
+    assert tags == ["objective", "error", "kl_nats", "learning_rate"]
 
 
 def test_the_learning_rate_is_that_of_the_last_step() -> None:
@@ -196,6 +185,9 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     assert Flags(log=("jsonl",)).log == ("jsonl",)
 
 
-def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"Cannot write .*metrics\.jsonl: .*leave out --log"):
-        training_log.append(tmp_path / "nothing" / "metrics.jsonl", b"{}\n")
+@pytest.mark.parametrize("name", BOTH)
+def test_a_log_that_cannot_be_written_is_one_line(name: LogFormat, tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    with pytest.raises(LabError, match=r"^Cannot write .*log") as caught:
+        trained(tmp_path, (name,), epochs=1)
+    assert "\n" not in str(caught.value)

@@ -96,7 +96,7 @@ def command(name: str, *arguments: Any, **changes: Any) -> None:
     module = page(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
-        patch.setattr(vj.study.training, "BLOCK", BLOCK)
+        patch.setattr(vj.study.plans, "BLOCK", BLOCK)
         if hasattr(module, "STUDY"):
             vj.study.run_study(module.STUDY._replace(**changes))
         else:

@@ -10,6 +10,7 @@ from . import keys as keys
 from . import laboratory as laboratory
 from . import lock as lock
 from . import panels as panels
+from . import plans as plans
 from . import progress as progress
 from . import provenance as provenance
 from . import recording as recording
@@ -20,7 +21,6 @@ from . import starts as starts
 from . import terminal as terminal
 from . import training as training
 from . import training_log as training_log
-from . import twins as twins
 from . import views as views
 from .around import LINEAR_RATE as LINEAR_RATE
 from .around import falling as falling

@@ -1,62 +1,52 @@
 """What a study says of itself beside its rows (study.json): question, command, cost, captions, and
 which of the rows count."""
 
-import dataclasses
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 from vaejax.parallel import processes
 from vaejax.store import findings, records
-from vaejax.study.flags import QUICK, Flags, Format
+from vaejax.study.command import quick_flags
+from vaejax.study.flags import ExecutionFlags, Flags, Format, flag
 from vaejax.study.provenance import provenance
 from vaejax.study.rows import distinct, number
 from vaejax.study.terminal import noise_columns
 
-ELSEWHERE = (
-    "quick", "out", "resume", "all_columns", "format", "checkpoint_every", "chunk",
-    "batch_devices", "distributed", "coordinator", "processes", "process_id",
-    "connect_timeout",
-)  # fmt: skip
-"""Flags that say where and how a study runs, and not what it finds."""
 MOST_SCALES = 6
 """More scales than these are given as a range in a caption."""
 
 
-def command(module: str, flags: Flags, quick: Mapping[str, Any]) -> str:
-    """The shortest command that asks for the same results: flags that are not as by default, but
-    for those that change no result."""
-    defaults = type(flags)()
-    if flags.quick:
-        defaults = dataclasses.replace(defaults, **QUICK, **quick)
-    words = ["python", "-m", module] + (["--quick"] if flags.quick else [])
-    for field in dataclasses.fields(flags):
-        value = getattr(flags, field.name)
-        if field.name in ELSEWHERE or value == getattr(defaults, field.name):
+def command(study: Any, flags: Flags) -> str:
+    """The command of a study: what its flags say beyond the defaults, but for those on
+    which no result depends."""
+    defaults = quick_flags(type(flags), study.quick) if flags.quick else type(flags)()
+    words = ["python", "-m", module_of(study.runs)]
+    execution = {field.name for field in fields(ExecutionFlags)}
+    for name, value in vars(flags).items():
+        if name in execution or value == getattr(defaults, name):
             continue
-        name = field.name.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--no-{name}")
+            words.append(flag(name if value else f"no_{name}"))
         else:
             many = value if isinstance(value, tuple) else (value,)
-            words += [f"--{name}", *(_word(item) for item in many)]
+            words += [flag(name), *map(_word, many)]
     return shlex.join(words)
 
 
 def _word(value: Any) -> str:
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def module_of(function: Any) -> str:
     """The module of a page as `python -m` takes it, also if it is the one that runs."""
-    name = function.__module__
-    if name != "__main__":
-        return name
+    if function.__module__ != "__main__":
+        return function.__module__
     spec = sys.modules["__main__"].__spec__
     return spec.name if spec else Path(sys.argv[0]).stem
 

@@ -65,7 +65,7 @@ def failing_clearly() -> Iterator[None]:
     # Figures are drawn to files; what a notebook leaves in this variable may be no backend at all.
     os.environ.pop("MPLBACKEND", None)
     plain_characters()
-    gc.disable()  # imports leave no garbage; `surroundings.prepare` enables it
+    gc.disable()  # imports leave no garbage; `environment.prepare` enables it
     status: Any = None
     try:
         yield

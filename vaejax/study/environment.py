@@ -1,8 +1,7 @@
-"""What a user's surroundings may not change: the numbers that a command finds.
+"""Pins JAX's settings: environment variables of a user must not change a result.
 
-Environment variables set JAX's random generator, its precision and its debug checks. A study means
-the same under all of them. (`study.command` does the same for the terminal, `show.style` for
-matplotlib.)
+(`study.command` does the same for the terminal, `show.style` for matplotlib.) The memory of a
+command is kept small here, too, and nowhere else.
 """
 
 import ctypes
@@ -49,6 +48,7 @@ SETTINGS: dict[str, Any] = {
 """Every JAX setting by which an environment variable changes a random number, a type or a rounding
 of JAX, or ends a program that is right. Where programs run, what the compiler makes of them and
 what is logged is left to the user."""
+LIBC = ctypes.CDLL(None)
 COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.05
 """What jax calls the end of a compilation, and the seconds of one that has used much memory."""
 MALLOC = {-8: 2, -3: 16 * 2**20, -1: 64 * 2**20}
@@ -94,38 +94,33 @@ def keep_compiled_programs() -> None:
 
 @functools.cache
 def save_memory() -> None:
-    """For the rest of the process: give memory back after each compilation, and keep little of what
-    is freed; leave what is imported out of garbage collections, which are then four times as
-    quick."""
+    """For the rest of the process: keep little of what is freed, and give it back to the system
+    after each compilation; by itself glibc keeps hundreds of MB of what LLVM has used. What is
+    imported is left out of garbage collections, which are then four times as quick."""
     gc.freeze()
-    for option, value in MALLOC.items():
-        _glibc("mallopt", option, value)
+    for option, value in MALLOC.items() if hasattr(LIBC, "mallopt") else ():
+        LIBC.mallopt(option, value)
     jax.monitoring.register_event_duration_secs_listener(_after_compilation)
 
 
 def _after_compilation(event: str, duration_secs: float, **_: Any) -> None:
     if event == COMPILED and duration_secs > LONG:
-        give_back_memory()
+        _give_back()
 
 
-def give_back_memory(cycles: bool = False) -> None:
-    """Return to the system the memory that was freed, and that of mapped images. By itself glibc
-    keeps hundreds of MB of what LLVM has used.
+def free_memory() -> None:
+    """Free the programs that are compiled so far, some 100 MB for a Config, and the arrays that
+    orbax leaves in cycles."""
+    jax.clear_caches()
+    gc.collect()
+    _give_back()
 
-    Args:
-        cycles: free garbage first, which takes longer: orbax leaves large arrays in cycles.
-    """
-    if cycles:
-        gc.collect()
+
+def _give_back() -> None:
+    """Return to the system what is free, and mapped images, which are mapped again on use."""
     cache.release()
-    _glibc("malloc_trim", 0)
-
-
-def _glibc(function: str, *numbers: int) -> None:
-    """Call a function that only this C library has."""
-    found = getattr(ctypes.CDLL(None), function, None) if os.name == "posix" else None
-    if found is not None:
-        found(*numbers)
+    if hasattr(LIBC, "malloc_trim"):  # only glibc has it
+        LIBC.malloc_trim(0)
 
 
 def prepare() -> None:

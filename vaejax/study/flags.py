@@ -1,7 +1,7 @@
 """The flags that every study shares, and what they make of a Config and of a run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -77,7 +77,42 @@ class DataFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(KnobValues, DataFlags):
+class ExecutionFlags:
+    """Where and how a study runs, not what it finds."""
+
+    out: Path | None = None
+    """Results go to OUT/STUDY. None: OUT is checkpoints/DATASET, or checkpoints/DATASET-quick."""
+    resume: bool = False
+    """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
+    all_columns: bool = False
+    """The table at the end shows everything that was measured, not only what decides."""
+    format: tuple[Format, ...] = ("png",)
+    """File formats of the figures."""
+    checkpoint_every: int | None = None
+    """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
+    it has converged."""
+    log: tuple[LogFormat, ...] = ()
+    """At each checkpoint, write the loss terms of every epoch to RUN/log. jsonl: lines of JSON;
+    tensorboard: files for TensorBoard, with pictures. No result depends on it."""
+    chunk: int | None = None
+    """Models trained at once. None: as many as fit in the memory of the devices."""
+    batch_devices: int = 1
+    """Devices that share each batch; the models are divided among the groups of devices."""
+    distributed: bool = False
+    """Run on several processes, each started with the same flags. JAX finds the others (SLURM, Open
+    MPI, TPU pods), or the next three flags name them."""
+    coordinator: str | None = None
+    """HOST:PORT of the first process."""
+    processes: int | None = None
+    """The number of processes."""
+    process_id: int | None = None
+    """The number of this process, from 0."""
+    connect_timeout: int = 300
+    """Seconds to wait for the other processes at the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(ExecutionFlags, KnobValues, DataFlags):
     """What every study takes."""
 
     train: str = "train"
@@ -117,39 +152,10 @@ class Flags(KnobValues, DataFlags):
     quick: bool = False
     """A look at the study within a minute or two: few steps, few images, two seeds. Its verdicts
     do not count."""
-    out: Path | None = None
-    """Results go to OUT/STUDY. None: OUT is checkpoints/DATASET, or checkpoints/DATASET-quick."""
-    resume: bool = False
-    """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
-    all_columns: bool = False
-    """The table at the end shows everything that was measured, not only what decides."""
-    format: tuple[Format, ...] = ("png",)
-    """File formats of the figures."""
-    checkpoint_every: int | None = None
-    """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
-    it has converged."""
-    log: tuple[LogFormat, ...] = ()
-    """Write the loss terms of every epoch to RUN/log. jsonl: lines of JSON; tensorboard: files for
-    TensorBoard, with pictures at every checkpoint. No result depends on it."""
     keep_best: bool = False
     """Keep, beside the newest state, the one of least negative ELBO of each model among the states
     at checkpoints. It is measured on the last tenth of the training images, which no model is then
     trained on: results are others than without this flag."""
-    chunk: int | None = None
-    """Models trained at once. None: as many as fit in the memory of the devices."""
-    batch_devices: int = 1
-    """Devices that share each batch; the models are divided among the groups of devices."""
-    distributed: bool = False
-    """Run on several processes, each started with the same flags. JAX finds the others (SLURM, Open
-    MPI, TPU pods), or the next three flags name them."""
-    coordinator: str | None = None
-    """HOST:PORT of the first process."""
-    processes: int | None = None
-    """The number of processes."""
-    process_id: int | None = None
-    """The number of this process, from 0."""
-    connect_timeout: int = 300
-    """Seconds to wait for the other processes at the start."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,17 +199,11 @@ class Flags(KnobValues, DataFlags):
 
     def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
         """The Config that these flags ask for, with a study's own choices on top."""
-        common = {
+        both = {field.name for field in fields(Config)} & {field.name for field in fields(Flags)}
+        common = {name: getattr(self, name) for name in both} | {
             "image_shape": image_shape,
             "encoder_widths": self.widths,
             "decoder_widths": self.widths[::-1],
-            "likelihood": self.likelihood,
-            "decoder_variance": self.decoder_variance,
-            "output": self.output,
-            "pixel_range": self.pixel_range,
-            "centre_inputs": self.centre_inputs,
-            "binarize": self.binarize,
-            "batch_size": self.batch_size,
         }
         return Config(**(common | choices))
 

@@ -1,4 +1,5 @@
-"""What a study works with: its flags, its images and what they say, its folder, its runs."""
+"""`Lab`: the flags, images, folder and runs of one study, with statistics of the images that are
+worked out once. Also the images of a run that is on disk."""
 
 import math
 import sys
@@ -22,7 +23,7 @@ from vaejax.store.records import Row
 from vaejax.study import environment
 from vaejax.study.flags import Flags, Size
 from vaejax.study.keys import evaluation_key
-from vaejax.study.training import plan
+from vaejax.study.plans import plan
 from vaejax.study.views import Pictures, unit_pixels
 from vaejax.theory import components, linear, threshold
 from vaejax.trained import Trained
@@ -34,7 +35,7 @@ HELD_OUT = 10
 
 @dataclass
 class Lab(Generic[F]):
-    """What a study works with. Images are flat: [n, pixels] uint8."""
+    """What a page works with. Images are flat: [n, pixels] uint8."""
 
     flags: F
     folder: Path
@@ -59,7 +60,7 @@ class Lab(Generic[F]):
     """With `--keep-best` the images that choose the best state. They are not among `train`."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The epochs of runs that do not train as long as the flags say, by name."""
-    siblings: Sequence[Path] = ()
+    other_studies: Sequence[Path] = ()
     """The folders of studies whose trained runs this one takes over where its own are the same."""
     _spaces: dict[int, components.PCA] = field(default_factory=dict, init=False, repr=False)
     _thresholds: dict[Any, np.ndarray] = field(default_factory=dict, init=False, repr=False)
@@ -94,26 +95,22 @@ class Lab(Generic[F]):
 
     @cached_property
     def test_digest(self) -> str:
-        """Tells the test images from others."""
         return digest(self.test)
 
     @cached_property
     def mean_image(self) -> np.ndarray:
         """The mean of the training images: [height, width, channels], pixels in [0, 1]."""
-        mean = (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
-        environment.give_back_memory()  # the mean has read all training images into it
-        return mean
+        return (self.train.mean(0) / 255).reshape(self.shape).astype(np.float32)
 
     @cached_property
     def reference(self) -> samples.Reference:
         """The moments of the test images in principal components of the training images, with which
         prior samples are compared."""
-        space = self.pca(samples.FEATURES)
-        return samples.reference(space, self.train, self.test)
+        return samples.reference(self.pca(samples.FEATURES), self.train, self.test)
 
     def pca(self, count: int) -> components.PCA:
-        """The first principal components of the training images, or all if there are fewer pixels;
-        worked out once."""
+        """The first principal components of the training images, or all if there are fewer
+        pixels."""
         count = min(count, self.train.shape[1])
         if count not in self._spaces:
             self._spaces[count] = components.principal_components(self.moments, count)
@@ -157,16 +154,14 @@ class Lab(Generic[F]):
 
     def thresholds(self, config: Config, split: str | None = None) -> np.ndarray:
         """The threshold of each direction of the training images, or of those of another split, at
-        kl_weight 1 (`theory.thresholds_of`): an entry for each pixel, rising. They are worked out
-        once for all Configs that have the same.
+        kl_weight 1 (`theory.thresholds_of`): an entry for each pixel, rising.
 
         Raises:
             LabError: an AE, or too many pixels.
         """
         split = split or self.split
-        # Nets and sizes do not matter.
-        known = (split, config.model, config.likelihood, config.decoder_variance)
-        known += (config.pixel_range, config.binarize)
+        names = ("model", "likelihood", "decoder_variance", "pixel_range", "binarize")
+        known = (split, *(getattr(config, name) for name in names))  # nets and sizes do not matter
         if known not in self._thresholds:
             own = split == self.split
             moments = self.moments if own else components.moments(self.images(split))
@@ -241,8 +236,8 @@ class Lab(Generic[F]):
         return decoded.reshape(-1, *self.shape)
 
     def sharpness(self, outputs: Pictures, images: np.ndarray) -> Row:
-        """`measure.sharpness` of what a model makes of flat images, about the mean image of the
-        training images."""
+        """`measure.sharpness` of what a model makes of flat images, about the mean of the training
+        images."""
         return spectrum.sharpness(outputs, self.pictures(images), self.mean_image)
 
     def sharpness_of_pca(self, images: np.ndarray, count: int) -> Row:
@@ -268,11 +263,9 @@ class Lab(Generic[F]):
 
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it, but without the state of the
-        optimizer: two thirds of a state, which no measurement needs."""
+        optimizer: two thirds of a state, and no measurement needs it."""
         found = checkpoint.restore(self.folder / name, self.runs[name].config.nets)
-        found = found._replace(state=found.state._replace(opt_state=None))
-        environment.give_back_memory()  # orbax has used more than the state takes
-        return found
+        return found._replace(state=found.state._replace(opt_state=None))
 
     def distances(self, trained: Trained, key: Any) -> list[float]:
         """The Frechet distance between prior samples and the test images for each lane, in squared
@@ -286,25 +279,36 @@ def load(flags: F, study: str) -> Lab[F]:
     """The `Lab` of a study: its flags, its folder, and the training and test images.
 
     Raises:
-        LabError: a split of a single image; and see `vaejax.data.load`.
+        LabError: a split of a single image, or too few images for `--keep-best`; and see
+            `vaejax.data.load`.
     """
     opened = dataset.open_source(flags.source)
     train = dataset.take(opened, flags.train, flags.train_images)
     test = dataset.take(opened, flags.test, flags.test_images)
+    notes = [*opened.notes]
     for found, split in ((train, flags.train), (test, flags.test)):
         if len(found.images) < 2:
             raise LabError(
                 f"The split '{split}' of {flags.dataset} holds a single image, which has no "
                 "variance: use a data set with two or more."
             )
+        whole = dataset.take(opened, split)
+        classes, of = (len(np.unique(images.labels)) for images in (found, whole))
+        if classes < of:
+            notes.append(f"the first {len(found.labels):,} images are of {classes} of {of} classes")
     flat = train.images.reshape(len(train.images), -1)
-    count = _kept_for_training(flags, len(flat))
+    held_out = len(flat) // HELD_OUT if flags.keep_best else 0
+    if flags.keep_best and not held_out:
+        raise LabError(
+            f"--keep-best holds out one of {HELD_OUT} training images, and there are only "
+            f"{len(flat)}: use more, or leave it out."
+        )
+    count = len(flat) - held_out
     pieces = splits.take(splits.resolve(flags.train, opened.sizes), count)
     of_test = splits.take(splits.resolve(flags.test, opened.sizes), flags.test_images)
-    both = splits.shared(pieces, of_test)
-    say(*opened.notes, *([f"{both:,} images are for training and for test"] if both else []))
-    for taken, split in ((train, flags.train), (test, flags.test)):
-        say(*_lacking(taken, dataset.take(opened, split)))
+    if both := splits.shared(pieces, of_test):
+        notes.append(f"{both:,} images are for training and for test")
+    say(*notes)
     return Lab(
         flags,
         flags.folder / study,
@@ -317,28 +321,6 @@ def load(flags: F, study: str) -> Lab[F]:
         test_split=splits.spelled(of_test) if flags.test_images else flags.test,
         held_out=flat[count:] if flags.keep_best else None,
     )
-
-
-def _kept_for_training(flags: Flags, images: int) -> int:
-    """How many of the first training images are trained on; `--keep-best` holds out the others."""
-    if not flags.keep_best:
-        return images
-    if images < HELD_OUT:
-        raise LabError(
-            f"--keep-best holds out one of {HELD_OUT} training images, and there are only "
-            f"{images}: use more, or leave it out."
-        )
-    return images - images // HELD_OUT
-
-
-def _lacking(taken: dataset.Dataset, whole: dataset.Dataset) -> list[str]:
-    """A line if the first images of a split lack classes that it has."""
-    if len(taken.labels) == len(whole.labels):
-        return []
-    classes, all_classes = (len(np.unique(images.labels)) for images in (taken, whole))
-    if classes == all_classes:
-        return []
-    return [f"the first {len(taken.labels):,} images are of {classes} of {all_classes} classes"]
 
 
 def say(*notes: str) -> None:
@@ -356,11 +338,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
     """
     images, colour = run.images, cast(names.Colour | None, run.images.colour)
     source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
-    split, known = (
-        (images.train, images.train_digest)
-        if which == "train"
-        else (images.test, images.test_digest)
-    )
+    split, known = getattr(images, which), getattr(images, f"{which}_digest")
     found = dataset.take(dataset.open_source(source), split)
     flat = found.images.reshape(len(found.images), -1)
     if found.images.shape[1:] != run.config.image_shape or known not in (None, digest(flat)):
@@ -441,5 +419,4 @@ def collapse_rows(trained: Trained, images: np.ndarray) -> list[Row]:
         if not diverged:
             found = collapse.judge_collapse(row)
             row |= {"collapse": found.verdict, "dead_units": found.dead_units}
-    environment.give_back_memory()
     return rows

@@ -3,7 +3,7 @@
 import functools
 import platform
 import subprocess
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,26 +37,26 @@ def describe(run: Run) -> str:
     net = layers(config)
     if config.nets is not None:
         net = f"{config.nets.name} of {config.latent_size} latent units"
-    sigmas, betas = effective(run)
-
-    def schedule(lane: dict[str, int | float]) -> str:
-        others = "".join(f", {name} {lane[name]:g}" for name in SCHEDULE if lane[name])
-        return f"kl_weight {lane['kl_weight']:g}{others}"
-
+    learned = " of learned variance" if config.decoder_variance == "learned" else ""
     scales = grouped(
-        (
-            schedule(lane),
-            f"{lane['recon_scale']:g} (effective sigma {_show(sigma)}, or beta {_show(beta)})",
-        )
-        for lane, sigma, beta in zip(run.lanes, sigmas, betas, strict=True)
+        (_schedule(lane), f"{lane['recon_scale']:g} (effective sigma {sigma}, or beta {beta})")
+        for lane, sigma, beta in zip(run.lanes, *map(_shown, effective(run)), strict=True)
     )
     settings = "; ".join(f"{shared}, recon_scale {', '.join(of)}" for shared, of in scales.items())
-    likelihood = config.likelihood
-    if config.decoder_variance == "learned":
-        likelihood += " of learned variance"
     start = f"; begins from {run.start}" if run.start else ""
-    lanes = f"{len(run.seeds)} lanes"
-    return f"{run.name}: {config.model} {net}, {likelihood}, {lanes}; {settings}{start}"
+    return (
+        f"{run.name}: {config.model} {net}, {config.likelihood}{learned}, {len(run.seeds)} lanes; "
+        f"{settings}{start}"
+    )
+
+
+def _schedule(lane: Mapping[str, float]) -> str:
+    others = "".join(f", {name} {lane[name]:g}" for name in SCHEDULE if lane[name])
+    return f"kl_weight {lane['kl_weight']:g}{others}"
+
+
+def _shown(values: Iterable[float]) -> list[str]:
+    return ["none" if np.isnan(value) else f"{value:.4g}" for value in values]
 
 
 def layers(config: Config) -> str:
@@ -127,7 +127,3 @@ def _commit() -> str | None:
     except OSError:  # no git on this machine
         return None
     return git.stdout.strip() or None
-
-
-def _show(value: float) -> str:
-    return "none" if np.isnan(value) else f"{value:.4g}"

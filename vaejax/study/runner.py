@@ -96,13 +96,13 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
         LabError: nothing was done, because the folder holds other results.
         StoppedError: a signal came during the training; what was trained is saved.
     """
-    prepared = prepare(study, lab)
-    command = command_of(study, lab)
+    wanted = room.recording.prepare(study, lab)
+    command = room.about.command(study, lab.flags)
     problems: list[str] = []
     found = None
     try:
         with reporting(problems):
-            found = room.recording.record(lab, prepared, study.measure, study.converged, among)
+            found = room.recording.record(study, lab, wanted, among)
     finally:
         if found is None:  # the time that it took counts all the same
             with reporting(problems):
@@ -117,7 +117,7 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
         )
     if found.rows:
         ran = [room.about.invocation(command, started)] if found.new else []
-        conclude(study, lab, found, prepared.wanted, ran, problems, silent=among is not None)
+        conclude(study, lab, found, wanted, ran, problems, silent=among is not None)
     return problems
 
 
@@ -145,17 +145,6 @@ def conclude(
         show_findings(study, lab, found.rows, verdicts)
     with reporting(problems, NOT_DRAWN):
         draw(study, lab, found.rows, silent)
-
-
-def command_of(study: Study, lab: Any) -> str:
-    """The command that asks for these results."""
-    return room.about.command(room.about.module_of(study.runs), lab.flags, study.quick)
-
-
-def prepare(study: Study, lab: Any) -> Any:
-    """Everything that can be refused, before anything is trained: see `recording.prepare`."""
-    until_converged = study.converged is not None
-    return room.recording.prepare(lab, study.settings, until_converged, study.initial_state)
 
 
 @contextmanager
@@ -225,9 +214,8 @@ def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str
 def draw(study: Study, lab: Any, rows: list[Row], silent: bool) -> None:
     """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
     do next."""
-    caption = room.about.caption(command_of(study, lab), rows)
+    caption = room.about.caption(room.about.command(study, lab.flags), rows)
     out, captions, paths = room.terminal.console(), {}, []
-    room.environment.give_back_memory()  # pictures at full size come now
     for name, figure in study.figures(lab, rows).items():
         captions[name] = f"{figure.get_suptitle()}. {caption}"
         new = show.save(figure, lab.folder, name, lab.flags.format, caption)

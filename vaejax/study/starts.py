@@ -27,8 +27,8 @@ def read(folder: Path, run: Run) -> Trained:
             many as `run`.
     """
     folder = own_path(folder)
-    same_name = folder / run.name
-    folder = same_name if (same_name / "config.json").exists() else folder
+    if (folder / run.name / "config.json").exists():
+        folder /= run.name
     found = checkpoint.restore(folder, run.config.nets)
     there, asked = found.run.to_json()["config"], run.to_json()["config"]
     differing = [
@@ -51,12 +51,8 @@ def read(folder: Path, run: Run) -> Trained:
 
 
 def description(folder: Path, run: Run) -> str:
-    """What `run.start` says of the weights in a folder. Wherever the folder is moved to, it stays
-    the same; other weights have another one.
-
-    Raises:
-        LabError: as `read`.
-    """
+    """What `run.start` says of the weights that `read` finds. Wherever the folder is moved to, it
+    stays the same; other weights have another one."""
     found = read(folder, run)
     digest = hashlib.blake2b(digest_size=8)
     for leaf in jax.tree.leaves(found.state.params):
@@ -67,11 +63,7 @@ def description(folder: Path, run: Run) -> str:
 def initial_state(lab: Any, run: Run) -> train.State:
     """The state of a run that begins from the weights in `lab.flags.start`, on the host: of its
     only lane for every lane, or of each lane for the lane of the same number. The optimizer begins
-    anew, and so does the count of steps. Noise and orders are those of no fresh run.
-
-    Raises:
-        LabError: as `read`.
-    """
+    anew, and so does the count of steps. Noise and orders are those of no fresh run."""
     found, lanes = read(lab.flags.start, run), len(run.seeds)
     params = jax.tree.map(
         lambda leaf: np.repeat(leaf, lanes // len(leaf), axis=0), found.state.params

@@ -137,11 +137,11 @@ def show_next_steps(folder: Path, figures: Sequence[Path]) -> None:
     """What to do with the results."""
     out = console()
     for what, how in (
-        *(("Look", str(figure)) for figure in figures[:1]),
-        ("Read", f"python -m experiments.report {folder}"),
-        ("Touch", f"python -m experiments.explore {folder}"),
+        *(("Open", str(figure)) for figure in figures[:1]),
+        ("Report", f"python -m experiments.report {folder}"),
+        ("Explore", f"python -m experiments.explore {folder}"),
     ):
-        out.print(f"[bold]{what:>5}[/bold]  {how}", soft_wrap=True)
+        out.print(f"[bold]{what:>7}[/bold]  {how}", soft_wrap=True)
 
 
 def cell(seeds: Sequence[Any]) -> str:

@@ -1,22 +1,18 @@
-"""What `--log` writes while a run trains, in the folder of the run:
+"""What `--log` writes at each checkpoint, in the folder of the run:
 
     log/metrics.jsonl    a line for each epoch and lane
     log/LANE/            a folder for each lane, of event files for TensorBoard
 
 An entry is the average over an epoch, or over a block of epochs in a run that trains until it has
-converged. The trace on disk has every step up to the checkpoint that a run goes on from:
-metrics.jsonl is written anew from it. TensorBoard gets another event file, which tells it to forget
-what came after that checkpoint. No number comes from the training program but the trace that it
-yields anyway.
+converged. All is taken from the trace on disk: metrics.jsonl is written anew, and an event file has
+what the files before it lack. The name of an event file ends with the step of its checkpoint.
 """
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -26,10 +22,10 @@ from vaejax import train
 from vaejax.errors import LabError
 from vaejax.files import write_bytes
 from vaejax.run import Run
-from vaejax.store import records
+from vaejax.store import records, trace_files
 from vaejax.study import views
 from vaejax.study.flags import LogFormat
-from vaejax.study.training import Plan, Watch
+from vaejax.study.plans import Plan
 from vaejax.trained import begin
 
 FOLDER, METRICS = "log", "metrics.jsonl"
@@ -52,12 +48,41 @@ class Entry(NamedTuple):
     """Nats of each latent unit: [lanes, latent]."""
 
 
-def entries(run: Run, plan: Plan, trace: train.Trace, last: int) -> Iterator[Entry]:
-    """The entries of a trace [lanes, steps, ...] that ends at step `last`."""
+def write(
+    formats: Sequence[LogFormat],
+    folder: Path,
+    run: Run,
+    plan: Plan,
+    state: train.State,
+    step: int,
+    images: UInt8[np.ndarray, "n pixels"],
+) -> None:
+    """Write the log of a run in these formats, after its checkpoint of a step. TensorBoard also
+    shows what the models make of the first flat images.
+
+    Raises:
+        LabError: it cannot be written.
+    """
+    if not formats:
+        return
+    found = list(entries(run, plan, trace_files.read(folder, run, step)))
+    if "jsonl" in formats:
+        write_bytes(folder / FOLDER / METRICS, lines(found))
+    if "tensorboard" in formats:
+        shown = np.resize(images, (ACROSS, images.shape[1]))  # some again, if there are few
+        for lane, name in enumerate(lane_names(run)):
+            place = folder / FOLDER / name
+            written = max((int(path.suffix[1:]) for path in place.glob("events*")), default=0)
+            if new := [entry for entry in found if entry.step > written]:
+                write_events(place, new, lane, drawn(run, state, lane, shown))
+
+
+def entries(run: Run, plan: Plan, trace: train.Trace) -> Iterator[Entry]:
+    """The entries of the trace [lanes, steps, ...] of all steps."""
     count, block = trace.objective.shape[1], plan.epochs_per_call * plan.steps_per_epoch
     for start in range(0, count, block):
         part = jax.tree.map(lambda terms, at=start: np.asarray(terms[:, at : at + block]), trace)
-        step, kl = last - count + min(start + block, count), part.kl.mean(1)
+        step, kl = min(start + block, count), part.kl.mean(1)
         averages = {"objective": part.objective.mean(1), "error": part.error.mean(1)}
         rate = np.asarray(rates(run.knobs, np.int32(step - 1)))
         scalars = averages | {"kl_nats": kl.sum(-1), "learning_rate": rate}
@@ -84,14 +109,6 @@ def lane_names(run: Run) -> list[str]:
     ]
 
 
-def tiled(pictures: views.Pictures) -> UInt8[np.ndarray, "tall wide channels"]:
-    """Whole rows of `ACROSS` pictures, as one picture."""
-    _, height, width, channels = pictures.shape
-    rows = pictures.reshape(-1, ACROSS, height, width, channels).swapaxes(1, 2)
-    pixels = rows.reshape(-1, ACROSS * width, channels)
-    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-
-
 def drawn(
     run: Run, state: train.State, lane: int, images: UInt8[np.ndarray, "across pixels"]
 ) -> dict[str, np.ndarray]:
@@ -105,101 +122,34 @@ def drawn(
     }
 
 
-@contextmanager
-def opened(
-    formats: Sequence[LogFormat], folder: Path, run: Run, plan: Plan, images: np.ndarray
-) -> Iterator[Watch]:
-    """What is called as the run in a folder trains, to log it in these formats. Flat images
-    [n, pixels] are those whose reconstructions are drawn."""
-    with ExitStack() as stack:
-        watches = []
-        if "jsonl" in formats:
-            watches.append(lines_watch(folder / FOLDER / METRICS, run, plan))
-        if "tensorboard" in formats:
-            shown = np.resize(images, (ACROSS, images.shape[1]))  # some again, if there are few
-            of_events = events_watch(folder / FOLDER, run, plan, shown)
-            watches.append(stack.enter_context(of_events))
-        logs = [watch[:3] for watch in watches]  # the best state is none of their business
-        yield Watch(*(partial(_each, calls) for calls in zip(*logs, strict=True)))
+def tiled(pictures: views.Pictures) -> UInt8[np.ndarray, "tall wide channels"]:
+    """Whole rows of `ACROSS` pictures, as one picture."""
+    _, height, width, channels = pictures.shape
+    rows = pictures.reshape(-1, ACROSS, height, width, channels).swapaxes(1, 2)
+    pixels = rows.reshape(-1, ACROSS * width, channels)
+    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def _each(calls: Sequence[Callable[..., None]], *arguments: Any) -> None:
-    for call in calls:
-        call(*arguments)
-
-
-def lines_watch(path: Path, run: Run, plan: Plan) -> Watch:
-    """Writes metrics.jsonl."""
-
-    def began(trace: train.Trace) -> None:
-        write_bytes(path, lines(entries(run, plan, trace, trace.objective.shape[1])))
-
-    def trained(trace: train.Trace, step: int) -> None:
-        append(path, lines(entries(run, plan, trace, step)))
-
-    return Watch(began, trained)
-
-
-@contextmanager
-def events_watch(
-    folder: Path, run: Run, plan: Plan, images: UInt8[np.ndarray, "across pixels"]
-) -> Iterator[Watch]:
-    """Writes event files. A folder that has none yet gets all epochs so far."""
-    writers: list[Any] = []
-
-    def began(trace: train.Trace) -> None:
-        step, is_new = trace.objective.shape[1], not any(folder.glob("*/events*"))
-        writers.extend(event_writer(folder / name, step) for name in lane_names(run))
-        if is_new:
-            trained(trace, step)
-
-    def trained(trace: train.Trace, step: int) -> None:
-        for entry in entries(run, plan, trace, step):
-            add(writers, entry)
-
-    def saving(state: train.State, step: int) -> None:
-        for lane, writer in enumerate(writers):
-            for name, picture in drawn(run, state, lane, images).items():
-                writer.add_image(name, picture, step, dataformats="HWC")
-            writer.flush()
-
-    try:
-        yield Watch(began, trained, saving)
-    finally:
-        for writer in writers:
-            writer.close()
-
-
-def append(path: Path, text: bytes) -> None:
-    """Add lines to a file.
+def write_events(
+    folder: Path, found: Sequence[Entry], lane: int, pictures: Mapping[str, np.ndarray]
+) -> None:
+    """Write an event file of the entries of one lane, with pictures at the last one.
 
     Raises:
         LabError: it cannot be written.
     """
+    package, last = importlib.import_module("tensorboardX"), found[-1].step
     try:
-        with path.open("ab") as file:
-            file.write(text)
+        with package.SummaryWriter(str(folder), filename_suffix=f".{last}") as writer:
+            for entry in found:
+                for name, values in entry.scalars.items():
+                    writer.add_scalar(name, float(values[lane]), entry.step)
+                if np.isfinite(entry.kl[lane]).all():  # a histogram knows no NaN
+                    writer.add_histogram("kl_per_unit_nats", entry.kl[lane], entry.step)
+            for name, picture in pictures.items():
+                writer.add_image(name, picture, last, dataformats="HWC")
     except OSError as error:
         raise LabError(
-            f"Cannot write {path}: {error.strerror}. Free some space, or leave out --log; --resume "
-            "continues from the newest checkpoint."
+            f"Cannot write {folder}: {error.strerror}. Free some space, or leave out --log; "
+            "--resume continues from the newest checkpoint."
         ) from error
-
-
-def event_writer(folder: Path, step: int) -> Any:
-    """A writer of a new event file, after which TensorBoard forgets all that the files before it
-    say of later steps than this one."""
-    package = importlib.import_module("tensorboardX")
-    # The name of a file has the second in which it was made: a number tells it from another.
-    number = len(list(folder.glob("events*")))
-    return package.SummaryWriter(str(folder), purge_step=step + 1, filename_suffix=f".{number:04}")
-
-
-def add(writers: Sequence[Any], entry: Entry) -> None:
-    """Write the entry of each lane with its writer."""
-    for lane, writer in enumerate(writers):
-        for name, values in entry.scalars.items():
-            writer.add_scalar(name, float(values[lane]), entry.step)
-        if np.isfinite(entry.kl[lane]).all():  # a histogram knows no NaN
-            writer.add_histogram("kl_per_unit_nats", entry.kl[lane], entry.step)
-        writer.flush()
