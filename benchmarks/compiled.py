@@ -140,7 +140,8 @@ def lowered(program: Program, config: vj.Config, lanes: int, mesh: Any) -> Any:
         return vj.train.train_lanes.lower(config, knobs, state, images, 1, False, over)
     if program == "samples":  # the lab draws them for one lane at a time
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), state.params)
-        return vj.measure.samples.draw.lower(config, shapes(one), key, COUNTS["test"])
+        draw = jax.jit(partial(vj.model.sample, config), static_argnums=2)
+        return draw.lower(shapes(one), key, COUNTS["test"])
     measure: Any = {"ELBO": vj.measure.evaluate, "NLL": vj.measure.importance_nll,
                     "pairs": vj.measure.pairs}[program]  # fmt: skip
     of_lanes = jax.vmap(partial(measure, config), (0, None, None))  # see measure.over_lanes

@@ -2,14 +2,12 @@
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
-from rich.progress import Progress
 
 from tests.conv_nets import CONV
 from vaejax import model, parallel, train
@@ -18,8 +16,7 @@ from vaejax.errors import LabError
 from vaejax.measure import batched, collapse, elbo, pairing
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.study import provenance, training
-from vaejax.study.flags import Flags
+from vaejax.study import provenance
 from vaejax.trained import Trained, begin, fit
 
 CONFIG = Config(image_shape=(4, 4, 1), latent_size=2, batch_size=16, nets=CONV)
@@ -136,12 +133,15 @@ def test_an_interrupted_run_of_theirs_resumes_to_the_bits_of_one_that_never_stop
     fitted: Fitted, tmp_path: Path
 ) -> None:
     checkpoint.create(tmp_path, RUN)
-    fit = partial(parallel.advance, images=parallel.replicate(IMAGES))
-    for epochs in (2, 5):
-        plan = training.plan(Flags(epochs=epochs), CONFIG, len(IMAGES), until_converged=False)
-        with Progress(disable=True) as progress:
-            initial = partial(begin, RUN)
-            training.train_run(RUN, tmp_path, initial, fit, plan, progress)
+    found = begin(RUN)
+    for epochs in (2, 3):
+        images, done = parallel.replicate(IMAGES), found.step
+        ((lanes, trace),) = parallel.advance(
+            CONFIG, RUN.knobs, found.state, images, epochs=epochs, epochs_per_call=epochs
+        )
+        steps = done + trace.objective.shape[1]
+        checkpoint.save(tmp_path, lanes.on_host(), trace, steps)
+        found = checkpoint.restore(tmp_path, CONV)
     restored: Trained = checkpoint.restore(tmp_path, CONV)
     assert restored.step == 20
     assert_same(restored.state, fitted.states[4])

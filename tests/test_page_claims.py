@@ -24,7 +24,7 @@ BATCH = {size: {"run": f"z10-n2-batch{size}"} for size in (1, 2)}
 NLL = "nll_fitted_nats"
 BERNOULLI = {"run": "mlp1-bernoulli"}
 
-LIMITS: list[tuple[str, str, dict[str, Any], str, float, float]] = [
+LIMITS: list[tuple[Any, ...]] = [
     *(("latent_size", "C5", {"latent_size": 4}, name, 2.9, 3.1) for name in
       ("neg_elbo_nats", "nll_nats", "mse", "frechet")),
     *(("latent_size", "C5", {"latent_size": 4}, name, 1.1, 0.9) for name in

@@ -416,7 +416,7 @@ def killed_at(writes: int) -> Iterator[None]:
         for module, name in (
             (vj.store.records, "write_bytes"),
             (vj.store.trace_files, "extend"),
-            (vj.store.checkpoint, "_remove"),
+            (vj.store.checkpoint, "remove_all"),
         ):
             patched = mock.patch.object(module, name, counted(getattr(module, name)))
             stack.enter_context(patched)
