@@ -172,6 +172,7 @@ def compiled(program: Program, net: str, lanes: int, name: Name, mesh: Any) -> d
              for kind in ("argument", "output", "temp")}  # fmt: skip
     collectives = COLLECTIVE.findall(text)
     count = COUNTS["train" if program == "training" else "test"]
+    taken_in = f"u8[{count},{config.pixels}]"
     every = rf"\w+\[(?:\d+,)*{count},{config.pixels}\]"  # arrays of all images
     found: dict[str, Any] = {
         "target": name, "program": program, "net": net, "lanes": lanes, "seconds": seconds,
@@ -179,7 +180,7 @@ def compiled(program: Program, net: str, lanes: int, name: Name, mesh: Any) -> d
         "collectives": {kind: collectives.count(kind) for kind in sorted(set(collectives))},
         "sorts": len(re.findall(r" sort\(", text)),
         "custom_calls": sorted(set(re.findall(r'custom_call_target="([^"]+)"', text))),
-        "copies": sorted(set(re.findall(every, text)) - {f"u8[{count},{config.pixels}]"}),
+        "copies": sorted(set(re.findall(every, text)) - {taken_in}) if taken_in in text else [],
     }  # fmt: skip
     if program == "training":
         found |= training(config, lanes // chip.chips, text, chip)
