@@ -49,7 +49,7 @@ OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast
 class MutantsFlags:
     """How many mutants, of what, against which tests."""
 
-    log: Path
+    log: Path = Path("tests.log")
     """What pytest printed with --durations=0: quick tests run first."""
     out: Path = Path("mutants.jsonl")
     """Where the mutants go."""

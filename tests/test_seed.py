@@ -104,7 +104,7 @@ def test_results_are_not_overwritten(copied: Path, capsys: pytest.CaptureFixture
     ("part", "said"),
     [
         ("figures", "latent_size: The figures were not drawn: no paper"),
-        ("verdict", "latent_size: The claims were not judged: no paper"),
+        ("claims", "latent_size: The claims were not judged: no paper"),
         ("measure", "latent_size: no paper"),
     ],
 )
@@ -121,7 +121,9 @@ def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
     for name in PAIR:  # nothing is measured yet
         (copied / "digits" / name / "results.jsonl").unlink()
     other, failing = tiny_studies()
-    monkeypatch.setattr(seed, "STUDIES", (failing._replace(**{part: refuse}), other))
+    unjudged = [vj.study.Claim("C5", "It is", [vj.study.column("mse", "MSE") < 1.0], rows=refuse)]
+    broken = failing._replace(**{part: unjudged if part == "claims" else refuse})
+    monkeypatch.setattr(seed, "STUDIES", (broken, other))
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         run(copied, "--resume")

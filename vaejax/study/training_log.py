@@ -140,7 +140,7 @@ def write_events(
     """
     package, last = importlib.import_module("tensorboardX"), found[-1].step
     try:
-        with package.SummaryWriter(str(folder), filename_suffix=f".{last}") as writer:
+        with package.SummaryWriter(str(folder), filename_suffix=f".{last:09}") as writer:
             for entry in found:
                 for name, values in entry.scalars.items():
                     writer.add_scalar(name, float(values[lane]), entry.step)
