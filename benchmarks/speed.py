@@ -161,8 +161,8 @@ def steps(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for net in bench.plan.nets:
         task = task_of(net, bench.images(net.dataset))
-        about = {"net": vj.study.provenance.layers(task.config), "dataset": net.dataset, "batch": net.batch,
-                 "steps": task.steps, "flops": nets.product_flops(task.config)}  # fmt: skip
+        about = {"net": vj.study.provenance.layers(task.config), "dataset": net.dataset,
+                 "batch": net.batch, "steps": task.steps, "flops": nets.product_flops(task.config)}  # fmt: skip
         loops = bench.turns(
             about["net"], step_loops(bench.plan, bench.torch, task), bench.plan.rounds
         )
@@ -241,8 +241,8 @@ def study(bench: Bench) -> dict[str, Any]:
         if plan.compiled:
             loops.append(Loop(f"{name}, torch.compile", 1, one_by_one(True), may_fail=True))
         loops.append(Loop(name, 1, one_by_one()))
-    about = {"net": vj.study.provenance.layers(task.config), "models": models, "epochs": task.epochs * turns,
-             "steps": task.decay, "images": len(task.images)}  # fmt: skip
+    about = {"net": vj.study.provenance.layers(task.config), "models": models,
+             "epochs": task.epochs * turns, "steps": task.decay, "images": len(task.images)}  # fmt: skip
     return {**about, "loops": bench.turns("study", loops, turns - 1)}
 
 
