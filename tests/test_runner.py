@@ -100,8 +100,8 @@ def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(
 
     flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
     capsys.readouterr()
+    claims = [vj.study.Claim("C0", "All is well", [], rows=mistaken)]
     with pytest.raises(SystemExit) as end:
-        claims = [vj.study.Claim("C0", "All is well", [], rows=mistaken)]
         tiny.command("latent_size", *flags, claims=claims, figures=tiny.no_figures)
     assert str(end.value).startswith("error: The claims were not judged: list indices must be")
     printed = capsys.readouterr()
