@@ -1,7 +1,4 @@
-"""A number that is missing in a row shows as a dash, and leaves a claim that needs it undecided.
-
-The rows are those in results/, in which most claims have an answer.
-"""
+"""A number that is missing in a row shows as a dash, and leaves a claim that needs it undecided."""
 
 import importlib
 from pathlib import Path
@@ -11,7 +8,7 @@ import pytest
 
 import vaejax as vj
 from tests import tiny
-from tests.handmade import verdicts
+from tests.handmade import seeded, verdicts
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDERS = [next(RESULTS.glob(f"*/{study}")) for study in tiny.STUDIES]
@@ -27,23 +24,25 @@ def measured(rows: list[vj.store.Row]) -> list[str]:
     return sorted(names - known)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
-def test_a_missing_number_decides_nothing_wherever_it_stands(folder: Path) -> None:
-    rows = vj.store.findings.current_rows(folder)
+@pytest.mark.parametrize("study", tiny.STUDIES)
+def test_a_missing_number_decides_nothing_wherever_it_stands(study: str) -> None:
+    rows = seeded(study, 0, 1)
+    known = verdicts(study, rows)
 
     def words(name: str, place: int, value: Any) -> dict[str, str | None]:
         changed = [*rows]
         changed[place] = rows[place] | {name: value}
-        return verdicts(folder.name, changed)
+        return verdicts(study, changed)
 
-    known = verdicts(folder.name, rows)
     for name in measured(rows):
-        for place in (0, len(rows) // 2, -1):
+        for place in range(0, len(rows), 2):  # of the first seed
+            if rows[place].get(name) is None:
+                continue
             without = words(name, place, None)
             for value in (1e9, -1e9):
                 for claim, word in words(name, place, value).items():
                     if word != known[claim] or without[claim] != known[claim]:
-                        assert "UNDECIDED" in str(without[claim]), (claim, name, place)
+                        assert without[claim] == "UNDECIDED", (claim, name, place)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)

@@ -138,3 +138,15 @@ def test_what_is_predicted_is_in_multiples_of_the_first_threshold() -> None:
     np.testing.assert_allclose(found["predicted_kl_nats"], kl)
     slack = [0, 0, 2 + 2 / 1.5 - 2, 8 + 8 / 1.5 + 2 - 3]
     np.testing.assert_allclose(found["predicted_gain_nats"], np.array(slack) / 2 - kl)
+
+
+def test_the_onset_of_each_seed_comes_from_its_own_rows_by_rising_scale() -> None:
+    awake = {0: {1.0: 0, 4.0: 1, 16.0: 2}, 1: {1.0: 1, 4.0: 0, 16.0: 1}, 2: {1.0: 1, 4.0: None}}
+    rows = [
+        {"run": "a", "seed": seed, "scale": scale, "units": units}
+        for seed in (2, 0, 1)
+        for scale, units in reversed(awake[seed].items())
+    ]
+    found = vj.study.onsets(rows, "run", "scale", "units")
+    assert [(row["run"], row["seed"]) for row in found] == [("a", 0), ("a", 1), ("a", 2)]
+    np.testing.assert_array_equal([row["units_onset"] for row in found], [2.0, 8.0, np.nan])

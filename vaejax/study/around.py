@@ -8,7 +8,7 @@ from typing import Any
 
 from vaejax.config import Config
 from vaejax.store.records import Row
-from vaejax.study.rows import by_seed, distinct, figure, matching
+from vaejax.study.rows import distinct, figure, matching
 from vaejax.theory.threshold import onset
 
 HIDDEN_LAYERS = {"linear": 0, "mlp1": 1, "mlp2": 2}
@@ -56,15 +56,15 @@ def onsets(rows: Sequence[Row], by: str, scale: str, *active: str) -> list[Row]:
     """A row for each value of `by` and each seed, with the scale at which it wakes
     (`theory.threshold.onset`), from columns with the scale and with the number of active units;
     NaN if it lacks a number. The onset of `active_units` is `active_units_onset`."""
-
-    def found(own: list[Row], name: str) -> float:
-        pairs = sorted((figure(row, scale), figure(row, name)) for row in own)
-        lacking = any(math.isnan(value) for pair in pairs for value in pair)
-        return math.nan if lacking else onset(*zip(*pairs, strict=True))
-
     return [
         {by: value, "seed": seed}
-        | {f"{name}_onset": found(by_seed(rows, **{by: value}, seed=seed), name) for name in active}
+        | {f"{n}_onset": _onset(matching(rows, **{by: value}, seed=seed), scale, n) for n in active}
         for value in distinct(rows, by)
         for seed in distinct(matching(rows, **{by: value}), "seed")
     ]
+
+
+def _onset(rows: Sequence[Row], scale: str, active: str) -> float:
+    pairs = sorted((figure(row, scale), figure(row, active)) for row in rows)
+    lacking = any(math.isnan(value) for pair in pairs for value in pair)
+    return math.nan if lacking else onset(*zip(*pairs, strict=True))

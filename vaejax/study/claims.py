@@ -61,10 +61,6 @@ class Column:
         which is none if there is only one."""
         return Column(self.words, self.of_row, (*self.where, *where.items()))
 
-    def rows(self, rows: Sequence[Row]) -> list[Row]:
-        """Its rows, by seed."""
-        return by_seed(rows, **dict(self.where))
-
     def __rmul__(self, factor: float) -> "Column":
         words = f"{factor:g} times the {self.words}"
         return Column(words, lambda row: factor * self.of_row(row), self.where)
@@ -339,20 +335,17 @@ class Claim:
 
     def _numbers(self, part: Comparison, rows: Sequence[Row]) -> "_Numbers":
         """The numbers that a comparison is about, by seed."""
-        low, high = (
-            self._values(side, rows) if isinstance(side, Column) else None
-            for side in (part.low, part.high)
-        )
-        chosen = [row for side in part.columns for row in side.rows(rows)]
-        silent = "a model has no number" if all(map(self._counts, chosen)) else self._condition
-        if low is None:
-            return _Numbers([part.low] * len(high or ()), high or [], "low", silent)
-        if high is None:
-            return _Numbers(low, [part.high], "high", silent)
-        return _Numbers(low, high, None, silent)
-
-    def _values(self, side: Column, rows: Sequence[Row]) -> list[float]:
-        return [side.of_row(row) if self._counts(row) else math.nan for row in side.rows(rows)]
+        found, silent = [], "a model has no number"
+        for side in part.columns:
+            counting = [(row, self._counts(row)) for row in by_seed(rows, **dict(side.where))]
+            found.append([side.of_row(row) if counts else math.nan for row, counts in counting])
+            if not all(counts for _, counts in counting):
+                silent = self._condition
+        if not isinstance(part.low, Column):
+            return _Numbers([part.low] * len(found[0]), found[0], "low", silent)
+        if not isinstance(part.high, Column):
+            return _Numbers(found[0], [part.high], "high", silent)
+        return _Numbers(found[0], found[1], None, silent)
 
     def _counts(self, row: Row) -> bool:
         return self.counts_if is None or bool(self.counts_if.holds(row))
