@@ -306,13 +306,13 @@ class Commands(RuleBasedStateMachine):
         """Epochs of each seed: of the run, of the models that are being added to it, and so on."""
         found, folder = [], self.folder / "z2"
         while True:
-            vj.store.checkpoint.finish_merging(folder)
+            vj.store.merging.finish(folder)
             step = vj.store.checkpoint.latest(folder)
             if step is None:
                 return found
             seeds = vj.store.checkpoint.read_run(folder).seeds
             found.append(dict.fromkeys(seeds, step // STEPS))
-            folder /= vj.store.checkpoint.ADDED
+            folder /= vj.store.merging.ADDED
 
     def must_be_refused(self, asked: Asked) -> str | None:
         """Why a study is refused: there are other seeds, or more epochs, than are asked for."""
@@ -416,7 +416,7 @@ def killed_at(writes: int) -> Iterator[None]:
         for module, name in (
             (vj.store.records, "write_bytes"),
             (vj.store.trace_files, "extend"),
-            (vj.store.checkpoint, "_remove"),
+            (vj.store.checkpoint, "remove_all"),
         ):
             patched = mock.patch.object(module, name, counted(getattr(module, name)))
             stack.enter_context(patched)

@@ -35,7 +35,8 @@ def extend(folder: Path, trace: Trace, before: int, checksums: Mapping[str, int]
     (folder / "trace").mkdir(exist_ok=True)
     extended = {}
     for term, values in trace._asdict().items():
-        steps = np.ascontiguousarray(np.swapaxes(values, 0, 1), "<f4")
+        # Copied: it may be mapped from the very file that is cut.
+        steps = np.array(np.swapaxes(values, 0, 1), "<f4", order="C")
         path = _file(folder, term)
         with path.open("r+b" if path.exists() else "x+b") as file:
             file.seek(before * steps.itemsize * math.prod(steps.shape[1:]))
