@@ -108,6 +108,11 @@ QUICK = Plan(
 )  # fmt: skip
 
 
+def layers(net: Net) -> str:
+    """Such as 784-400-20-400-784."""
+    return vj.study.provenance.layers(config_of(net))
+
+
 class Bench(NamedTuple):
     """What to measure, and where to tell how far it is."""
 
@@ -161,8 +166,8 @@ def steps(bench: Bench) -> list[dict[str, Any]]:
     found = []
     for net in bench.plan.nets:
         task = task_of(net, bench.images(net.dataset))
-        about = {"net": vj.study.provenance.layers(task.config), "dataset": net.dataset,
-                 "batch": net.batch, "steps": task.steps, "flops": nets.product_flops(task.config)}  # fmt: skip
+        about = {"net": layers(net), "dataset": net.dataset, "batch": net.batch,
+                 "steps": task.steps, "flops": nets.product_flops(task.config)}  # fmt: skip
         loops = bench.turns(
             about["net"], step_loops(bench.plan, bench.torch, task), bench.plan.rounds
         )
@@ -183,7 +188,7 @@ def evaluation(bench: Bench) -> list[dict[str, Any]]:
         if bench.torch:
             theirs = peer("torch_loops").evaluation(config, weights, some, bench.torch, samples)
             loops.append(Loop("PyTorch", 1, theirs))
-        about = {"title": title, "net": vj.study.provenance.layers(config), "images": len(some)}
+        about = {"title": title, "net": layers(plan.evaluated), "images": len(some)}
         found.append({**about, "loops": bench.turns(title, loops, plan.rounds)})
     return found
 
@@ -191,10 +196,7 @@ def evaluation(bench: Bench) -> list[dict[str, Any]]:
 def growth(bench: Bench) -> list[dict[str, Any]]:
     """The lab's time at each size."""
     images, steps = bench.images("mnist"), bench.plan.growing_steps
-    net, small = (
-        vj.study.provenance.layers(config_of(LARGE)),
-        vj.study.provenance.layers(config_of(SMALL)),
-    )
+    net, small = layers(LARGE), layers(SMALL)
     net = net.replace(f"-{LARGE.latent}-", "-z-")
 
     def few(net: Net) -> Task:
@@ -241,8 +243,8 @@ def study(bench: Bench) -> dict[str, Any]:
         if plan.compiled:
             loops.append(Loop(f"{name}, torch.compile", 1, one_by_one(True), may_fail=True))
         loops.append(Loop(name, 1, one_by_one()))
-    about = {"net": vj.study.provenance.layers(task.config), "models": models,
-             "epochs": task.epochs * turns, "steps": task.decay, "images": len(task.images)}  # fmt: skip
+    about = {"net": layers(net), "models": models, "epochs": task.epochs * turns,
+             "steps": task.decay, "images": len(task.images)}  # fmt: skip
     return {**about, "loops": bench.turns("study", loops, turns - 1)}
 
 
