@@ -20,6 +20,8 @@ SIZE = ["--latent-size", "2"]
 SIZES = ["--latent-sizes", "2"]
 ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
+LONG = ["--epochs", "120", "--checkpoint-every", "60"]
+"""To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
     "latent_size": [*FLAGS, "--latent-sizes", "2", "3", "--nll-samples", "5"],
     "autoencoder": [*FLAGS, "--latent-sizes", "2", "3"],
@@ -27,7 +29,7 @@ STUDIES: dict[str, list[str]] = {
     "collapse": [*FLAGS, *SIZES, "--depths", "1", "2"],
     "recon_scale": [*FLAGS, *SIZES, *ENDS, "--no-centre-inputs"],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
-    "few_images": [*FLAGS, *SIZES, "enough", *ENDS, "--images", "5", "--epochs", "120"],
+    "few_images": [*FLAGS, *SIZES, "enough", *ENDS, "--images", "5", *LONG],
     "linear_vae": [*LINEAR, "--latent-size", "3"],
     "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
     "dead_or_slow": [*FLAGS, "--times", "0.9", "1.4"],
