@@ -16,9 +16,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import vaejax as vj
 
@@ -62,7 +63,8 @@ class ResultsFlags:
     """Folders of studies that have run: their rows are copied to results/ first."""
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """A study that has run on a data set."""
 
     dataset: str
@@ -74,7 +76,7 @@ class Found(NamedTuple):
     def page(self) -> vj.study.Study:
         return importlib.import_module(f"experiments.{self.study}").STUDY
 
-    @property
+    @cached_property  # several pages show them
     def verdicts(self) -> dict[str, vj.study.Verdict]:
         found = {claim.name: claim.judge(self.rows) for claim in self.page.claims}
         return {claim: verdict for claim, verdict in found.items() if verdict is not None}

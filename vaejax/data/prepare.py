@@ -90,9 +90,8 @@ def _reach(builder: Any, downloads: Path) -> None:
 
     Raises `requests.exceptions.RequestException` if it does not give the archive.
     """
-    downloads.mkdir(
-        parents=True, exist_ok=True
-    )  # a folder that cannot be written is the first cause
+    # Made before anything is asked: a folder that cannot be written is told as the cause.
+    downloads.mkdir(parents=True, exist_ok=True)
     for url, info in builder.url_infos.items():
         kept = info.filename, get_dl_fname(url, info.checksum)  # by hand, or by TFDS
         if not any(any(downloads.rglob(name)) for name in kept):
