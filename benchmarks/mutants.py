@@ -10,7 +10,8 @@ test runs which line; then mutants are drawn and tried, each in a copy of the pr
 
 It needs pytest-cov. A line of mutants.jsonl is a mutant: where it is, what it changed, and the
 test that failed first. "killed" is a mutant that a test noticed; "survived" none did; "slow" is
-one whose tests took longer than --limit and did not fail so far. 150 mutants take about two hours
+one whose tests took longer than --limit and did not fail so far; "not run" is one for which pytest
+did not find a test, as where the fault changes its name. 150 mutants take about two hours
 on one core. With a file of mutants.jsonl that exists, the rest of its mutants are tried.
 """
 
@@ -42,6 +43,8 @@ COMPARISONS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
+NOT_RUN = (4, 5)
+"""Exit statuses of pytest: it was asked for a test that it does not find, and it found none."""
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 
 
@@ -178,6 +181,7 @@ def tried(mutant: Mutant, tests: list[str], folder: Path, limit: int) -> dict[st
         )  # fmt: skip
         failed = re.search(r"^(?:FAILED|ERROR) (tests/\S+)", done.stdout, re.MULTILINE)
         word = "survived" if done.returncode == 0 else "killed"
+        word = "not run" if done.returncode in NOT_RUN else word
         by = failed[1] if failed else ("" if done.returncode == 0 else f"exit {done.returncode}")
     except subprocess.TimeoutExpired:
         word, by = "slow", ""

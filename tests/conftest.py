@@ -40,13 +40,23 @@ os.environ.setdefault(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
-jaxtyping.install_import_hook("vaejax", "tests.conftest.typechecked")
+# Where arrays are; a shape that is wrong elsewhere meets one of these.
+CHECKED = ("model", "loss", "train", "trained", "parallel", "measure", "theory")
+jaxtyping.install_import_hook([f"vaejax.{name}" for name in CHECKED], "tests.conftest.typechecked")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEJAX_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kept_programs():
+    """Studies share what they compile: each would free it once a run is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaejax.study.environment.free_memory", lambda: None)
         yield
 
 

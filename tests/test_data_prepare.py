@@ -293,6 +293,7 @@ def test_a_data_dir_that_is_a_prepared_set_names_the_one_that_holds_it(
         ("gs://bucket/tfds", "not a local directory"),
         (f"{__file__}/tfds", r"cannot be prepared in .*set TFDS_DATA_DIR"),
     ],
+    ids=["remote", "below a file"],
 )
 def test_a_data_dir_that_cannot_be_used_is_reported(
     place: str, message: str, monkeypatch: pytest.MonkeyPatch

@@ -145,16 +145,16 @@ def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(copy, tmp_path
 
 def test_a_run_trains_for_the_epochs_that_were_asked_for(tmp_path) -> None:
     """Also one that goes on until it has converged, whose blocks end elsewhere."""
+    first, fewer = "z2-n2", "z2-n2-batch1-6-passes"
+
+    def two_of_them(lab: Any) -> list[vj.Run]:
+        planned = tiny.page("few_images").runs(lab)
+        return [run for run in planned if run.name in (first, fewer)]
+
     counts = ["--images", "5", "--latent-sizes", "2", "--epochs", "13", "--recon-scale", "1", "60"]
-    folder = tiny.run("few_images", tmp_path, *counts, figures=tiny.no_figures)
+    folder = tiny.run("few_images", tmp_path, *counts, runs=two_of_them, figures=tiny.no_figures)
     trained = {(row["run"], row["epochs"], row["steps"]) for row in tiny.rows_of(folder)}
-    assert trained == {
-        ("z2-n5", 13, 13),
-        ("z2-n2", 13, 13),
-        ("z2-n2-batch2-13-passes", 13, 13),
-        ("z2-n2-batch1-6-passes", 6, 12),
-        ("z2-n2-batch1-13-passes", 13, 26),
-    }
+    assert trained == {(first, 13, 13), (fewer, 6, 12)}
 
 
 def test_figures_are_drawn_in_the_formats_that_were_asked_for(copy, tmp_path, capsys) -> None:
