@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import vaejax as vj
+from vaejax.study.claims import in_short
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -111,28 +112,29 @@ def studies(folder: Path = RESULTS) -> list[Found]:
 
 
 def claims_table(found: list[Found]) -> str:
-    """A line for each claim: its sentence, the study, and the answer for each data set."""
+    """A line for each claim: its question, the study, and the answer for each data set."""
     answers: dict[str, dict[str, str]] = {}
     about: dict[str, tuple[str, str]] = {}
     for one in found:
         for claim, verdict in one.verdicts.items():
-            answers.setdefault(claim, {})[one.dataset] = verdict.verdict
-            about.setdefault(claim, (verdict.claim, one.study))
+            answers.setdefault(claim, {})[one.dataset] = in_short(verdict.verdict)
+            about.setdefault(claim, (verdict.question, one.study))
     lines = [
-        "| | claim | " + " | ".join(DATASETS.values()) + " | study |",
+        "| | question | " + " | ".join(DATASETS.values()) + " | study |",
         "|---" * (3 + len(DATASETS)) + "|",
     ]
     for claim in sorted(about, key=vj.store.findings.natural):
-        sentence, study = about[claim]
+        question, study = about[claim]
         cells = [answers[claim].get(dataset, "") for dataset in DATASETS]
-        lines.append(f"| {claim} | {escape(sentence)} | {' | '.join(cells)} | `{study}` |")
+        lines.append(f"| {claim} | {escape(question)} | {' | '.join(cells)} | `{study}` |")
     return "\n".join(lines) + "\n"
 
 
 def answers(found: list[Found], claim: str) -> str:
     """The answer to a claim on each data set; behind each is the study with what decided."""
     cells = [
-        f"[{DATASETS[one.dataset]}](results.md#{anchor(title(one))}): **{verdict.verdict}**"
+        f"[{DATASETS[one.dataset]}](results.md#{anchor(title(one))}): "
+        f"**{in_short(verdict.verdict).lower()}**"
         for one in found
         if (verdict := one.verdicts.get(claim))
     ]
@@ -180,11 +182,11 @@ def section(one: Found) -> str:
     columns = [*vj.study.terminal.noise_columns(one.rows), *one.page.columns]
     shown = one.page.shown(one.rows)
     lines = [f"### {title(one)}\n", f"{question}\n", *costs(one)]
-    lines += ["", "| claim | answer | what decided |", "|---|---|---|"]
+    lines += ["", "| question | answer | verdict |", "|---|---|---|"]
     for claim, verdict in one.verdicts.items():
-        decided = "<br>".join(escape(line) for line in verdict.evidence.splitlines())
-        sentence = f"**{claim}** {escape(verdict.claim)}"
-        lines.append(f"| {sentence} | {verdict.verdict} | {decided} |")
+        answer = "<br>".join(escape(line) for line in verdict.answer.splitlines())
+        question = f"**{claim}** {escape(verdict.question)}"
+        lines.append(f"| {question} | {answer} | {verdict.verdict} |")
     lines += ["", *table(shown, columns, one.page.by), ""]
     return "\n".join(lines)
 

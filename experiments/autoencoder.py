@@ -57,32 +57,32 @@ TO_PRIOR = vj.study.column("code_distance_to_prior", "distance of the codes to N
 SAMPLES_OFF = vj.study.column("frechet", "Frechet distance of samples from N(0, I)")
 MIXTURE_OFF = vj.study.column("frechet_mixture", "Frechet distance of samples from the mixture")
 CLAIMS = [
-    vj.study.Claim(name, sentence, vj.study.each("latent_size", comparison))
-    for name, sentence, comparison in (
+    vj.study.Claim(name, question, vj.study.each("latent_size", comparison))
+    for name, question, comparison in (
         (
             "C1",
-            "An autoencoder compresses images through a small code better than PCA",
+            "Does an autoencoder compress images through a small code better than PCA?",
             MSE.at(**AE) < PCA_MSE.at(**AE),
         ),
         (
             "C2",
-            "Images decoded from Gaussian codes are better with a VAE than with an AE",
+            "Are images decoded from Gaussian codes better with a VAE than with an AE?",
             SAMPLES_OFF.at(**VAE) < SAMPLES_OFF.at(**AE),
         ),
         (
             "C3",
-            "The KL term pulls the codes to N(0, I)",
+            "Does the KL term pull the codes to N(0, I)?",
             TO_PRIOR.at(**VAE) < TO_PRIOR.at(**AE),
         ),
         (
             "B6",
-            "An AE draws better images than a VAE, once its codes come from a mixture fitted to "
-            "training codes",
+            "Does an AE draw better images than a VAE, if its codes come from a mixture fitted to "
+            "training codes?",
             MIXTURE_OFF.at(**AE) < SAMPLES_OFF.at(**VAE),
         ),
         (
             "B6, both fitted",
-            "It still does if the codes of the VAE come from a mixture, too",
+            "Does it still, if the codes of the VAE come from a mixture, too?",
             MIXTURE_OFF.at(**AE) < MIXTURE_OFF.at(**VAE),
         ),
     )

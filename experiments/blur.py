@@ -38,7 +38,7 @@ MSE = vj.study.column("mse", "MSE")
 CLAIMS = [
     vj.study.Claim(
         "C6",
-        "The MNIST recipe (Bernoulli, scale of the ELBO) reconstructs only blur",
+        "Does the MNIST recipe (Bernoulli, scale of the ELBO) reconstruct only blur?",
         [
             vj.study.column("mean_image_mse", "MSE of the mean image") > MSE,
             vj.study.KEPT_DETAIL < vj.study.LEAST_DETAIL,

@@ -38,17 +38,19 @@ LOW, HIGH = ({"recon_scale": end} for end in (vj.study.SMALLEST, vj.study.LARGES
 MSE = vj.study.column("mse", "MSE")
 CONSTANT_MSE = vj.study.column("mean_image_mse", "MSE of the mean image")
 LEARNED = MSE < 1.05 * CONSTANT_MSE
-OUTPUTS_VARY = vj.study.column("output_variance_ratio", "variance of outputs / of images")
-RANDOM_VARY = vj.study.column(
-    "random_output_ratio", "variance of outputs of random codes / of images"
+OUTPUTS_VARY = vj.study.column(
+    "output_variance_ratio", "variance of the outputs (as a share of that of the images)"
 )
-GAP = vj.study.column("shuffled_gap_nats", "nats lost when codes are exchanged", abs)
+RANDOM_VARY = vj.study.column(
+    "random_output_ratio", "variance of outputs of random codes (as a share of that of the images)"
+)
+GAP = vj.study.column("shuffled_gap_nats", "loss in nats when codes are exchanged", abs)
 CODES_APART = vj.study.column("code_distance", "distance of the sampled codes of two images")
-MEANS_APART = vj.study.column("mean_distance", "distance of their posterior means")
-ACTIVE = vj.study.column("active_units", "active units")
+MEANS_APART = vj.study.column("mean_distance", "distance of the posterior means of two images")
+ACTIVE = vj.study.column("active_units", "number of active units")
 RECON = vj.study.column("recon_last", "reconstruction term at the end")
 CONSTANT_RECON = vj.study.column("constant_recon", "term of a constant image")
-KL = vj.study.column("kl_last_nats", "KL at the end, in nats")
+KL = vj.study.column("kl_last_nats", "KL in nats at the end")
 
 
 def unit(rows: list[vj.store.Row]) -> list[vj.store.Row]:
@@ -65,11 +67,11 @@ def signed(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 
 
 CLAIMS = [
-    vj.study.Claim(name, sentence, comparisons, rows, counts_if=LEARNED, by_size=True)
-    for name, sentence, rows, comparisons in (
+    vj.study.Claim(name, question, comparisons, rows, counts_if=LEARNED, by_size=True)
+    for name, question, rows, comparisons in (
         (
             "C9",
-            "At {smallest} different images, and random codes, give nearly the same output",
+            "At {smallest}, do different images, and random codes, give nearly the same output?",
             shallow,
             [
                 OUTPUTS_VARY.at(**LOW) < FAINT,
@@ -79,21 +81,21 @@ CLAIMS = [
         ),
         (
             "C10",
-            "At {smallest} sampled codes of two images differ, so the encoder tells them apart",
+            "At {smallest}, do sampled codes differ because the encoder tells images apart?",
             shallow,
-            [0.5 * CODES_APART.at(**LOW) < MEANS_APART.at(**LOW)],
+            [MEANS_APART.at(**LOW) > 0.5 * CODES_APART.at(**LOW)],
         ),
         (
             "C11",
-            "At {smallest} more hidden layers in the decoder do not help",
+            "At {smallest}, does a VAE with a deeper decoder collapse all the same?",
             unit,
             vj.study.each(
-                "depth", ACTIVE.at(**LOW) < 0.5, 0.99 * CONSTANT_MSE.at(**LOW) < MSE.at(**LOW)
+                "depth", ACTIVE.at(**LOW) < 0.5, MSE.at(**LOW) > 0.99 * CONSTANT_MSE.at(**LOW)
             ),
         ),
         (
             "C12",
-            "The balance of the two loss terms is the cause of the collapse",
+            "Is the balance of the two loss terms the cause of the collapse?",
             signed,
             [
                 *vj.study.within(RECON.at(**LOW), CONSTANT_RECON.at(**LOW), 0.1),

@@ -38,9 +38,11 @@ NETS = {"linear": "linear VAE", "mlp1": "MLP"}
 LATER_RATE = 0.1
 """After the start the learning rate is lower by this factor: the noise of a higher one wakes units
 below the threshold."""
-ZERO = vj.study.column("zero", "scale / threshold at which growth is 0")
-ACTIVE = vj.study.column("active_units", "active units, raised to 0.9 times the threshold or less,")
-LOOPS = vj.study.column("loops", "scales at which only the lowered unit is active")
+ZERO = vj.study.column("zero", "scale at which growth is 0 (in thresholds)")
+ACTIVE = vj.study.column(
+    "active_units", "number of active units, raised to 0.9 times the threshold or less,"
+)
+LOOPS = vj.study.column("loops", "number of scales at which only the lowered unit is active")
 CURVE = 60
 """Points of a curve of KL over training."""
 DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
@@ -96,13 +98,13 @@ def claims(net: str, name: str) -> list[vj.study.Claim]:
     return [
         vj.study.Claim(
             f"B3, {net}",
-            f"A sleeping unit of the {name} grows above the predicted threshold, and dies below it",
+            f"Does a sleeping unit of the {name} grow above the threshold, and die below it?",
             [ZERO < 1.1, ZERO > 0.9, ACTIVE < 0.5],
             rows=lambda rows: far_below(rows, net),
         ),
         vj.study.Claim(
             f"B3, {net} has a loop",
-            f"The {name} shows hysteresis: at some scale a unit stays awake that would not wake",
+            f"Does the {name} keep a unit awake where it would not wake (hysteresis)?",
             [LOOPS > 0.5],
             rows=lambda rows: looping(rows, net),
         ),

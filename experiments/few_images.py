@@ -53,10 +53,11 @@ AVERAGE = 0.1
 """An output closer to the average than this share of the images' distance is the average."""
 LOW, HIGH = ({"recon_scale": end} for end in (vj.study.SMALLEST, vj.study.LARGEST))
 TO_MEAN = vj.study.column(
-    "distance_to_mean", "distance of an output to the average / between the two images"
+    "distance_to_mean",
+    "distance of an output to the average (as a share of that between the images)",
 )
 APART = vj.study.column(
-    "outputs_apart", "distance between the two outputs / between the two images"
+    "outputs_apart", "distance between the two outputs (as a share of that between the images)"
 )
 CONVERGED = vj.study.Condition("it has converged", lambda row: row["converged"] == "yes")
 
@@ -77,7 +78,7 @@ def of_batch(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 CLAIMS = [
     vj.study.Claim(
         "C7",
-        "At {smallest} even a few training images are reconstructed as blur, or not at all",
+        "At {smallest}, are even a few training images reconstructed as blur, or not at all?",
         vj.study.each("images", vj.study.KEPT_DETAIL.at(**LOW) < vj.study.LEAST_DETAIL.at(**LOW)),
         rows=lambda rows: [
             row for row in vj.study.of_pictures(of_batches(rows, False)) if row["images"] > 2
@@ -87,7 +88,7 @@ CLAIMS = [
     ),
     vj.study.Claim(
         "C8",
-        "At {smallest} a model of two images outputs their average",
+        "At {smallest}, does a model of two images output their average?",
         [TO_MEAN.at(**LOW) < AVERAGE],
         rows=lambda rows: vj.study.matching(of_batches(rows, False), images=2),
         counts_if=CONVERGED,
@@ -95,7 +96,7 @@ CLAIMS = [
     ),
     vj.study.Claim(
         "C8, by averaged gradients",
-        "Two images are averaged because a batch averages their gradients",
+        "Are two images averaged because a batch averages their gradients?",
         [
             *vj.study.each("passes", TO_MEAN.at(batch_size=2, **LOW) < AVERAGE),
             *vj.study.each("passes", TO_MEAN.at(batch_size=1, **LOW) > AVERAGE),
@@ -105,7 +106,7 @@ CLAIMS = [
     ),
     vj.study.Claim(
         "C8, by the scale",
-        "The scale, not the batch, decides whether two images come out as one picture",
+        "Does the scale, not the batch, decide whether two images come out as one picture?",
         vj.study.each(
             ("batch_size", "passes"),
             APART.at(**LOW) < ONE_PICTURE,

@@ -38,7 +38,7 @@ def onsets(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 CLAIMS = [
     vj.study.Claim(
         "hidden pixels",
-        "Hiding pixels from the encoder moves the threshold to the predicted scale",
+        "Does hiding pixels from the encoder move the threshold to the predicted scale?",
         vj.study.each("columns", OFF < 0.1),
         rows=onsets,
     )

@@ -38,7 +38,7 @@ BETTER = {
 CLAIMS = [
     vj.study.Claim(
         "C5",
-        "From 2 to 4 to 10 latent units a VAE generates better images",
+        "Does a VAE generate better images with 4 latent units than with 2, and 10 than 4?",
         [
             figure.at(latent_size=large) < figure.at(latent_size=small)
             for figure in (

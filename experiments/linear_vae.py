@@ -42,11 +42,11 @@ ALLOWED_GAP = vj.study.column(
 CLAIMS = [
     vj.study.Claim(
         "B1, linear",
-        "A linear VAE reaches its closed form: as many active units, and as good an ELBO",
+        "Does a linear VAE reach its closed form: as many active units, and as good an ELBO?",
         vj.study.each(
             "recon_scale",
-            vj.study.column("gap_nats", "nats from the best") < ALLOWED_GAP,
-            vj.study.column("units_off", "units too many or too few") < 0.5,
+            vj.study.column("gap_nats", "distance from the best ELBO in nats") < ALLOWED_GAP,
+            vj.study.column("units_off", "number of units too many or too few") < 0.5,
         ),
     )
 ]

@@ -38,12 +38,12 @@ SHARE = 0.1
 """The share of the prediction by which directions and KL may differ from it."""
 UNITS, NATS = 1.5, 0.1
 """What they may differ by if that is more: one direction, but not two."""
-DIRECTIONS = vj.study.column("active_directions", "active directions")
-PREDICTED = vj.study.column("predicted_units", "active directions predicted")
+DIRECTIONS = vj.study.column("active_directions", "number of active directions")
+PREDICTED = vj.study.column("predicted_units", "number that is predicted")
 KL = vj.study.column("kl_nats", "KL in nats")
-PREDICTED_KL = vj.study.column("predicted_kl_nats", "KL predicted")
+PREDICTED_KL = vj.study.column("predicted_kl_nats", "predicted KL")
 GAIN = vj.study.column("gain_nats", "gain in nats")
-PREDICTED_GAIN = vj.study.column("predicted_gain_nats", "gain predicted")
+PREDICTED_GAIN = vj.study.column("predicted_gain_nats", "predicted gain")
 
 
 def of_mlp(rows: list[vj.store.Row]) -> list[vj.store.Row]:
@@ -59,20 +59,20 @@ def of_mlp_with_gain(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 CLAIMS = [
     vj.study.Claim(
         "B1, many units",
-        "Far above the threshold an MLP has as many active directions as predicted",
+        "Far above the threshold, has an MLP as many active directions as predicted?",
         vj.study.each("recon_scale", *vj.study.within(DIRECTIONS, PREDICTED, SHARE, UNITS)),
         rows=of_mlp,
     ),
     vj.study.Claim(
         "B1, many units, KL",
-        "Far above the threshold the KL of an MLP is the predicted one",
+        "Far above the threshold, is the KL of an MLP the predicted one?",
         vj.study.each("recon_scale", *vj.study.within(KL, PREDICTED_KL, SHARE, NATS)),
         rows=of_mlp,
     ),
     vj.study.Claim(
         "B1, many units, gain",
-        "Far above the threshold an MLP gains at least what the best linear VAE does",
-        vj.study.each("recon_scale", 0.99 * PREDICTED_GAIN < GAIN),
+        "Far above the threshold, does an MLP gain at least what the best linear VAE does?",
+        vj.study.each("recon_scale", GAIN > 0.99 * PREDICTED_GAIN),
         rows=of_mlp_with_gain,
     ),
 ]

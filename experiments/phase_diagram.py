@@ -45,8 +45,8 @@ ONSET_OFF, DIRECTIONS_ONSET_OFF = (
     vj.study.column(name, "distance of the onset to the threshold", lambda at: abs(at - 1))
     for name in ("active_units_onset", "active_directions_onset")
 )
-UNITS_OFF = vj.study.column("units_off", "most directions too many or too few")
-KL_OFF = vj.study.column("kl_off", "largest deviation of the KL / allowed deviation")
+UNITS_OFF = vj.study.column("units_off", "largest number of directions too many or too few")
+KL_OFF = vj.study.column("kl_off", "largest deviation of the KL (as a share of the allowed one)")
 
 
 def of_seeds(rows: list[vj.store.Row]) -> list[vj.store.Row]:
@@ -66,26 +66,26 @@ def of_seeds(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 
 
 CLAIMS = [
-    vj.study.Claim(name, sentence, comparisons, rows=of_seeds)
-    for name, sentence, comparisons in (
+    vj.study.Claim(name, question, comparisons, rows=of_seeds)
+    for name, question, comparisons in (
         (
             "B1",
-            "The first latent unit wakes at the threshold that the images predict",
+            "Does the first latent unit wake at the threshold that the images predict?",
             vj.study.each("run", ONSET_OFF < MARGIN - 1),
         ),
         (
             "B1, directions",
-            "The first direction of the code wakes at the threshold that the images predict",
+            "Does the first direction of the code wake at the threshold that the images predict?",
             vj.study.each("run", DIRECTIONS_ONSET_OFF < MARGIN - 1),
         ),
         (
             "B2",
-            "Near the threshold as many directions of the code are active as the images predict",
+            "Near the threshold, are as many directions of the code active as the images predict?",
             vj.study.each("run", UNITS_OFF < 1.5),
         ),
         (
             "B2, KL",
-            "The KL of a linear VAE with squared error is the predicted one",
+            "Is the KL of a linear VAE with squared error the predicted one?",
             [KL_OFF.at(run=EXACT) < 1.0],
         ),
     )

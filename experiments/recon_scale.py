@@ -67,8 +67,8 @@ GROW = [
     vj.study.column(name, words)
     for name, words in (
         ("kl_nats", "KL in nats"),
-        ("active_units", "active units"),
-        ("output_variance_ratio", "variance of outputs / of images"),
+        ("active_units", "number of active units"),
+        ("output_variance_ratio", "variance of the outputs (as a share of that of the images)"),
     )
 ]
 
@@ -84,7 +84,7 @@ def claims(where: str, signed: bool) -> list[vj.study.Claim]:
     return [
         vj.study.Claim(
             f"C13{where}",
-            f"{{largest}}{inside} brings pictures that can be told apart",
+            f"Does {{largest}}{inside} bring pictures that can be told apart?",
             [
                 *(column.at(**LOW) < column.at(**HIGH) for column in GROW),
                 MSE.at(**HIGH) < 0.5 * CONSTANT_MSE.at(**HIGH),
@@ -94,8 +94,8 @@ def claims(where: str, signed: bool) -> list[vj.study.Claim]:
         ),
         vj.study.Claim(
             f"C13, slightly blurry{where}",
-            f"At {{largest}}{inside} the pictures are only slightly blurry",
-            [vj.study.LEAST_DETAIL.at(**HIGH) < vj.study.KEPT_DETAIL.at(**HIGH)],
+            f"At {{largest}}{inside}, are the pictures only slightly blurry?",
+            [vj.study.KEPT_DETAIL.at(**HIGH) > vj.study.LEAST_DETAIL.at(**HIGH)],
             rows=lambda rows: vj.study.of_pictures(in_range(rows, signed)),
             by_size=True,
         ),

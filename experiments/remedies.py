@@ -42,7 +42,7 @@ ALL = (BASELINE, *SCHEDULES, ELBO, *AT_ELBO, "scale 6000", LEARNED)
 CYCLES = 4
 """Warm-ups of the cyclical remedy."""
 NLL = "nll_fitted_nats"
-ACTIVE = vj.study.column("active_units", "active units")
+ACTIVE = vj.study.column("active_units", "number of active units")
 MSE = vj.study.column("mse", "MSE")
 FITTED_NLL = vj.study.column(NLL, "NLL in nats")
 SAMPLES_OFF = vj.study.column("frechet", "Frechet distance of samples")
@@ -52,7 +52,7 @@ def cure(remedy: str) -> vj.study.Claim:
     """At a scale that collapses without it."""
     return vj.study.Claim(
         f"B4, {remedy}",
-        f"{remedy[0].upper()}{remedy[1:]}: the remedy cures the collapse",
+        f"{remedy[0].upper()}{remedy[1:]}: a cure of the collapse?",
         [ACTIVE.at(remedy=remedy) > 0.5, *less(FITTED_NLL, remedy), *less(MSE, remedy)],
         counts_if=vj.study.Condition(
             "it is a remedy, or has no active unit",
@@ -65,7 +65,7 @@ def improvement(remedy: str) -> vj.study.Claim:
     """At the scale of the ELBO."""
     return vj.study.Claim(
         f"B4, {remedy}",
-        f"{remedy[0].upper()}{remedy[1:]}: the remedy improves the model",
+        f"{remedy[0].upper()}{remedy[1:]}: better than the ELBO alone?",
         [ACTIVE.at(remedy=remedy) > 0.5, *less(FITTED_NLL, remedy, ELBO)],
     )
 
@@ -73,7 +73,7 @@ def improvement(remedy: str) -> vj.study.Claim:
 def least(column: vj.study.Column, name: str, label: str) -> vj.study.Claim:
     return vj.study.Claim(
         f"B4, {LEARNED} has the least {name}",
-        f"A learned variance has the least {label} of all remedies",
+        f"Has a learned variance the least {label} of all remedies?",
         less(column, LEARNED, *ALL[1:-1]),
     )
 

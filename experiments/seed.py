@@ -138,6 +138,7 @@ def table(flags: SeedFlags, ended: list[Ended]) -> Table:
     for study, dataset, folder, problems in ended:
         found = vj.store.findings.read_study(folder, flags.folder)
         answers = [f"{claim} {answer['verdict']}" for claim, answer in found.verdicts.items()]
+        answers = ["no answers after --quick"] if flags.quick and answers else answers
         answers += ["failed, see below"] if problems else []
         seconds = sum(ran["seconds"] for ran in found.about.get("invocations", ()))
         shown.add_row(study, dataset, "\n".join(answers), f"{seconds / 60:.1f}")

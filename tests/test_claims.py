@@ -16,6 +16,7 @@ from vaejax.study.claims import (
     column,
     each,
     explained,
+    in_short,
     within,
 )
 from vaejax.study.rows import distinct, fact, number, span, values
@@ -32,7 +33,7 @@ def rows_of(**columns: list[Any]) -> list[Row]:
 
 
 def judged(measured: list[Row], *comparisons: Any, **more: Any) -> Verdict:
-    found = Claim("C0", "All is well", comparisons, **more).judge(measured)
+    found = Claim("C0", "Is all well?", comparisons, **more).judge(measured)
     assert found is not None
     return found
 
@@ -41,21 +42,22 @@ NOTHING, ALONE = "no answer, a model has no number", "one seed alone decides not
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "verdict", "evidence"),
+    ("a", "b", "verdict", "answer"),
     [
-        ([1, 2], [3, 4], "HELD", "A of it, and B: 1 to 2 < 3 to 4."),
-        ([1, 2], [3, 3], "HELD", "A of it, and B: 1 to 2 < 3."),
-        ([5, 6], [3, 4], "FAILED", "A of it, and B: 5 to 6, not below 3 to 4."),
-        ([1, 3], [2, 4], "UNDECIDED", "A of it, and B: 1 to 3, not in every seed below 2 to 4."),
-        ([1, 2], [2, 3], "UNDECIDED", "A of it, and B: 1 to 2, not in every seed below 2 to 3."),
-        ([1], [3], "UNDECIDED", f"A of it, and B: {ALONE}."),
-        ([1, None], [3, 4], "UNDECIDED", f"A of it, and B: {NOTHING}."),
-        ([1, 2], [3, math.inf], "UNDECIDED", f"A of it, and B: {NOTHING}."),
+        ([1, 2], [3, 4], "HELD", "Yes: the A of it is 1 to 2, below the B, 3 to 4."),
+        ([1, 2], [3, 3], "HELD", "Yes: the A of it is 1 to 2, below the B, 3."),
+        ([5, 6], [3, 4], "FAILED", "No: the A of it is 5 to 6, not below the B, 3 to 4."),
+        ([1, 3], [2, 4], "UNDECIDED", "Undecided: the A of it is 1 to 3, not in every seed below "),
+        ([1, 2], [2, 3], "UNDECIDED", "Undecided: the A of it is 1 to 2, not in every seed below "),
+        ([1], [3], "UNDECIDED", f"Undecided: the A of it, and the B: {ALONE}."),
+        ([1, None], [3, 4], "UNDECIDED", f"Undecided: the A of it, and the B: {NOTHING}."),
+        ([1, 2], [3, math.inf], "UNDECIDED", f"Undecided: the A of it, and the B: {NOTHING}."),
     ],
 )
-def test_every_seed_of_both_sides_decides(a, b, verdict, evidence) -> None:
+def test_every_seed_of_both_sides_decides(a, b, verdict, answer) -> None:
     found = judged(rows_of(a=a, b=b), A < B)
-    assert found[:4] == (verdict, "All is well", evidence, "in every seed: A of it < B")
+    assert found.answer.startswith(answer)
+    assert (found.verdict, found.rule) == (verdict, "in every seed: A of it < B")
     (numbers,) = found.numbers.values()
     for side, given in (("low", a), ("high", b)):
         assert numbers[side] == pytest.approx(
@@ -64,40 +66,39 @@ def test_every_seed_of_both_sides_decides(a, b, verdict, evidence) -> None:
 
 
 @pytest.mark.parametrize(
-    ("comparison", "verdict", "evidence"),
+    ("comparison", "verdict", "answer"),
     [
-        (A < 5, "HELD", "A of it: 1 to 4 < 5."),
-        (A < 4, "UNDECIDED", "A of it: 1 to 4, not in every seed below 4."),
-        (A < 0.5, "FAILED", "A of it: 1 to 4, not below 0.5."),
-        (A > 0.5, "HELD", "A of it: 1 to 4 > 0.5."),
-        (A > 2, "UNDECIDED", "A of it: 1 to 4, not in every seed above 2."),
-        (A > 5, "FAILED", "A of it: 1 to 4, not above 5."),
+        (A < 5, "HELD", "Yes: the A of it is 1 to 4, below 5."),
+        (A < 4, "UNDECIDED", "Undecided: the A of it is 1 to 4, not in every seed below 4."),
+        (A < 0.5, "FAILED", "No: the A of it is 1 to 4, not below 0.5."),
+        (A > 0.5, "HELD", "Yes: the A of it is 1 to 4, above 0.5."),
+        (A > 2, "UNDECIDED", "Undecided: the A of it is 1 to 4, not in every seed above 2."),
+        (A > 5, "FAILED", "No: the A of it is 1 to 4, not above 5."),
     ],
 )
-def test_a_limit_comes_last_whichever_side_it_is(comparison, verdict, evidence) -> None:
+def test_a_limit_comes_last_whichever_side_it_is(comparison, verdict, answer) -> None:
     found = judged(rows_of(a=[1, 4]), comparison)
-    assert (found.verdict, found.evidence) == (verdict, evidence)
-    assert judged(rows_of(a=[1]), comparison).evidence == f"A of it: {ALONE}."
+    assert (found.verdict, found.answer) == (verdict, answer)
+    assert judged(rows_of(a=[1]), comparison).answer == f"Undecided: the A of it: {ALONE}."
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "c", "verdict", "evidence"),
+    ("a", "b", "c", "verdict", "answer"),
     [
-        # HELD: the tightest, in the order of the page.
-        ([1, 2], [7, 8], [8, 9], "HELD", "A of it: 1 to 2 < 10; C: 8 to 9 < 10; and 1 more, by a "),
-        # FAILED: those that are reversed, and no other.
-        ([1, 2], [11, 12], [9, 11], "FAILED", "B: 11 to 12, not below 10."),
-        # UNDECIDED: those that overlap; or else those without an answer, also if others fail.
-        ([1, 2], [9, 12], [8, 9], "UNDECIDED", "B: 9 to 12, not in every seed below 10."),
-        ([1, None], [11, 12], [8, 9], "UNDECIDED", f"A of it: {NOTHING}."),
-        ([None, 1], [None, 2], [None, 3], "UNDECIDED", f"A of it: {NOTHING}; B: {NOTHING}; and 1"),
+        # HELD: the closest call.
+        ([1, 2], [7, 8], [8, 9], "HELD", "Yes: the C is 8 to 9, below 10."),
+        # FAILED: the clearest of those that are reversed.
+        ([1, 2], [11, 12], [9, 11], "FAILED", "No: the B is 11 to 12, not below 10."),
+        # UNDECIDED: one that overlaps; or else the first without an answer, also if others fail.
+        ([1, 2], [9, 12], [8, 9], "UNDECIDED", "Undecided: the B is 9 to 12, not in every seed "),
+        ([1, None], [11, 12], [8, 9], "UNDECIDED", f"Undecided: 100 times the A of it: {NOTHING}."),
+        ([9, 9], [None, 2], [None, 3], "UNDECIDED", f"Undecided: the B: {NOTHING}."),
     ],
 )
-def test_the_evidence_is_what_decided(a, b, c, verdict, evidence) -> None:
+def test_the_answer_names_the_comparison_that_decided(a, b, c, verdict, answer) -> None:
     found = judged(rows_of(a=a, b=b, c=c), 100 * A < 1000, B < 10, C < 10)
-    evidence = evidence.replace("A of it: 1 to 2 < 10", "B: 7 to 8 < 10")
     assert found.verdict == verdict
-    assert found.evidence.startswith(evidence.replace("A of it", "100 times the A of it"))
+    assert found.answer.startswith(answer)
 
 
 def test_a_chain_is_refused_since_python_would_drop_its_first_half() -> None:
@@ -107,7 +108,7 @@ def test_a_chain_is_refused_since_python_would_drop_its_first_half() -> None:
 
 def test_a_model_that_has_not_learned_stays_and_decides_nothing() -> None:
     """Neither that the claim holds nor that it fails. The condition is a comparison or a function,
-    and stands in the rule and in the evidence."""
+    and stands in the rule and in the answer."""
     rows = rows_of(a=[1, 2, 9], b=[3, 3, 3], c=[0, 0, 9])
     assert judged(rows, A < B).verdict == "UNDECIDED"
     for condition, words in (
@@ -117,7 +118,8 @@ def test_a_model_that_has_not_learned_stays_and_decides_nothing() -> None:
         for reversed_too in (rows, [row | {"a": 9} for row in rows]):
             found = judged(reversed_too, A < B, counts_if=condition)
             assert found.verdict == "UNDECIDED"
-            assert found.evidence == f"A of it, and B: no answer, a model counts only if {words}."
+            why = f"no answer, a model counts only if {words}"
+            assert found.answer == f"Undecided: the A of it, and the B: {why}."
             assert found.rule == f"in every seed: A of it < B; a model counts only if {words}"
             assert [str(value) for value in found.numbers["A of it < B"]["low"]][2] == "nan"
         assert judged(rows[:2], A < B, counts_if=condition).verdict == "HELD"
@@ -133,36 +135,27 @@ LOW, HIGH = A.at(recon_scale=SMALLEST), A.at(recon_scale=LARGEST)
 
 
 @pytest.mark.parametrize(
-    ("comparison", "rule", "name"),
+    ("comparison", "rule"),
     [
-        (
-            LOW < HIGH,
-            "A of it at scale 1 < that at scale 10",
-            "A of it at scale 1, and at scale 10",
-        ),
-        (
-            A.at(depth=2) < B.at(depth=2),
-            "A of it < B, at depth 2",  # said once
-            "A of it, and B, at depth 2",
-        ),
-        (0.5 * A.at(odd_name="x y") < 9, "0.5 times the A of it of x y < 9", None),
+        (LOW < HIGH, "A of it at scale 1 < that at scale 10"),
+        (HIGH > LOW, "A of it at scale 10 > that at scale 1"),
+        (A.at(depth=2) < B.at(depth=2), "A of it at depth 2 < B"),  # said once
+        (0.5 * A.at(odd_name="x y") < 9, "0.5 times the A of it of x y < 9"),
     ],
 )
-def test_rules_and_evidence_read_as_words(comparison, rule, name) -> None:
-    known = comparison.known(SWEEP)
-    assert known.rule == rule
-    assert name in (None, known.name)
+def test_rules_read_as_words(comparison, rule) -> None:
+    assert comparison.known(SWEEP).rule == rule
     assert (LOW < HIGH).rule == "A of it at the smallest scale < that at the largest scale"
 
 
 def test_the_ends_of_a_column_are_those_of_all_rows() -> None:
     """Where only one value is left, as if the models of the other diverged, it is the smallest."""
-    claim = Claim("C0", "At {smallest} less than at {largest}", [LOW < HIGH])
+    claim = Claim("C0", "At {smallest}, is it less than at {largest}?", [LOW < HIGH])
     found = claim.judge(SWEEP)
     assert found is not None
-    assert found.claim == "At scale 1 less than at scale 10"
+    assert found.question == "At scale 1, is it less than at scale 10?"
     assert found.verdict == "HELD"
-    assert claim.says() == "At the smallest scale less than at the largest scale"
+    assert claim.asks() == "At the smallest scale, is it less than at the largest scale?"
     left = [row for row in SWEEP if row["recon_scale"] == 1]
     assert claim.judge(left) is None
     assert judged(left, LOW < 9).verdict == "HELD"
@@ -171,7 +164,7 @@ def test_the_ends_of_a_column_are_those_of_all_rows() -> None:
 def test_each_value_of_a_column_is_compared() -> None:
     found = judged(SWEEP, *each("depth", LOW < 2.5))
     assert found.verdict == "FAILED"
-    assert found.evidence == "A of it at scale 1 at depth 2: 3, not below 2.5."
+    assert found.answer == "No: the A of it at scale 1 at depth 2 is 3, not below 2.5."
     assert found.rule == "in every seed, at every depth at scale 1: A of it < 2.5"
     both = judged(SWEEP, *each(("depth", "recon_scale"), A < B))
     assert len(both.numbers) == 4
@@ -208,26 +201,30 @@ def sized(*answers: tuple[int, Any]) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    ("answers", "verdict", "evidence"),
+    ("answers", "verdict", "lines"),
     [
-        ([(128, 1), (10, 9)], "FAILED at 10 units, HELD at 128 units", "10 units: A of it: 9, not"),
         (
-            [(128, 1), (10, 1)],
-            "HELD at 10 and 128 units",
-            "10 units: A of it: 1 < 5.\n128 units: A",
+            [(128, 1), (10, 9)],
+            "FAILED at 10 units, HELD at 128 units",
+            ["With 10 units no: the A of it is 9", "With 128 units yes: the A of it is 1"],
         ),
-        ([(128, 1)], "HELD", "A of it: 1 < 5."),
-        ([(128, 1), (10, "")], "HELD at 128 units", "128 units: A of it: 1 < 5."),
+        ([(128, 1), (10, 1)], "HELD at 10 and 128 units", ["With 10 units yes", "With 128 units "]),
+        ([(128, 1)], "HELD", ["Yes: the A of it is 1, below 5."]),
+        ([(128, 1), (10, "")], "HELD at 128 units", ["With 128 units yes: the A"]),
     ],
 )
-def test_each_latent_size_is_judged_by_itself(answers, verdict, evidence) -> None:
+def test_each_latent_size_is_judged_by_itself(answers, verdict, lines) -> None:
     """Of one, the verdict is as it is; one that the claim does not speak of is not named."""
     rows = sized(*answers)
     rows = [row | {"kind": "known" if row["a"] else "none"} for row in rows]
     found = Claim("C0", "All", [A.at(kind="known") < 5], by_size=True).judge(rows)
     assert found is not None
     assert found.verdict == verdict
-    assert found.evidence.replace(" of known", "").startswith(evidence)
+    said = found.answer.replace(" of known", "").splitlines()
+    assert all(line.startswith(start) for line, start in zip(said, lines, strict=True))
+    assert in_short(verdict) == {
+        "FAILED at 10 units, HELD at 128 units": "No at 10 units, yes at 128 units"
+    }.get(verdict, verdict.replace("HELD", "Yes"))
     if " at " in verdict:
         assert {inner["verdict"] for inner in found.numbers.values()} <= {"HELD", "FAILED"}
 
@@ -238,11 +235,11 @@ def test_no_latent_size_is_no_verdict() -> None:
 
 
 def test_the_help_has_a_paragraph_for_each_claim() -> None:
-    claims = [Claim("C0", "At {smallest} all is well", [A < 5], by_size=True)]
+    claims = [Claim("C0", "At {smallest}, is all well?", [A < 5], by_size=True)]
     assert explained(claims).split("\n\n") == [
-        "C0: At the smallest scale all is well. HELD if for each latent size, in every seed: "
-        "A of it < 5.",
-        "FAILED if one part is reversed in every seed; else UNDECIDED.",
+        "C0: At the smallest scale, is all well? HELD (yes) if for each latent size, in every "
+        "seed: A of it < 5.",
+        "FAILED (no) if one part is reversed in every seed; else UNDECIDED.",
     ]
     assert explained([]) == ""
 

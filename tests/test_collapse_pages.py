@@ -361,7 +361,7 @@ def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:
     assert [row["recon_scale"] for row in tiny.rows_of(folder)] == [1, 1]
     written = json.loads((folder / "verdict.json").read_text())
     assert (written["C13"]["verdict"], written["C13"]["numbers"]) == ("UNDECIDED", {})
-    assert "diverged" in written["C13"]["evidence"]
+    assert "diverged" in written["C13"]["answer"]
     assert list(written) == ["C13", "C13, slightly blurry"]
 
 

@@ -55,11 +55,12 @@ def row(run: str = "z2", seed: int = 0, scale: float = 1.0, **figures: Any) -> v
 
 ROWS = [row(run, seed, mse=seed + int(run[1:])) for run in ("z2", "z10") for seed in (0, 1)]
 NUMBERS = {"MSE, and half of it": {"low": [0.1, 0.2], "high": [0.3]}}
-OLD_VERDICT = {"verdict": "HELD", "rule": "every seed is below half", "numbers": NUMBERS}
-NEW_VERDICT = {
-    **OLD_VERDICT,
-    "claim": "Errors are small",
-    "evidence": "10 units: 0.1 < 0.3.\n128 units: 0.2 < 0.3.",
+VERDICT = {
+    "verdict": "HELD",
+    "question": "Are errors small?",
+    "answer": "With 10 units yes: 0.1.\nWith 128 units yes: 0.2.",
+    "rule": "every seed is below half",
+    "numbers": NUMBERS,
     "counts": True,
 }
 RAN = {
@@ -120,10 +121,8 @@ def test_every_claim_answer_figure_and_row_is_on_the_page(study, finished, tmp_p
     verdicts = json.loads((folder / "verdict.json").read_text())
     assert verdicts or "No claim was judged" in text
     for claim, verdict in verdicts.items():
-        for words in (claim, verdict["claim"], verdict["rule"]):
+        for words in (claim, *(verdict[name] for name in ("question", "answer", "rule"))):
             assert " ".join(words.split()) in text
-        for line in verdict["evidence"].splitlines():
-            assert line[1:] in text
         answers = [
             page.text(index)
             for index in page.find("span")
@@ -156,11 +155,13 @@ def several(tmp_path_factory) -> Html:
     """The page on a study of a user, on the same of two data sets without
     some files, and on one that has only begun."""
     folder = tmp_path_factory.mktemp("several")
-    of_digits = {"C10": NEW_VERDICT | {"verdict": "FAILED"}, "C2": NEW_VERDICT}
+    of_digits = {"C10": VERDICT | {"verdict": "FAILED"}, "C2": VERDICT}
     make(folder / "deep" / "down" / "mine", verdicts=of_digits, about=ABOUT)
     sizes = "HELD at 10 units, UNDECIDED at 128 units"
-    of_mnist = {"C2": OLD_VERDICT | {"counts": False}, "C10": OLD_VERDICT | {"verdict": sizes}}
+    of_mnist = {"C2": VERDICT, "C10": VERDICT | {"verdict": sizes}}
     make(folder / "bare", [line | {"dataset": "mnist"} for line in ROWS], of_mnist)
+    uncounted = {"C3": VERDICT | {"counts": False}}
+    make(folder / "quick", [line | {"study": "quick"} for line in ROWS], uncounted)
     make(folder / "begun", about=ABOUT | {"study": "begun", "invocations": []}, pictures=())
     make(folder / "digits" / "empty", rows=[], about=ABOUT | {"study": "none"})
     return reported(folder, folder)
@@ -171,8 +172,8 @@ def several(tmp_path_factory) -> Html:
     [
         "mine on digits Are errors small?",
         "4 trained models, seeds 0, 1; took 8 min 32 s. Folder: deep/down/mine",
-        "C10 Errors are small. ✗ FAILED 10 units: 0.1 < 0.3. 128 units: 0.2 < 0.3.",
-        "The rule: every seed is below half.",
+        "C10 Are errors small? With 10 units yes: 0.1. With 128 units yes: 0.2. ✗ FAILED",
+        "HELD if every seed is below half.",
         "MSE, and half of it 0.1, 0.2 0.3",
         "errors Errors of all models. python -m mine Seeds 0, 1.",
         "python -m mine --dataset digits 2026-11-26 20:00 UTC, 8 min 32 s. Device: an accelerator. "
@@ -183,7 +184,7 @@ def several(tmp_path_factory) -> Html:
         "Results measured with python 3.11, jax 0.9",
         "model vae encoder widths 8, 4",
         # of the folder without study.json
-        "The rule of the claim: every seed is below half. ✓ HELD does not count: a --quick run",
+        "No answers: these models are of a run with --quick, which trains too briefly.",
         "cost not recorded. Folder: bare",
         "commit abc1234 device cpu versions python 3.11, jax 0.9",
         # of the study that has only begun, and of the one without rows
@@ -212,10 +213,9 @@ def test_the_summary_has_a_line_for_each_claim_and_a_column_for_each_data_set(se
     (summary,) = several.find("table", id="summary")
     _, lines = several.table(summary)
     held, failed, undecided = "✓ HELD", "✗ FAILED", "? UNDECIDED"
-    quick = "does not count: a --quick run trains too briefly"
     assert lines == [
-        ["C2 mine", "Errors are small.", held, f"{held} {quick}"],
-        ["C10 mine", "Errors are small.", failed, f"{held} at 10 units, {undecided} at 128 units"],
+        ["C2 mine", "Are errors small?", held, held],
+        ["C10 mine", "Are errors small?", failed, f"{held} at 10 units, {undecided} at 128 units"],
     ]
     links = [several.elements[index][1]["href"] for index in several.inside("a", summary)]
     places = [several.text(several.find("section", id=link[1:])[0]) for link in links]
@@ -242,7 +242,7 @@ def test_links_lead_to_their_places_and_the_page_asks_for_nothing_outside_of_it(
 
 def test_what_looks_like_html_is_text(tmp_path) -> None:
     evil = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-    words = {name: evil for name in ("claim", "verdict", "evidence", "rule")}
+    words = {name: evil for name in ("question", "verdict", "answer", "rule")}
     about = {**ABOUT, "figures": {"errors": f'"{evil}'}, "question": evil, "about": evil}
     about |= {"study": evil, "invocations": [dict.fromkeys(RAN, evil)]}
     of_rows = dict.fromkeys((evil, "study", "run", "dataset", "device"), evil)
@@ -280,7 +280,7 @@ def test_numbers_are_comparisons_or_they_are_shown_as_they_are(tmp_path) -> None
     ]
     for other in ({"slope": 1.0}, {"a": {"b": {"c": 1}}}, [1, 2]):
         assert report_page.comparisons(other) is None
-    verdicts = {"C1": OLD_VERDICT | {"numbers": {"slope": 1.0}}}
+    verdicts = {"C1": VERDICT | {"numbers": {"slope": 1.0}}}
     assert '{ "slope": 1.0 }' in reported(make(tmp_path / "a", verdicts=verdicts), tmp_path).text()
 
 
@@ -338,7 +338,7 @@ def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
     ],
 )
 def test_a_damaged_file_is_named_with_the_remedy(file, content, tmp_path, capsys) -> None:
-    folder = make(tmp_path / "mine", verdicts={"C1": NEW_VERDICT}, about=ABOUT)
+    folder = make(tmp_path / "mine", verdicts={"C1": VERDICT}, about=ABOUT)
     (folder / file).write_bytes(content)
     text = tiny.fail(capsys, "report", tmp_path)
     assert f"{folder / file} is damaged" in text

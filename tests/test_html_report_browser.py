@@ -8,7 +8,7 @@ import pytest
 
 from tests import tiny
 from tests.browser import DESKTOP, PHONE
-from tests.test_html_report import ABOUT, NEW_VERDICT, make, row
+from tests.test_html_report import ABOUT, VERDICT, make, row
 
 GAPS = {1: 3.5, 2: None, 3: -20.0, 4: 1e-3, 5: 100.0}
 """A figure by seed, which no order of letters sorts."""
@@ -22,7 +22,7 @@ def report(tmp_path_factory) -> Path:
     about = ABOUT | {"columns": ["gap", "mse", *MANY], "by": ["run", "seed"]}
     rows = [row("z2", seed, gap=gap, **MANY) for seed, gap in GAPS.items()]
     for name in ("one", "two"):
-        make(folder / name, rows, {"C1": NEW_VERDICT, "C10": NEW_VERDICT, "C2": NEW_VERDICT}, about)
+        make(folder / name, rows, {"C1": VERDICT, "C10": VERDICT, "C2": VERDICT}, about)
     tiny.command("report", folder)
     return folder / "report.html"
 

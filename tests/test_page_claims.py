@@ -213,8 +213,8 @@ def test_waking_and_falling_asleep(rows, wakes, loop) -> None:
 
 @STUDIES
 def test_two_seeds_decide_and_one_does_not(study) -> None:
-    """And every claim is a sentence, and its evidence says what decided: two numbers, or why there
-    is no answer."""
+    """And every claim is a question, and its answer says what decided: two numbers, or why there is
+    none."""
     held, alone = found(study, seeded(study, 0, 1)), found(study, seeded(study, 0))
     for claim in tiny.page(study).CLAIMS:
         two, one = held[claim.name], alone[claim.name]
@@ -225,9 +225,9 @@ def test_two_seeds_decide_and_one_does_not(study) -> None:
         assert one is not None
         assert two.verdict == ("FAILED" if claim.name == "C10" else "HELD")
         assert one.verdict == "UNDECIDED"
-        assert re.fullmatch(r"[A-Z].*[^.]", two.claim)
-        assert re.search(r"\d,? (not below|[<>]) [\d-]", two.evidence)
-        assert re.search("one seed alone decides nothing|no answer", one.evidence)
+        assert re.fullmatch(r"[A-Z].*\?", two.question)
+        assert re.search(r" is .*\d, (not )?(below|above) .*\d\.$", two.answer)
+        assert re.search("one seed alone decides nothing|no answer", one.answer)
 
 
 @pytest.mark.parametrize(

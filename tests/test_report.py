@@ -128,15 +128,15 @@ def test_the_noise_is_sigma_where_every_model_has_one_or_else_beta(sigma, beta, 
     assert terminal.noise_columns(rows) == shown
 
 
-def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
+def test_a_verdict_is_shown_with_its_question_and_its_answer_and_not_after_quick(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     verdicts = {
-        "C0": Verdict("HELD", "All is well", "the mse: 1 < 2.", "the rule", {}),
+        "C0": Verdict("HELD", "Is all well?", "Yes: the mse is 1, below 2.", "the rule", {}),
         "C1": Verdict(
             "FAILED at 10 units, HELD at 128 units",
-            "An [odd] claim",
-            "10 units: in [-1, 1]: 2, not below 1.\n128 units: a: 1 < 2.",
+            "An [odd] question?",
+            "With 10 units no: it is 2 in [-1, 1].\nWith 128 units yes: it is 1.",
             "a [rule]",
             {},
         ),
@@ -144,28 +144,27 @@ def test_a_verdict_is_shown_with_its_claim_its_evidence_and_whether_it_counts(
     terminal.show_verdicts(terminal.console(), verdicts, quick=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "C0  All is well: HELD.",
-        "    The mse: 1 < 2.",
-        "C1  An [odd] claim: FAILED at 10 units, HELD at 128 units.",
-        "    10 units: in [-1, 1]: 2, not below 1.",
-        "    128 units: a: 1 < 2.",
+        "C0  Is all well? HELD",
+        "    Yes: the mse is 1, below 2.",
+        "C1  An [odd] question? FAILED at 10 units, HELD at 128 units",
+        "    With 10 units no: it is 2 in [-1, 1].",
+        "    With 128 units yes: it is 1.",
     ]
     terminal.show_verdicts(terminal.console(), verdicts, quick=True)
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "C0  All is well: HELD (does not count, after --quick)."
-    )
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "C0, C1: no answer after --quick, which trains too briefly."
 
 
-def test_long_evidence_is_folded_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    evidence = "; ".join(f"the mse at {scale}: 1 < 2" for scale in range(20))
+def test_a_long_answer_is_folded_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = "; ".join(f"the mse at {scale}: 1 < 2" for scale in range(20))
     terminal.show_verdicts(
-        terminal.console(), {"C0": Verdict("HELD", "All is well", evidence, "", {})}, quick=False
+        terminal.console(), {"C0": Verdict("HELD", "Is all well?", answer, "", {})}, quick=False
     )
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "C0  All is well: HELD."
+    assert first == "C0  Is all well? HELD"
     assert len(lines) > 3
     assert all(line.startswith("    ") and len(line) <= terminal.WIDTH for line in lines)
-    assert " ".join(" ".join(lines).split()).lower() == evidence
+    assert " ".join(" ".join(lines).split()) == answer
 
 
 def test_the_seeds_are_named_once_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(copy, tmp_path
     flags = [*tiny.STUDIES["latent_size"], "--out", tmp_path, "--resume"]
     capsys.readouterr()
     claims = [
-        vj.study.Claim("C0", "All is well", [vj.study.column("mse", "MSE") < 1.0], rows=mistaken)
+        vj.study.Claim("C0", "Is all well?", [vj.study.column("mse", "MSE") < 1.0], rows=mistaken)
     ]
     with pytest.raises(SystemExit) as end:
         tiny.command("latent_size", *flags, claims=claims, figures=tiny.no_figures)

@@ -64,13 +64,13 @@ def test_the_tables_of_the_page_are_those_of_the_rows(folder: Path) -> None:
 
 def test_the_page_says_what_the_rows_decide() -> None:
     said = {
-        name: (verdict, evidence)
-        for name, verdict, evidence in re.findall(
-            r"^\| (conv, [\w, ]+) \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE
+        name: (answer, verdict)
+        for name, answer, verdict in re.findall(
+            r"^\| \*\*(conv, [\w, ]+)\*\* [^|]+ \| ([^|]+) \| (\w+) \|$", PAGE, re.MULTILINE
         )
     }
     decided = {
-        claim.name: (verdict.verdict, results.escape(verdict.evidence))
+        claim.name: (results.escape(verdict.answer), verdict.verdict)
         for claim in conv_vae.CLAIMS
         if (verdict := claim.judge(rows_of(MEASURED))) is not None
     }

@@ -79,7 +79,7 @@ def decode(config: vj.Config, params: Any, z: Any) -> Any:
 CONV = vj.Nets("conv", init, encode, decode)
 
 
-ACTIVE = vj.study.column("active_units", "active units")
+ACTIVE = vj.study.column("active_units", "number of active units")
 KL = vj.study.column("kl_nats", "KL in nats")
 
 
@@ -90,13 +90,13 @@ def claims(start: str) -> list[vj.study.Claim]:
     return [
         vj.study.Claim(
             f"conv, {start}",
-            "A convolutional VAE sleeps at half the predicted threshold and is awake at twice",
+            "Does a convolutional VAE sleep at half the predicted threshold, and wake at twice?",
             [ACTIVE.at(times=0.5) < 0.5, KL.at(times=0.5) < 0.01, ACTIVE.at(times=2.0) > 0.5],
             rows=own,
         ),
         vj.study.Claim(
             f"conv, {start}, near",
-            "A convolutional VAE wakes within 10% of the predicted threshold",
+            "Does a convolutional VAE wake within 10% of the predicted threshold?",
             [ACTIVE.at(times=0.9) < 0.5, ACTIVE.at(times=1.1) > 0.5],
             rows=own,
         ),

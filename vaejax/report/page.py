@@ -88,7 +88,9 @@ def study(finding: Finding, anchor: str) -> dict[str, Any]:
         "claims": [
             claim(finding, name, verdict, f"{anchor}-{number}")
             for number, (name, verdict) in enumerate(finding.verdicts.items(), 1)
+            if verdict.get("counts") is not False
         ],
+        "quick": any(verdict.get("counts") is False for verdict in finding.verdicts.values()),
         "pictures": [picture(finding, name) for name in drawn if name in finding.pictures],
         "undrawn": [name for name in drawn if name not in finding.pictures],
         "means": tables.means(rows, by, first),
@@ -109,25 +111,19 @@ def study(finding: Finding, anchor: str) -> dict[str, Any]:
 
 
 def claim(finding: Finding, name: str, verdict: Mapping[str, Any], anchor: str) -> dict[str, Any]:
-    """An entry of verdict.json. Sentence and rule are without a full stop."""
+    """An entry of verdict.json."""
     numbers = verdict.get("numbers") or {}
     found = comparisons(numbers)
-    sentence, rule = (
-        str(verdict.get(key) or "").strip().removesuffix(".") for key in ("claim", "rule")
-    )
     return {
         "anchor": anchor,
         "name": name,
         "study": finding.study,
         "dataset": finding.dataset,
         "folder": finding.folder,
-        "sentence": sentence,
-        "answer": verdict["verdict"],
-        "counts": verdict.get("counts") is not False,
-        "evidence": [
-            line[:1].upper() + line[1:] for line in str(verdict.get("evidence") or "").splitlines()
-        ],
-        "rule": rule or "it is not recorded",
+        "question": str(verdict.get("question") or ""),
+        "verdict": verdict["verdict"],
+        "answer": str(verdict.get("answer") or "").splitlines(),
+        "rule": str(verdict.get("rule") or ""),
         "comparisons": found or [],
         "numbers": json.dumps(numbers, indent=2, ensure_ascii=False) if found is None else "",
     }

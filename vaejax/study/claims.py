@@ -1,16 +1,17 @@
-"""Claims: a sentence, and the comparisons of columns that decide it.
+"""Claims: a question, and the comparisons of columns that answer it.
 
 A page declares its claims once, as data:
 
     MSE = column("mse", "MSE")
-    Claim("C1", "An AE compresses better than PCA", each("latent_size", MSE < PCA_MSE))
+    Claim("C1", "Does an AE compress better than PCA?", each("latent_size", MSE < PCA_MSE))
 
-The verdict on rows, its rule and its evidence in words, and the text of `--help` are made from it.
+The verdict on rows, its answer and its rule in words, and the text of `--help` are made from it.
 """
 
 import enum
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,8 +20,8 @@ import numpy as np
 from vaejax.store.records import Row
 from vaejax.study.rows import by_seed, distinct, figure, matching, number, span
 
-MOST_SHOWN = 2
-"""Comparisons that the evidence of a verdict names."""
+SAID = {"HELD": "yes", "FAILED": "no", "UNDECIDED": "undecided"}
+"""The words of a verdict as an answer has them."""
 PLACES: dict[str, tuple[str, str | dict[Any, str]]] = {
     "recon_scale": ("scale", "at scale {}"),
     "times": ("scale", "at {} times the threshold"),
@@ -69,7 +70,7 @@ class Column:
         return Comparison(self, other)
 
     def __gt__(self, other: "Column | float") -> "Comparison":
-        return Comparison(other, self)
+        return Comparison(other, self, above=True)
 
 
 def column(name: str, words: str, of: Callable[[Any], float] = float) -> Column:
@@ -91,6 +92,8 @@ class Comparison(NamedTuple):
 
     low: Column | float
     high: Column | float
+    above: bool = False
+    """It is written, and said, the other way round: `high > low`."""
     every: tuple[str, ...] = ()
     """It is made for every value of these columns; see `each`."""
 
@@ -100,14 +103,16 @@ class Comparison(NamedTuple):
 
     @property
     def columns(self) -> list[Column]:
-        return [side for side in (self.low, self.high) if isinstance(side, Column)]
+        """The columns as they are written. The first of both sides is always one."""
+        sides = (self.high, self.low) if self.above else (self.low, self.high)
+        return [side for side in sides if isinstance(side, Column)]
 
     def on(self, change: Callable[[Column], Column]) -> "Comparison":
         """The comparison of changed columns."""
         low, high = (
             change(side) if isinstance(side, Column) else side for side in (self.low, self.high)
         )
-        return Comparison(low, high, self.every)
+        return self._replace(low=low, high=high)
 
     def of_each(self, rows: Sequence[Row]) -> list["Comparison"]:
         """A comparison for every value in the rows of the columns that it is made for."""
@@ -136,34 +141,30 @@ class Comparison(NamedTuple):
         )
         return low < high
 
-    @property
-    def name(self) -> str:
-        """What is compared, in the words of the evidence."""
-        low, high, both = self._sides()
-        return ", and ".join(filter(None, (low, high))) + both
+    def told(self, pair: "_Numbers") -> str:
+        """What was measured of both sides, in words."""
+        first, second = _the(_named(self.columns[0])), _the(self._second)
+        found, other = (pair.high, pair.low) if self.above else (pair.low, pair.high)
+        if not pair.decides:
+            return f"{first}{f', and {second}' if self.columns[1:] else ''}: {pair.why}"
+        fails = "" if pair.hold else "not " if pair.reversed else "not in every seed "
+        against = f"{second}, {span(other)}" if self.columns[1:] else second
+        return f"{first} is {span(found)}, {fails}{'above' if self.above else 'below'} {against}"
 
     @property
     def rule(self) -> str:
         """What should hold, in words."""
-        low, high, both = self._sides()
-        if not isinstance(self.low, Column):
-            text = f"{high} > {self.low:g}"
-        elif not isinstance(self.high, Column):
-            text = f"{low} < {self.high:g}"
-        else:
-            text = f"{low} < {'that ' * (self.low.words == self.high.words)}{high}"
         every = " and ".join(_place(name)[0] for name in self.every)
-        return (f"at every {every} " if every else "") + text + both
+        said = f"{_named(self.columns[0])} {'>' if self.above else '<'} {self._second}"
+        return (f"at every {every} " if every else "") + said
 
-    def _sides(self) -> tuple[str, str, str]:
-        """Both sides in words, empty for a limit, and what `where` both have in common."""
-        columns = self.columns
-        shared = set(columns[0].where) & set(columns[-1].where) if columns[1:] else set()
-        low, high = (_side(side, shared) for side in (self.low, self.high))
-        if columns[1:] and columns[0].words == columns[1].words:
-            high = high.removeprefix(f"{columns[0].words} ")
-        common = _spoken(item for item in columns[0].where if item in shared)
-        return low, high, common and f",{common}"
+    @property
+    def _second(self) -> str:
+        """The right side in words, without what is said of the left one."""
+        first, *second = self.columns
+        if not second:
+            return f"{self.low if self.above else self.high:g}"
+        return _named(second[0], first)
 
 
 def _value(rows: Sequence[Row], name: str, wanted: Any) -> Any:
@@ -177,11 +178,16 @@ def _value(rows: Sequence[Row], name: str, wanted: Any) -> Any:
     return found[-1] if len(found) > 1 else math.nan
 
 
-def _side(side: Column | float, said: Container[Any]) -> str:
-    """A column in words, without what is said elsewhere; nothing for a limit."""
-    if not isinstance(side, Column):
-        return ""
-    return side.words + _spoken(item for item in side.where if item not in said)
+def _named(column: Column, beside: Column | None = None) -> str:
+    """A column in words, without what the one beside it says."""
+    said = beside.where if beside else ()
+    words = "that" if beside and beside.words == column.words else column.words
+    return words + _spoken(item for item in column.where if item not in said)
+
+
+def _the(words: str) -> str:
+    """With its article, unless it begins with a number."""
+    return words if words.startswith("that") or not words[0].isalpha() else f"the {words}"
 
 
 def _place(name: str) -> tuple[str, str | dict[Any, str]]:
@@ -218,9 +224,9 @@ def within(found: Column, target: Column, share: float, least: float = 0.0) -> l
             value = target.of_row(row)
             return value + sign * max(share * value, least)
 
-        return Column(f"{target.words} {word} {allowed}", of_row, target.where)
+        return Column(f"{target.words} ({word} {allowed})", of_row, target.where)
 
-    return [edge("less", -1) < found, found < edge("plus", 1)]
+    return [found > edge("less", -1), found < edge("plus", 1)]
 
 
 class Condition(NamedTuple):
@@ -236,10 +242,10 @@ class Verdict(NamedTuple):
     verdict: str
     """HELD, FAILED or UNDECIDED. A claim that is judged at several latent sizes has one of these
     words for each size."""
-    claim: str
-    """The claim, as a sentence without a full stop."""
-    evidence: str
-    """The numbers that decided, in words: a line, or one for each latent size."""
+    question: str
+    answer: str
+    """Yes, no or undecided, and the comparison that decided or came nearest to deciding otherwise,
+    in words: a line, or one for each latent size."""
     rule: str
     """What decides."""
     numbers: Any
@@ -256,8 +262,8 @@ class Claim:
     """
 
     name: str
-    sentence: str
-    """Without a full stop. {smallest} and {largest} stand for the ends of recon_scale."""
+    question: str
+    """HELD is yes, FAILED no. {smallest} and {largest} stand for the ends of recon_scale."""
     comparisons: Sequence[Comparison]
     rows: Callable[[list[Row]], Sequence[Row]] = list
     """The rows that are compared: some of those of the study, or rows made from them."""
@@ -279,17 +285,16 @@ class Claim:
         found = {size: self._judge(matching(rows, latent_size=size)) for size in sizes}
         return _together(found)
 
-    def says(self, rows: Sequence[Row] = ()) -> str:
-        """The sentence, with the scales of the rows in it."""
-        scales = distinct(rows, "recon_scale") if rows and "{" in self.sentence else None
+    def asks(self, rows: Sequence[Row] = ()) -> str:
+        """The question, with the scales of the rows in it."""
+        scales = distinct(rows, "recon_scale") if rows and "{" in self.question else None
         ends = {"smallest": "the smallest scale", "largest": "the largest scale"}
         if scales:
             ends = {
                 end.value: f"scale {number(scales[place])}"
                 for end, place in ((SMALLEST, 0), (LARGEST, -1))
             }
-        said = self.sentence.format(**ends)
-        return said[0].upper() + said[1:]
+        return self.question.format(**ends)
 
     def rule(self, rows: Sequence[Row] = ()) -> str:
         """What decides, in words, with the scales of the rows in it."""
@@ -330,36 +335,39 @@ class Claim:
         numbers = {
             part.rule: {"low": pair.low, "high": pair.high} for part, pair in compared.items()
         }
-        evidence = _evidence(verdict, compared)
-        return Verdict(verdict, self.says(rows), evidence, self.rule(rows), numbers)
+        answer = f"{SAID[verdict].capitalize()}: {_deciding(verdict, compared)}."
+        return Verdict(verdict, self.asks(rows), answer, self.rule(rows), numbers)
 
     def _numbers(self, part: Comparison, rows: Sequence[Row]) -> "_Numbers":
         """The numbers that a comparison is about, by seed."""
-        found, silent = [], "a model has no number"
-        for side in part.columns:
+        silent = "a model has no number"
+
+        def of(side: Column | float) -> list[float]:
+            nonlocal silent
+            if not isinstance(side, Column):
+                return [side]
             counting = [(row, self._counts(row)) for row in by_seed(rows, **dict(side.where))]
-            found.append([side.of_row(row) if counts else math.nan for row, counts in counting])
             if not all(counts for _, counts in counting):
                 silent = self._condition
-        if not isinstance(part.low, Column):
-            return _Numbers([part.low] * len(found[0]), found[0], "low", silent)
-        if not isinstance(part.high, Column):
-            return _Numbers(found[0], [part.high], "high", silent)
-        return _Numbers(found[0], found[1], None, silent)
+            return [side.of_row(row) if counts else math.nan for row, counts in counting]
+
+        low, high = of(part.low), of(part.high)
+        seeds = len(low) if isinstance(part.low, Column) else len(high)
+        return _Numbers(low, high, seeds, silent)
 
     def _counts(self, row: Row) -> bool:
         return self.counts_if is None or bool(self.counts_if.holds(row))
 
 
 def explained(claims: Sequence[Claim]) -> str:
-    """What the claims say and which rules decide them: a paragraph for each, and one for all."""
+    """What the claims ask and which rules decide them: a paragraph for each, and one for all."""
     if not claims:
         return ""
     parts = []
     for claim in claims:
         where = "for each latent size, " if claim.by_size else ""
-        parts.append(f"{claim.name}: {claim.says()}. HELD if {where}{claim.rule()}.")
-    parts.append("FAILED if one part is reversed in every seed; else UNDECIDED.")
+        parts.append(f"{claim.name}: {claim.asks()} HELD (yes) if {where}{claim.rule()}.")
+    parts.append("FAILED (no) if one part is reversed in every seed; else UNDECIDED.")
     return "\n\n".join(parts)
 
 
@@ -368,14 +376,13 @@ class _Numbers(NamedTuple):
 
     low: Sequence[Any]
     high: Sequence[Any]
-    limit: str | None = None
-    """The side that is a fixed limit and was not measured; None if both sides were."""
-    silent: str = ""
+    seeds: int
+    silent: str
     """Why a value is no number."""
 
     @property
     def decides(self) -> bool:
-        return len(self.low) > 1 and bool(np.isfinite([*self.low, *self.high]).all())
+        return self.seeds > 1 and bool(np.isfinite([*self.low, *self.high]).all())
 
     @property
     def hold(self) -> bool:
@@ -391,16 +398,11 @@ class _Numbers(NamedTuple):
         largest = max(map(abs, [*self.low, *self.high])) or 1.0
         return (min(self.high) - max(self.low)) / largest
 
-    def __str__(self) -> str:
-        if len(self.low) == 1:
-            return "one seed alone decides nothing"
-        if not self.decides:
-            return f"no answer, {self.silent}"
-        left, right = span(self.low), span(self.high)
-        failing = "not" if self.reversed else "not in every seed"
-        if self.limit == "low":  # what was measured comes first
-            return f"{right} > {left}" if self.hold else f"{right}, {failing} above {left}"
-        return f"{left} < {right}" if self.hold else f"{left}, {failing} below {right}"
+    @property
+    def why(self) -> str:
+        """Why they decide nothing."""
+        alone = self.seeds == 1
+        return "one seed alone decides nothing" if alone else f"no answer, {self.silent}"
 
 
 def _word(pairs: Iterable[_Numbers]) -> str:
@@ -412,26 +414,23 @@ def _word(pairs: Iterable[_Numbers]) -> str:
     return "FAILED" if any(pair.reversed for pair in pairs) else "UNDECIDED"
 
 
-def _evidence(verdict: str, compared: Mapping[Comparison, _Numbers]) -> str:
-    """The comparisons that decided: all that did not hold, or else those that held by the least."""
-    silent = [part for part, pair in compared.items() if not pair.decides]
+def _deciding(verdict: str, compared: Mapping[Comparison, _Numbers]) -> str:
+    """The comparison that decided, in words: the clearest of those that failed, or the closest call
+    of those that hold; the first that has no answer, if there is one."""
     if verdict == "HELD":
         chosen = list(compared)
     elif verdict == "FAILED":
         chosen = [part for part, pair in compared.items() if pair.reversed]
     else:
-        chosen = silent or [part for part, pair in compared.items() if not pair.hold]
-    order = chosen if silent else sorted(chosen, key=lambda part: compared[part].margin)
-    shown = [part for part in chosen if part in order[:MOST_SHOWN]]
-    more = len(chosen) - len(shown)
-    margin = ", by a wider margin" if verdict == "HELD" else ""
-    others = f"; and {more} more{margin}" if more else ""
-    return "; ".join(f"{part.name}: {compared[part]}" for part in shown) + others + "."
+        chosen = [part for part, pair in compared.items() if not pair.decides]
+        chosen = chosen[:1] or [part for part, pair in compared.items() if not pair.hold]
+    part = min(chosen, key=lambda part: compared[part].margin) if chosen[1:] else chosen[0]
+    return part.told(compared[part])
 
 
 def _together(of_sizes: Mapping[int, Verdict | None]) -> Verdict | None:
     """The verdicts at all latent sizes as one: "FAILED at 10 units, HELD at 128 units", with a line
-    of evidence for each size. Of a single latent size it is the verdict itself."""
+    of the answer for each size. Of a single latent size it is the verdict itself."""
     known = {size: found for size, found in of_sizes.items() if found}
     if len(of_sizes) == 1 or not known:
         return next(iter(of_sizes.values()), None)
@@ -442,9 +441,18 @@ def _together(of_sizes: Mapping[int, Verdict | None]) -> Verdict | None:
     }
     return first._replace(
         verdict=", ".join(f"{word} at {sizes} units" for word, sizes in answers.items()),
-        evidence="\n".join(f"{size} units: {found.evidence}" for size, found in known.items()),
+        answer="\n".join(
+            f"With {size} units {found.answer[0].lower()}{found.answer[1:]}"
+            for size, found in known.items()
+        ),
         numbers={
             f"{size} units": {"verdict": found.verdict, "numbers": found.numbers}
             for size, found in known.items()
         },
     )
+
+
+def in_short(verdict: str) -> str:
+    """The words of a verdict as an answer: "No at 10 units, yes at 128 units"."""
+    said = re.sub("|".join(SAID), lambda word: SAID[word[0]], verdict)
+    return said[0].upper() + said[1:]

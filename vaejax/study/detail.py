@@ -6,7 +6,7 @@ from vaejax.measure.spectrum import discernible_from
 from vaejax.store.records import Row
 from vaejax.study.claims import column
 
-KEPT_DETAIL = column("half_power_cycles", "detail kept, in cycles per image")
+KEPT_DETAIL = column("half_power_cycles", "detail kept (cycles per image)")
 LEAST_DETAIL = column("cycles_per_image", "least detail that is no blur", discernible_from)
 
 

@@ -182,8 +182,8 @@ def judge(study: Study, found: Any) -> dict[str, Any]:
     for claim in study.claims:
         verdict = claim.judge(found.rows)
         if verdict is None and found.diverged and claim.rows(found.rows):
-            why = "Models that it speaks of diverged."
-            verdict = room.Verdict("UNDECIDED", claim.says(), why, claim.rule(), {})
+            why = "Undecided: models that it asks about diverged."
+            verdict = room.Verdict("UNDECIDED", claim.asks(), why, claim.rule(), {})
         if verdict is not None:
             verdicts[claim.name] = verdict
     return verdicts

@@ -100,15 +100,15 @@ def noise_columns(rows: Sequence[Row]) -> list[str]:
 
 
 def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) -> None:
-    """The answer to each claim, and the numbers that decided; after a `--quick` run it says that
-    the answer does not count."""
-    note = " (does not count, after --quick)" if quick else ""
+    """The question and the answer of each claim; after a `--quick` run, that there are none."""
+    if quick and verdicts:
+        out.print(f"{', '.join(verdicts)}: no answer after --quick, which trains too briefly.")
+        return
     for claim, found in verdicts.items():
-        colour = COLOURS.get(found.verdict.split()[0], "")
-        answer = f"[bold {colour}]{found.verdict}[/]"
-        out.print(f"[bold]{claim}[/bold]  {_plain(found.claim)}: {answer}{note}.")
-        for line in found.evidence.splitlines():
-            out.print(Padding(_plain(line[0].upper() + line[1:]), (0, 0, 0, 4), expand=False))
+        mark = f"[bold {COLOURS.get(found.verdict.split()[0], '')}]{found.verdict}[/]"
+        out.print(f"[bold]{claim}[/bold]  {_plain(found.question)} {mark}")
+        for line in found.answer.splitlines():
+            out.print(Padding(_plain(line), (0, 0, 0, 4), expand=False))
 
 
 def _plain(text: str) -> str:
@@ -125,7 +125,7 @@ def show_collapse(out: Console, found: Collapse) -> None:
 
 def show_seeds(out: Console, rows: Sequence[Row]) -> None:
     seeds = ", ".join(map(str, distinct(rows, "seed")))
-    out.print(f"Seeds {seeds}. HELD and FAILED: all seeds agree.")
+    out.print(f"Seeds {seeds}. HELD (yes) and FAILED (no): all seeds agree.")
 
 
 def show_paths(out: Console, *paths: Path) -> None:
