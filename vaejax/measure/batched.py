@@ -12,6 +12,8 @@ from jaxtyping import Array, Key, UInt8
 
 from vaejax.config import Config
 
+AT_ONCE = 64
+"""Lanes that an accelerator measures at once: enough to keep it busy, and a bound on the memory."""
 Images = UInt8[Array | np.ndarray, "n pixels"]
 """The images of a split, flat."""
 
@@ -46,20 +48,28 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     """Lift `function(config, params, images, key, *static)` to parameters with a leading lane axis,
     and compile it. All lanes get the same images and the same key.
 
-    On an accelerator all lanes are measured at once. On a CPU they take turns, which takes as long
-    and a fraction of the memory.
+    On an accelerator `AT_ONCE` lanes are measured at once. On a CPU they take turns, which takes as
+    long and a fraction of the memory.
     """
     on_cpu = jax.default_backend() == "cpu"
-
-    def lifted(params: Any, images: Any, key: Any) -> Any:
-        def one(lane: Any) -> Any:
-            return function(config, lane, images, key, *static)
-
-        return jax.lax.map(one, params) if on_cpu else jax.vmap(one)(params)
-
+    lifted = in_turns(partial(function, config), None if on_cpu else AT_ONCE, *static)
     # LLVM at level 3, the default, unrolls the loops that draw a few numbers for each image. They
     # get no faster, and compiling takes up to twice as long.
     return jax.jit(lifted, compiler_options={"xla_backend_optimization_level": 2} if on_cpu else {})
+
+
+def in_turns(
+    function: Callable[..., Any], at_once: int | None, *static: Any
+) -> Callable[[Any, Any, Any], Any]:
+    """`function(params, images, key, *static)` of every lane of `params`, so many lanes at once."""
+
+    def lifted(params: Any, images: Any, key: Any) -> Any:
+        size = at_once and min(at_once, len(jax.tree.leaves(params)[0]))
+        return jax.lax.map(
+            lambda lane: function(lane, images, key, *static), params, batch_size=size
+        )
+
+    return lifted
 
 
 def lane_of(stacked: Any, lane: int) -> Any:
