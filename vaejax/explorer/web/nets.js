@@ -33,7 +33,7 @@ let halves = null;
 function numbersOf(text, type) {
   const { buffer } = bytesOf(text);
   if (type === "float32") return new Float32Array(buffer);
-  halves = halves || halfTable();
+  halves ??= halfTable();
   return Float32Array.from(new Uint16Array(buffer), (bits) => halves[bits]);
 }
 

@@ -122,7 +122,7 @@ function drawManifold(context, width, height, scales) {
   const [rows, columns] = app.page.shape;
   if (!background || background.key !== key) {
     const canvas = element("canvas", { width: MANIFOLD * columns, height: MANIFOLD * rows });
-    const tile = imageCanvas("");
+    const tile = imageCanvas();
     const code = Float64Array.from(app.code);
     for (let row = 0; row < MANIFOLD; row++) {
       for (let column = 0; column < MANIFOLD; column++) {
