@@ -159,7 +159,7 @@ function showPath(model) {
 function showBetween(model) {
   const percent = Number(byId("share").value);
   paint(document.querySelector("#between canvas"), onPath(model, percent / 100));
-  const words = `${percent} % of the way from A to B`;
+  const words = `${percent} % of the way`;
   byId("between-words").textContent = words;
   byId("share").setAttribute("aria-valuetext", words);
 }
