@@ -170,8 +170,7 @@ function showSource() {
       : "Your drawing.";
   const error = sum([...pixels].map((p, i) => (p - output[i]) ** 2)) / pixels.length;
   const kl = posterior.kl ? `, KL ${fixed(sum([...posterior.kl]), 2)} nats` : "";
-  byId("encoded-words").textContent =
-    `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
+  byId("encoded-words").textContent = `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
   showPosterior();
   showCode();
 }
@@ -197,9 +196,7 @@ function showSamples() {
       return button;
     }),
   );
-  byId("samples-title").textContent = vae
-    ? "Samples from the prior"
-    : "Decoded Gaussian codes";
+  byId("samples-title").textContent = vae ? "Samples from the prior" : "Decoded Gaussian codes";
   byId("samples-words").textContent =
     (vae
       ? "Codes are drawn from N(0, I) and decoded. "

@@ -101,12 +101,7 @@ function drawHere(context, width, height, scales) {
     Object.assign(context, { strokeStyle: stroke, lineWidth });
     context.beginPath();
     context.arc(x, y, 9, 0, 7);
-    for (const [dx, dy] of [
-      [1, 0],
-      [-1, 0],
-      [0, 1],
-      [0, -1],
-    ]) {
+    for (const [dx, dy] of Object.values(ARROWS)) {
       context.moveTo(x + 5 * dx, y + 5 * dy);
       context.lineTo(x + 14 * dx, y + 14 * dy);
     }

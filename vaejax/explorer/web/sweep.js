@@ -219,13 +219,7 @@ function panel(chart, part, x, axis, top, { title, most, measured, path }) {
   const bottom = top + CHART.panel;
   const y = (value) => bottom - (CHART.panel - 4) * Math.min(1.05, value / most);
   chart.append(svg("text", { class: "strong", x: CHART.left - 40, y: top - 12 }, title));
-  for (const value of [0, niceStep(most)]) {
-    const at = y(value);
-    chart.append(
-      svg("line", { class: "axis", x1: CHART.left, x2: x(axis.high), y1: at, y2: at }),
-      svg("text", { x: CHART.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
-    );
-  }
+  levels(chart, most, y, CHART.left, x(axis.high));
   const shown = path.filter(([scale]) => scale >= axis.low && scale <= axis.high);
   if (part.theory && shown.length) {
     const points = shown.map(([scale, value]) => `${x(scale)},${y(value)}`).join(" ");
@@ -239,6 +233,17 @@ function panel(chart, part, x, axis, top, { title, most, measured, path }) {
     );
     chart.append(dot);
   });
+}
+
+/** Lines at 0 and at a round number, with their values. */
+function levels(chart, most, y, left, right) {
+  for (const value of [0, niceStep(most)]) {
+    const at = y(value);
+    chart.append(
+      svg("line", { class: "axis", x1: left, x2: right, y1: at, y2: at }),
+      svg("text", { x: left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
+    );
+  }
 }
 
 /** The largest of 1, 2, 5 times a power of ten that is not above a number. */
@@ -316,13 +321,9 @@ function drawBars(part) {
   const slot = (width - BARS.left - BARS.right) / units;
   const floor = BARS.height - BARS.bottom;
   const most = highestBar(part);
-  for (const value of [0, niceStep(most)]) {
-    const at = floor - (value / most) * (floor - BARS.top);
-    chart.append(
-      svg("line", { class: "axis", x1: BARS.left, x2: width - BARS.right, y1: at, y2: at }),
-      svg("text", { x: BARS.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
-    );
-  }
+  const y = (value) => floor - (value / most) * (floor - BARS.top);
+  levels(chart, most, y, BARS.left, width - BARS.right);
+  const middle = { y: floor + 16, "text-anchor": "middle" };
   for (let rank = 0; rank < units; rank++) {
     const left = BARS.left + rank * slot;
     const at = { y: floor, height: 0 };
@@ -333,17 +334,11 @@ function drawBars(part) {
       );
     }
     if (units <= MOST_LABELLED) {
-      const label = {
-        class: "unit-name",
-        x: left + slot / 2,
-        y: floor + 16,
-        "text-anchor": "middle",
-      };
-      chart.append(svg("text", label));
+      chart.append(svg("text", { class: "unit-name", x: left + slot / 2, ...middle }));
     }
   }
   if (units > MOST_LABELLED) {
-    const label = { x: (BARS.left + width) / 2, y: floor + 16, "text-anchor": "middle" };
+    const label = { x: (BARS.left + width) / 2, ...middle };
     chart.append(svg("text", label, `${units} units, the largest KL first`));
     for (const bar of chart.querySelectorAll(".bar")) bar.setAttribute("width", 0.9 * slot);
     chart.append(svg("polyline", { class: "expected" })); // too many for a bar each
@@ -390,29 +385,12 @@ function showBars(part, model) {
   }
   chart.querySelectorAll(".unit-name").forEach((text, rank) => (text.textContent = order[rank]));
   const asleep = order.filter(dead).sort((a, b) => a - b);
-  const key = [
-    element("span", { class: "key" }, element("i", { class: "solid" }), "measured on the test set"),
-  ];
-  if (expected) {
-    key.push(
-      element(
-        "span",
-        { class: "key" },
-        element("i", { class: "hollow" }),
-        "predicted by linear theory",
-      ),
-    );
-  }
-  byId("bars-words").replaceChildren(
-      ...key,
-      element("br"),
-      `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
-        `variance of ${app.page.active_variance} or less over the test images.`,
-    );
-  chart.setAttribute(
-    "aria-label",
-    `KL of each unit. ${deadWords(asleep, part.config.latent_size)}`,
-  );
+  const words = deadWords(asleep, part.config.latent_size);
+  byId("bars-expected").hidden = !expected;
+  byId("bars-words").textContent =
+    `${words} A unit is dead if its posterior mean has a ` +
+    `variance of ${app.page.active_variance} or less over the test images.`;
+  chart.setAttribute("aria-label", `KL of each unit. ${words}`);
 }
 
 function deadWords(dead, units) {
@@ -432,14 +410,12 @@ function drawStrip() {
   const late = (rank) => (rank >= FIRST_ON_A_PHONE ? "late" : null);
   const inputs = app.page.strip.map((index, rank) => {
     const label = `test image ${index}, ${className(app.page.labels[index])}`;
-    const attributes = {
-      type: "button",
-      class: late(rank),
-      "data-index": index,
-      "aria-label": label,
-    };
-    const picture = imageCanvas("", testPixels(index));
-    const button = element("button", attributes, element("b"), picture);
+    const button = element(
+      "button",
+      { type: "button", class: late(rank), "data-index": index, "aria-label": label },
+      element("b"),
+      imageCanvas("", testPixels(index)),
+    );
     button.addEventListener("click", () => {
       if (index !== app.pair[1]) app.pair = [app.pair[1], index];
       drawScales(app.part);
