@@ -1,6 +1,7 @@
 """One self-contained HTML page in which trained models run: encode test images or a digit that you
 draw, move through the code, and, for a study of several recon_scales, watch a posterior collapse
-and its units wake as a slider moves over the threshold that the images predict.
+and its units wake as a slider moves over the threshold that the images predict. Such a page also
+shows one image at every scale, and what a model decodes on the way from one image to another.
 
 Command: python -m experiments.explore checkpoints/mnist/recon_scale
 FOLDER is that of a run (it holds config.json) or of a study (it holds the folders of runs). Needs

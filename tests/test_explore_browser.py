@@ -362,6 +362,46 @@ def test_the_chart_and_the_images_answer_to_the_mouse_and_have_names(sweep, visi
     assert nameless == []
 
 
+def test_the_path_goes_from_one_reconstruction_to_the_other(sweep, visit) -> None:
+    page, trained = visit(sweep.html), vj.store.restore(sweep.folder / "z2")
+    page.focus("#share")
+    page.keyboard.press("Home")
+    for _ in range(15):  # three pictures on
+        page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#share", "aria-valuetext") == "37.5 % of the way"
+    for model in (0, 1):
+        page.evaluate("model => chooseModel(model)", model)
+        pair, lane = page.evaluate("[app.pair, app.model.lane]")
+        a, b = np.asarray(posterior(trained, digits(IMAGES)[pair] / 255, lane).mean)
+        for share, place in ((0, 1), (0.375, 4), (1, 9)):
+            expected = bytes_of(image_of(trained, a + share * (b - a), lane))
+            assert np.abs(canvas(page, f"#path canvas:nth-child({place})") - expected).max() < 1
+        larger = canvas(page, "#between canvas")
+        assert (larger == canvas(page, "#path canvas:nth-child(4)")).all()
+    ends = [canvas(page, f"#path canvas:nth-child({place})") for place in (1, 9)]
+    assert np.abs(ends[0] - ends[1]).max() > 4  # A is not B
+
+
+def test_an_image_is_shown_at_every_scale_and_a_click_goes_there(sweep, visit) -> None:
+    page, trained = visit(sweep.html), vj.store.restore(sweep.folder / "z2")
+    page.click("#strip button >> nth=4")
+    pixels = digits(IMAGES)[page.evaluate("app.page.strip[4]")] / 255
+    threshold = page.evaluate("app.part.theory.thresholds[0]")
+    steps = page.locator("#scales > *").all_inner_texts()
+    assert steps == ["input", "1", f"threshold {threshold:.3g}", "6000"]
+    assert np.abs(canvas(page, "#scales > div canvas") - 255 * pixels).max() <= 0.51
+    for step, lane in enumerate(page.evaluate("app.part.models.map((model) => model.lane)"), 1):
+        mean = posterior(trained, pixels, lane).mean
+        shown = canvas(page, f"#scales button:nth-of-type({step}) canvas")
+        assert np.abs(shown - bytes_of(image_of(trained, mean, lane))).max() < 1
+    for name, scale in (("1", 1), ("6000", 6000)):
+        page.get_by_role("button", name=f"recon_scale {name}:").click()
+        expected = page.evaluate("scale => scaleAxis(app.part).place(scale)", scale)
+        assert float(page.input_value("#scale")) / 1000 == pytest.approx(expected, abs=1e-3)
+        assert page.locator("#scales [aria-pressed=true]").inner_text() == name
+        assert f"recon_scale {scale}," in page.inner_text("#caption")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_in_both_schemes(scheme, sweep, visit) -> None:
     page = visit(sweep.html, viewport=PHONE, color_scheme=scheme)

@@ -1,9 +1,13 @@
-// The posteriors of two images, as codes drawn from them. `app` is in explorer.js.
+// Two images: their posteriors, as codes drawn from them, and what is decoded between their means.
+// `app` is in explorer.js.
 
 const CLOUD_CODES = 250;
 const SLIDE_MS = 350;
 let cloudNow = null;
 let cloudFrame = 0;
+
+/** A point a share of the way from a to b. */
+const mix = (a, b, share) => a.map((value, i) => value + share * (b[i] - value));
 
 /** What is drawn of two posteriors: mean and sigma in the two units in which their means are
  * farthest apart. */
@@ -19,13 +23,12 @@ function cloudOf(posteriors) {
   return { units: flat ? [units[0]] : units, members };
 }
 
-function showClouds(part, model) {
-  if (!isVae(part)) return;
+function showClouds(model) {
   const codes = codesOf(model);
   const posteriors = app.pair.map((index) => codes[index]);
   const target = cloudOf(posteriors);
   describeClouds(target, posteriors);
-  showCouple(model, posteriors);
+  showCouple(model);
   const still = !cloudNow || matchMedia("(prefers-reduced-motion: reduce)").matches;
   const start = still ? target : cloudNow;
   cancelAnimationFrame(cloudFrame);
@@ -33,12 +36,11 @@ function showClouds(part, model) {
   const step = (now) => {
     const t = still ? 1 : Math.min(1, Math.max(0, (now - began) / SLIDE_MS));
     const eased = t * t * (3 - 2 * t);
-    const between = (a, b) => a.map((value, i) => value + eased * (b[i] - value));
     cloudNow = {
       units: target.units,
       members: target.members.map((member, k) => ({
-        mean: between(start.members[k].mean, member.mean),
-        sigma: between(start.members[k].sigma, member.sigma),
+        mean: mix(start.members[k].mean, member.mean, eased),
+        sigma: mix(start.members[k].sigma, member.sigma, eased),
       })),
     };
     drawClouds(cloudNow);
@@ -113,15 +115,51 @@ function describeClouds({ units }, [a, b]) {
   byId("clouds").setAttribute("aria-label", text);
 }
 
-function showCouple(model, posteriors) {
-  const nets = netsOf(model);
+function showCouple(model) {
   const members = app.pair.map((index, k) => {
-    const whats = ["input", "reconstruction"];
-    const [input, output] = whats.map((what) => imageCanvas(`${what} of image ${"AB"[k]}`));
-    paint(input, testPixels(index));
-    paint(output, decode(nets, posteriors[k].mean));
-    const name = element("b", {}, `${"AB"[k]}: ${className(app.page.labels[index])}`);
-    return element("div", { class: `member ${"ab"[k]}` }, name, input, output);
+    const of = `of image ${"AB"[k]}`;
+    return element(
+      "div",
+      { class: `member ${"ab"[k]}` },
+      element("b", {}, pairName(k)),
+      imageCanvas(`input ${of}`, testPixels(index)),
+      imageCanvas(`reconstruction ${of}`, reconstruction(model, index)),
+    );
   });
   byId("couple").replaceChildren(...members);
+}
+
+/** The letter and the class of the first or the second of the two images. */
+const pairName = (k) => `${"AB"[k]}: ${className(app.page.labels[app.pair[k]])}`;
+
+// ---- the path from A to B ----
+
+const ON_PATH = 9; // pictures; the slider goes five steps from one to the next
+
+function preparePath() {
+  byId("path").replaceChildren(...Array.from({ length: ON_PATH }, () => imageCanvas()));
+  byId("share").addEventListener("input", () => showBetween(app.model));
+}
+
+/** What a model decodes a share of the way from the posterior mean of A to that of B. */
+function onPath(model, share) {
+  const [a, b] = app.pair.map((index) => codesOf(model)[index].mean);
+  return decode(netsOf(model), mix(a, b, share));
+}
+
+function showPath(model) {
+  [...byId("path").children].forEach((canvas, i) => {
+    paint(canvas, onPath(model, i / (ON_PATH - 1)));
+  });
+  ["path-a", "path-b"].forEach((id, k) => (byId(id).textContent = pairName(k)));
+  showBetween(model);
+}
+
+/** The larger picture, of where the slider is. */
+function showBetween(model) {
+  const percent = Number(byId("share").value);
+  paint(document.querySelector("#between canvas"), onPath(model, percent / 100));
+  const words = `${percent} % of the way`;
+  byId("between-words").textContent = words;
+  byId("share").setAttribute("aria-valuetext", words);
 }

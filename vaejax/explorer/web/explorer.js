@@ -4,6 +4,7 @@ const app = {
   page: JSON.parse(byId("page").textContent),
   part: null, // models that differ in recon_scale alone
   model: null,
+  bytes: {}, // of the test images, by the name of how a model sees them
   pair: [0, 1], // the test images that are compared
   classes: [],
   source: null, // the encoded image: kind, index, pixels, posterior
@@ -20,9 +21,8 @@ const isVae = (part = app.part) => part.config.model === "vae";
 function testPixels(index) {
   const [height, width, channels] = app.page.shape;
   const count = height * width * channels;
-  app.bytes = app.bytes || {};
   const name = app.part.pictures;
-  app.bytes[name] = app.bytes[name] || bytesOf(app.page.pictures[name]);
+  app.bytes[name] ??= bytesOf(app.page.pictures[name]);
   return Float64Array.from(
     app.bytes[name].subarray(index * count, (index + 1) * count),
     (b) => b / 255,
@@ -31,26 +31,28 @@ function testPixels(index) {
 
 /** A class in words: its number, and its name where classes have one. */
 function className(label) {
-  const names = app.page.class_names;
-  return names ? `${names[label]}` : `${label}`;
+  return String(app.page.class_names?.[label] ?? label);
 }
 
 /** The encoder and the decoder of a model. */
 function netsOf(model) {
-  if (!model.nets) {
-    const text = byId(model.weights).textContent;
-    model.nets = makeNets(app.part.config, app.page.shape, text, app.page.weights);
-  }
+  const text = () => byId(model.weights).textContent;
+  model.nets ??= makeNets(app.part.config, app.page.shape, text(), app.page.weights);
   return model.nets;
 }
 
 /** The posterior of every test image on the page. */
 function codesOf(model) {
-  if (!model.codes) {
-    const nets = netsOf(model);
-    model.codes = app.page.labels.map((_, index) => encode(nets, testPixels(index)));
-  }
+  const nets = netsOf(model);
+  model.codes ??= app.page.labels.map((_, index) => encode(nets, testPixels(index)));
   return model.codes;
+}
+
+/** A test image as a model reconstructs it. All codes of a model take long: here one will do. */
+function reconstruction(model, index) {
+  const nets = netsOf(model);
+  const posterior = model.codes ? model.codes[index] : encode(nets, testPixels(index));
+  return decode(nets, posterior.mean);
 }
 
 function choosePart(index) {
@@ -72,7 +74,7 @@ function choosePart(index) {
 
 /** The model that the page begins with: the first above the threshold, if there is one. */
 function firstModel(part) {
-  const threshold = part.theory && part.theory.thresholds[0];
+  const threshold = thresholdOf(part);
   const above = part.models.findIndex((model) => threshold && model.recon_scale > 2 * threshold);
   return above < 0 ? part.models.length - 1 : above;
 }
@@ -132,6 +134,7 @@ function start() {
   select.addEventListener("change", () => choosePart(Number(select.value)));
   app.part = page.parts[0];
   prepareModel();
+  preparePath();
   listenToSweep();
   app.source = { kind: "test", index: page.strip[0], pixels: testPixels(page.strip[0]) };
   choosePart(0);

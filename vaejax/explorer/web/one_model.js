@@ -170,8 +170,7 @@ function showSource() {
       : "Your drawing.";
   const error = sum([...pixels].map((p, i) => (p - output[i]) ** 2)) / pixels.length;
   const kl = posterior.kl ? `, KL ${fixed(sum([...posterior.kl]), 2)} nats` : "";
-  byId("encoded-words").textContent =
-    `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
+  byId("encoded-words").textContent = `${name} Error (MSE) ${fixed(error, 4)}${kl}.`;
   showPosterior();
   showCode();
 }
@@ -185,12 +184,10 @@ function showSamples() {
   byId("samples").replaceChildren(
     ...Array.from({ length: SAMPLES }, (_, index) => {
       const code = Float64Array.from({ length: app.part.config.latent_size }, normal);
-      const canvas = imageCanvas("");
-      paint(canvas, decode(nets, code));
       const button = element(
         "button",
         { type: "button", "aria-label": `sample ${index + 1}: move the code there` },
-        canvas,
+        imageCanvas("", decode(nets, code)),
       );
       button.addEventListener("click", () => {
         app.code = code.slice();
@@ -199,9 +196,7 @@ function showSamples() {
       return button;
     }),
   );
-  byId("samples-title").textContent = vae
-    ? "Samples from the prior"
-    : "Decoded Gaussian codes";
+  byId("samples-title").textContent = vae ? "Samples from the prior" : "Decoded Gaussian codes";
   byId("samples-words").textContent =
     (vae
       ? "Codes are drawn from N(0, I) and decoded. "
@@ -212,8 +207,7 @@ function showSamples() {
 function traversalRow(unit) {
   const name = element("span", {}, `unit ${unit}`);
   name.append(element("small", {}, isDead(app.model, unit) ? "dead" : shortStatus(unit)));
-  const canvases = Array.from({ length: STEPS }, () => imageCanvas(""));
-  for (const canvas of canvases) canvas.setAttribute("aria-hidden", "true");
+  const canvases = Array.from({ length: STEPS }, () => imageCanvas());
   const [low, high] = traversalRange(app.model, unit);
   const label = `unit ${unit} from ${short(low)} to ${short(high)}`;
   return element(
@@ -335,6 +329,7 @@ function listenToModel() {
 /** What of this part of the page is the same for all models. */
 function prepareModel() {
   const labels = {
+    between: "image decoded between A and B",
     decoded: "image decoded from the code",
     input: "encoded image",
     output: "its reconstruction",

@@ -101,12 +101,7 @@ function drawHere(context, width, height, scales) {
     Object.assign(context, { strokeStyle: stroke, lineWidth });
     context.beginPath();
     context.arc(x, y, 9, 0, 7);
-    for (const [dx, dy] of [
-      [1, 0],
-      [-1, 0],
-      [0, 1],
-      [0, -1],
-    ]) {
+    for (const [dx, dy] of Object.values(ARROWS)) {
       context.moveTo(x + 5 * dx, y + 5 * dy);
       context.lineTo(x + 14 * dx, y + 14 * dy);
     }
@@ -122,7 +117,7 @@ function drawManifold(context, width, height, scales) {
   const [rows, columns] = app.page.shape;
   if (!background || background.key !== key) {
     const canvas = element("canvas", { width: MANIFOLD * columns, height: MANIFOLD * rows });
-    const tile = imageCanvas("");
+    const tile = imageCanvas();
     const code = Float64Array.from(app.code);
     for (let row = 0; row < MANIFOLD; row++) {
       for (let column = 0; column < MANIFOLD; column++) {

@@ -12,10 +12,14 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A canvas for one image of the data set; CSS scales it up. `app` is in explorer.js. */
-function imageCanvas(label) {
+/** A canvas for one image of the data set, with pixels on it; CSS scales it up. Without a label it is
+ * for the eyes alone: what it is in has a name. `app` is in explorer.js. */
+function imageCanvas(label, pixels) {
   const [height, width] = app.page.shape;
-  return element("canvas", { width, height, class: "picture", role: "img", "aria-label": label });
+  const name = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  const canvas = element("canvas", { width, height, class: "picture", ...name });
+  if (pixels) paint(canvas, pixels);
+  return canvas;
 }
 
 /** Show pixels in [0, 1], [height, width, channels], on a canvas of that size. */

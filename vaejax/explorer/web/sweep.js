@@ -1,5 +1,5 @@
-// Several models that differ in recon_scale alone: charts over the scale, the KL of each unit, and a
-// strip of reconstructions. `app` is in explorer.js.
+// Several models that differ in recon_scale alone: charts over the scale, the KL of each unit, one
+// image at every scale, and a strip of reconstructions. `app` is in explorer.js.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -29,12 +29,14 @@ const byFalling = (values) => [...values.keys()].sort((a, b) => values[b] - valu
 
 // ---- the axis of scales ----
 
+/** The predicted recon_scale at which the first unit wakes, if there is one. */
+const thresholdOf = (part) => part.theory?.thresholds[0];
+
 /** Where a recon_scale lies on a logarithmic axis from 0 to 1, around all models and the first
  * threshold. */
 function scaleAxis(part) {
   const marks = part.models.map((model) => model.recon_scale);
-  const first = part.theory && part.theory.thresholds[0];
-  if (first) marks.push(first);
+  if (thresholdOf(part)) marks.push(thresholdOf(part));
   const low = Math.min(...marks) / 1.5;
   const high = Math.max(...marks) * 1.5;
   return { low, high, place: (scale) => Math.log(scale / low) / Math.log(high / low) };
@@ -51,8 +53,8 @@ function modelNear(part, place) {
 
 /** How a scale compares with the threshold. */
 function thresholdWords(part, model) {
-  if (!part.theory || !part.theory.thresholds.length) return "";
-  const times = model.recon_scale / part.theory.thresholds[0];
+  if (!thresholdOf(part)) return "";
+  const times = model.recon_scale / thresholdOf(part);
   return times < 1
     ? `below the threshold (${short(times, 2)} of it)`
     : `${short(times, 2)} times the threshold`;
@@ -111,7 +113,7 @@ function termsOf(part, model) {
 }
 
 function introOf(part) {
-  const theory = part.theory && part.theory.thresholds.length ? part.theory.thresholds[0] : null;
+  const theory = thresholdOf(part);
   const vae = isVae(part);
   const { kl_weight: weight, free_bits: free } = part.models[0];
   const kl = `${weight === 1 ? "" : `${short(weight)} × `}KL${free ? `, where ${short(free)} nats of each unit are free` : ""}`;
@@ -217,13 +219,7 @@ function panel(chart, part, x, axis, top, { title, most, measured, path }) {
   const bottom = top + CHART.panel;
   const y = (value) => bottom - (CHART.panel - 4) * Math.min(1.05, value / most);
   chart.append(svg("text", { class: "strong", x: CHART.left - 40, y: top - 12 }, title));
-  for (const value of [0, niceStep(most)]) {
-    const at = y(value);
-    chart.append(
-      svg("line", { class: "axis", x1: CHART.left, x2: x(axis.high), y1: at, y2: at }),
-      svg("text", { x: CHART.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
-    );
-  }
+  levels(chart, most, y, CHART.left, x(axis.high));
   const shown = path.filter(([scale]) => scale >= axis.low && scale <= axis.high);
   if (part.theory && shown.length) {
     const points = shown.map(([scale, value]) => `${x(scale)},${y(value)}`).join(" ");
@@ -239,6 +235,17 @@ function panel(chart, part, x, axis, top, { title, most, measured, path }) {
   });
 }
 
+/** Lines at 0 and at a round number, with their values. */
+function levels(chart, most, y, left, right) {
+  for (const value of [0, niceStep(most)]) {
+    const at = y(value);
+    chart.append(
+      svg("line", { class: "axis", x1: left, x2: right, y1: at, y2: at }),
+      svg("text", { x: left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
+    );
+  }
+}
+
 /** The largest of 1, 2, 5 times a power of ten that is not above a number. */
 function niceStep(most) {
   const power = 10 ** Math.floor(Math.log10(most));
@@ -247,9 +254,16 @@ function niceStep(most) {
 
 /** Mark the model that is shown. */
 function markScale(part, model) {
+  const index = part.models.indexOf(model);
+  document.querySelectorAll("#scales button").forEach((button, i) => {
+    button.setAttribute("aria-pressed", String(i === index));
+  });
+  const slider = byId("scale");
+  slider.value = Math.round(1000 * scaleAxis(part).place(model.recon_scale));
+  const words = `recon_scale ${short(model.recon_scale, 4)}, ${thresholdWords(part, model)}`;
+  slider.setAttribute("aria-valuetext", words.replace(/, $/, ""));
   const chart = document.querySelector("#charts svg");
   if (!chart) return;
-  const index = part.models.indexOf(model);
   for (const dot of chart.querySelectorAll(".dot")) {
     const shown = Number(dot.dataset.model) === index;
     dot.classList.toggle("shown", shown);
@@ -260,10 +274,33 @@ function markScale(part, model) {
       here.setAttribute("x2", dot.getAttribute("cx"));
     }
   }
-  const slider = byId("scale");
-  slider.value = Math.round(1000 * scaleAxis(part).place(model.recon_scale));
-  const words = `recon_scale ${short(model.recon_scale, 4)}, ${thresholdWords(part, model)}`;
-  slider.setAttribute("aria-valuetext", words.replace(/, $/, ""));
+}
+
+// ---- one image at every scale ----
+
+/** Image B, the one that was chosen last, as each model reconstructs it. The predicted threshold
+ * stands between the two pictures where it lies. */
+function drawScales(part) {
+  const index = app.pair[1];
+  const steps = part.models.map((model, step) => {
+    const scale = short(model.recon_scale, 4);
+    const button = element(
+      "button",
+      { type: "button", "aria-label": `recon_scale ${scale}: move the slider there` },
+      imageCanvas("", reconstruction(model, index)),
+      scale,
+    );
+    button.addEventListener("click", () => chooseModel(step));
+    return button;
+  });
+  const threshold = thresholdOf(part);
+  if (threshold) {
+    const asleep = part.models.filter((model) => model.recon_scale < threshold).length;
+    const mark = element("div", { class: "threshold" }, "threshold ", short(threshold));
+    steps.splice(asleep, 0, mark);
+  }
+  const input = element("div", {}, imageCanvas("image B", testPixels(index)), "input");
+  byId("scales").replaceChildren(input, ...steps);
 }
 
 // ---- the KL of each unit ----
@@ -284,13 +321,9 @@ function drawBars(part) {
   const slot = (width - BARS.left - BARS.right) / units;
   const floor = BARS.height - BARS.bottom;
   const most = highestBar(part);
-  for (const value of [0, niceStep(most)]) {
-    const at = floor - (value / most) * (floor - BARS.top);
-    chart.append(
-      svg("line", { class: "axis", x1: BARS.left, x2: width - BARS.right, y1: at, y2: at }),
-      svg("text", { x: BARS.left - 6, y: at + 4, "text-anchor": "end" }, short(value)),
-    );
-  }
+  const y = (value) => floor - (value / most) * (floor - BARS.top);
+  levels(chart, most, y, BARS.left, width - BARS.right);
+  const middle = { y: floor + 16, "text-anchor": "middle" };
   for (let rank = 0; rank < units; rank++) {
     const left = BARS.left + rank * slot;
     const at = { y: floor, height: 0 };
@@ -301,17 +334,11 @@ function drawBars(part) {
       );
     }
     if (units <= MOST_LABELLED) {
-      const label = {
-        class: "unit-name",
-        x: left + slot / 2,
-        y: floor + 16,
-        "text-anchor": "middle",
-      };
-      chart.append(svg("text", label));
+      chart.append(svg("text", { class: "unit-name", x: left + slot / 2, ...middle }));
     }
   }
   if (units > MOST_LABELLED) {
-    const label = { x: (BARS.left + width) / 2, y: floor + 16, "text-anchor": "middle" };
+    const label = { x: (BARS.left + width) / 2, ...middle };
     chart.append(svg("text", label, `${units} units, the largest KL first`));
     for (const bar of chart.querySelectorAll(".bar")) bar.setAttribute("width", 0.9 * slot);
     chart.append(svg("polyline", { class: "expected" })); // too many for a bar each
@@ -358,29 +385,12 @@ function showBars(part, model) {
   }
   chart.querySelectorAll(".unit-name").forEach((text, rank) => (text.textContent = order[rank]));
   const asleep = order.filter(dead).sort((a, b) => a - b);
-  const key = [
-    element("span", { class: "key" }, element("i", { class: "solid" }), "measured on the test set"),
-  ];
-  if (expected) {
-    key.push(
-      element(
-        "span",
-        { class: "key" },
-        element("i", { class: "hollow" }),
-        "predicted by linear theory",
-      ),
-    );
-  }
-  byId("bars-words").replaceChildren(
-      ...key,
-      element("br"),
-      `${deadWords(asleep, part.config.latent_size)} A unit is dead if its posterior mean has a ` +
-        `variance of ${app.page.active_variance} or less over the test images.`,
-    );
-  chart.setAttribute(
-    "aria-label",
-    `KL of each unit. ${deadWords(asleep, part.config.latent_size)}`,
-  );
+  const words = deadWords(asleep, part.config.latent_size);
+  byId("bars-expected").hidden = !expected;
+  byId("bars-words").textContent =
+    `${words} A unit is dead if its posterior mean has a ` +
+    `variance of ${app.page.active_variance} or less over the test images.`;
+  chart.setAttribute("aria-label", `KL of each unit. ${words}`);
 }
 
 function deadWords(dead, units) {
@@ -399,21 +409,18 @@ function drawStrip() {
   const strip = byId("strip");
   const late = (rank) => (rank >= FIRST_ON_A_PHONE ? "late" : null);
   const inputs = app.page.strip.map((index, rank) => {
-    const canvas = imageCanvas("");
-    canvas.setAttribute("aria-hidden", "true");
-    paint(canvas, testPixels(index));
     const label = `test image ${index}, ${className(app.page.labels[index])}`;
-    const attributes = {
-      type: "button",
-      class: late(rank),
-      "data-index": index,
-      "aria-label": label,
-    };
-    const button = element("button", attributes, element("b"), canvas);
+    const button = element(
+      "button",
+      { type: "button", class: late(rank), "data-index": index, "aria-label": label },
+      element("b"),
+      imageCanvas("", testPixels(index)),
+    );
     button.addEventListener("click", () => {
       if (index !== app.pair[1]) app.pair = [app.pair[1], index];
-      showPair();
-      showClouds(app.part, app.model);
+      drawScales(app.part);
+      markScale(app.part, app.model);
+      showPair(app.model);
     });
     return button;
   });
@@ -421,24 +428,19 @@ function drawStrip() {
     const canvas = imageCanvas(`reconstruction of test image ${index}`);
     return element("div", { class: late(rank) }, canvas);
   });
-  const mean = imageCanvas("mean of all training images");
-  paint(
-    mean,
-    Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255),
-  );
+  const mean = Float64Array.from(bytesOf(app.page.mean_image), (b) => b / 255);
   strip.replaceChildren(
     element("span", {}, "input"),
     ...inputs,
     element("span", {}, "output"),
     ...outputs,
     element("span", {}, "mean of all training images"),
-    mean,
+    imageCanvas("mean of all training images", mean),
   );
-  showPair();
 }
 
-/** Mark the two images that are compared. */
-function showPair() {
+/** Mark the two images that are compared, and compare them. */
+function showPair(model) {
   for (const button of document.querySelectorAll("#strip button")) {
     const place = app.pair.indexOf(Number(button.dataset.index));
     button.classList.remove("a", "b");
@@ -446,13 +448,13 @@ function showPair() {
     button.querySelector("b").textContent = place >= 0 ? "AB"[place] : "";
     button.setAttribute("aria-pressed", String(place >= 0));
   }
+  if (isVae()) showClouds(model);
+  showPath(model);
 }
 
 function showStrip(model) {
-  const nets = netsOf(model);
-  const codes = codesOf(model);
   document.querySelectorAll("#strip > div canvas").forEach((canvas, rank) => {
-    paint(canvas, decode(nets, codes[app.page.strip[rank]].mean));
+    paint(canvas, reconstruction(model, app.page.strip[rank]));
   });
 }
 
@@ -470,6 +472,7 @@ function drawSweep(part) {
     drawCharts(part);
     drawBars(part);
   }
+  drawScales(part);
   drawStrip();
 }
 
@@ -478,9 +481,7 @@ function showSweep(part, model) {
   markScale(part, model);
   byId("caption").replaceChildren(...captionOf(part, model));
   byId("terms").textContent = termsOf(part, model);
-  if (isVae(part)) {
-    showBars(part, model);
-    showClouds(part, model);
-  }
+  if (isVae(part)) showBars(part, model);
+  showPair(model);
   showStrip(model);
 }
