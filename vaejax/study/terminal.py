@@ -16,6 +16,7 @@ from vaejax.measure.collapse import Collapse
 from vaejax.store.records import Row
 from vaejax.study.claims import Verdict
 from vaejax.study.rows import distinct, values
+from vaejax.study.words import of_column
 
 WIDTH = 100
 """The most columns of text."""
@@ -83,7 +84,7 @@ def lines(
 
 def _heading(name: str) -> str:
     """The name of a column, a word to a line. The table has no room to call sigma effective."""
-    return name.removeprefix("effective_").replace("_", "\n")
+    return of_column(name.removeprefix("effective_")).replace(" ", "\n")
 
 
 def _width(out: Console, shown: Table) -> int:
