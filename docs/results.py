@@ -209,7 +209,7 @@ def minutes(seconds: float | None) -> str:
 
 
 def table(rows: list[vj.store.Row], columns: list[str], by: Sequence[str]) -> Iterator[str]:
-    yield "| " + " | ".join(name.replace("_", " ") for name in (*by, *columns)) + " |"
+    yield "| " + " | ".join(map(vj.study.words.of_column, (*by, *columns))) + " |"
     yield "|---" * (len(by) + len(columns)) + "|"
     for line in vj.study.terminal.lines(rows, columns, by):
         yield "| " + " | ".join(line) + " |"

@@ -203,7 +203,7 @@ def sigma(config: vj.Config, scale: float, kl_weight: float) -> str:
 def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """Predictions for the default scales and those of --recon-scale."""
     title = f"{name}: what a scale does"
-    table = Table("recon_scale", "sigma", "units that pay", "their KL, nats", title=title)
+    table = Table("recon_scale", "sigma", "units that pay for their KL", "KL, nats", title=title)
     for scale in sorted({scale_of(config, flags, s) for s in (*SCALES, *flags.recon_scale)}):
         where = thresholds, scale, flags.kl_weight, flags.latent_size or len(thresholds)
         table.add_row(

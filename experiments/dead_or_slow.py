@@ -259,7 +259,7 @@ def waking_panel(net: str, raised: list[vj.store.Row]) -> Any:
     for time in [time for time in times if time in DRAWN] or times:
         of_seeds = vj.study.values(raised, "kl_curve_nats", times=time)
         lines[f"{time:g}"] = vj.show.Line(steps.tolist(), np.transpose(of_seeds).tolist())
-    return vj.show.Panel(f"{net}: KL, nats", "", lines, log_y=True)
+    return vj.show.Panel(f"{NETS[net]}: KL, nats", "", lines, log_y=True)
 
 
 def scale_grid(rows: list[vj.store.Row]) -> list[float]:
@@ -271,9 +271,9 @@ def rate_panel(net: str, raised: list[vj.store.Row]) -> Any:
     """Growth rates against the scale, and the line through them."""
     line, grid = line_through(raised), scale_grid(raised)
     lines = {
-        "line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
+        "fitted line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
     } | vj.study.against(raised, "times", "growth_per_1000_steps", label="measured")
-    return vj.show.Panel(f"{net}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
+    return vj.show.Panel(f"{NETS[net]}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
 
 
 def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]) -> Any:
@@ -283,7 +283,7 @@ def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]
     lines = {}
     for rows, label in ((raised, "raised"), (lowered, "lowered")):
         lines |= vj.study.against(rows, "times", "kl_nats", label=label)
-    mark, title = ("threshold", 1.0), f"{net}: KL, nats"
+    mark, title = ("threshold", 1.0), f"{NETS[net]}: KL, nats"
     return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
 
 

@@ -150,7 +150,7 @@ def table(
     known |= {"effective_sigma": sigma, "effective_beta": beta}
     per_unit = ("kl_per_unit_nats", "mean_variance_per_unit")
     known |= {name: figure for name, figure in figures.items() if name not in per_unit}
-    shown = Table("", "value", title=f"{flags.folder}: {run.images.dataset}, {run.images.test}")
+    shown = Table("", "value")
     for name, value in run.to_json()["config"].items():
         shown.add_row(name, str(value))
     shown.add_section()
@@ -194,6 +194,8 @@ def inspect(flags: InspectFlags) -> None:
     out.print(vj.study.provenance.describe(whole.run))
     if flags.best:
         out.print(f"The best state, after {trained.state.step[0]} of {trained.step} steps.")
+    source = f"{flags.folder}: {trained.run.images.dataset}, {trained.run.images.test}"
+    out.print(source, style="italic", markup=False, soft_wrap=True)  # a path is not cut
     out.print(table(flags, trained, figures, order))
     is_vae = trained.run.config.model == "vae"
     if is_vae:

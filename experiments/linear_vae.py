@@ -124,9 +124,13 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         (line,) = vj.study.against(rows, "recon_scale", predicted).values()
         return line.x, [seeds[0] for seeds in line.y]
 
-    titles = {"active_units": "active units", "kl_nats": "KL, nats"}
+    titles = {
+        "active_units": "active units",
+        "kl_nats": "KL, nats",
+        "gap_nats": "nats above the best linear VAE",
+    }
     panels = vj.study.column_panels(
-        rows, "recon_scale", titles | {"gap_nats": "nats above the oracle"}, label="linear VAE",
+        rows, "recon_scale", titles, label="linear VAE",
         floors={"gap_nats": (f"{MOST_GAP} nats", MOST_GAP)},
         mark=vj.study.threshold_mark(rows),
         curves={"active_units": curve("predicted_units"), "kl_nats": curve("predicted_kl_nats")},

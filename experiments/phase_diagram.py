@@ -37,8 +37,8 @@ MARGIN = 1.1
 """Within this factor of a threshold a unit may be awake or not."""
 KL_SHARE, KL_NATS = 0.05, 0.05
 """The KL may be off by this share of the predicted one, or by so many nats."""
-LIKELIHOODS = {"gaussian": ("linear", "squared error"), "bernoulli": ("sigmoid", "Bernoulli")}
-"""The output of each likelihood, and what figures call it."""
+OUTPUTS = {"gaussian": "linear", "bernoulli": "sigmoid"}
+"""Of each likelihood."""
 EXACT = "linear-gaussian"
 """The run for which the prediction is a closed form."""
 ONSET_OFF, DIRECTIONS_ONSET_OFF = (
@@ -143,7 +143,7 @@ class PhaseDiagramFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [planned(lab, likelihood, net) for likelihood in LIKELIHOODS for net in lab.flags.nets]
+    return [planned(lab, likelihood, net) for likelihood in OUTPUTS for net in lab.flags.nets]
 
 
 def planned(lab: vj.study.Lab, likelihood: str, net: str) -> vj.Run:
@@ -153,7 +153,7 @@ def planned(lab: vj.study.Lab, likelihood: str, net: str) -> vj.Run:
         lab,
         net,
         likelihood=likelihood,
-        output=LIKELIHOODS[likelihood][0],
+        output=OUTPUTS[likelihood],
         pixel_range=flags.pixel_range if likelihood == "gaussian" else "unit",
         latent_size=flags.latent_size,
     )
@@ -204,7 +204,7 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
-    drawn = [panel for likelihood in LIKELIHOODS for panel in panels(rows, likelihood)]
+    drawn = [panel for likelihood in OUTPUTS for panel in panels(rows, likelihood)]
     return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
 
 
@@ -219,9 +219,8 @@ def panels(rows: list[vj.store.Row], likelihood: str) -> list[vj.show.Panel]:
         return []
     relative = np.asarray(vj.study.fact(found, "threshold_times"), float)
     relative = np.nan_to_num(relative, nan=np.inf)
-    return vj.study.predicted_panels(
-        found, "times", relative, prefix=f"{LIKELIHOODS[likelihood][1]}: ", mark=("threshold", 1.0)
-    )
+    prefix = f"{vj.study.words.LIKELIHOODS[likelihood]}: "
+    return vj.study.predicted_panels(found, "times", relative, prefix, mark=("threshold", 1.0))
 
 
 STUDY = vj.study.Study(

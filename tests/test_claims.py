@@ -141,6 +141,8 @@ LOW, HIGH = A.at(recon_scale=SMALLEST), A.at(recon_scale=LARGEST)
         (HIGH > LOW, "A of it at scale 10 > that at scale 1"),
         (A.at(depth=2) < B.at(depth=2), "A of it at depth 2 < B"),  # said once
         (0.5 * A.at(odd_name="x y") < 9, "0.5 times the A of it of x y < 9"),
+        (A.at(run="linear-bernoulli") < 9, "A of it of the linear VAE (Bernoulli) < 9"),
+        (A.at(run="z2") < 9, "A of it of z2 < 9"),  # a run that has no other name
     ],
 )
 def test_rules_read_as_words(comparison, rule) -> None:

@@ -197,8 +197,8 @@ def test_the_predicted_curves_go_through_the_predictions_of_the_rows(lab, rows) 
 def test_a_panel_of_training_has_the_mean_kl_of_each_epoch(lab, rows) -> None:
     for scale in (32, 60, 6000):
         panel = many_units.training_panel(lab, rows, scale)
-        assert list(panel.lines) == ["linear", "mlp1"]
-        for net, line in panel.lines.items():
+        assert list(panel.lines) == ["linear VAE", "MLP with one hidden layer"]
+        for net, line in zip(("linear", "mlp1"), panel.lines.values(), strict=True):
             trace = lab.trained(net).trace
             lanes = [
                 row["lane"] for row in rows if (row["net"], row["recon_scale"]) == (net, scale)
@@ -223,7 +223,7 @@ def test_directions_beyond_those_of_the_images_are_predicted_to_carry_nothing(tm
     noise = 64 / 12_000
     want = [1 - noise / value if value > noise else 0 for value in EIGENVALUES]
     np.testing.assert_allclose(variances, [*want, *[0] * 6], rtol=1e-6, atol=1e-9)
-    assert len(panel.lines["mlp1"].y) == 70
+    assert len(panel.lines["MLP with one hidden layer"].y) == 70
 
 
 def test_figures_do_without_what_is_not_there(lab, rows) -> None:

@@ -183,18 +183,20 @@ def test_the_command_of_study_json_asks_for_the_same_again(study, finished, agai
         assert len(ran["command"]) <= len(same)
 
 
+@pytest.mark.parametrize("width", [80, 100])
 @pytest.mark.parametrize("flags", [(), ("--all-columns",)], ids=["few", "all"])
 @EVERY
-def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
-    study, flags, finished, tmp_path, capsys
+def test_tables_are_whole_and_fit_the_terminal(
+    study, flags, width, finished, tmp_path, monkeypatch, capsys
 ) -> None:
     """With every figure that there is if all are asked for, and always with sigma or beta."""
+    monkeypatch.setattr(vj.study.terminal, "WIDTH", width)
     page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
     lab = tiny.open_lab(study, tmp_path, *flags)
     verdicts = vj.study.runner.judge(page, vj.study.recording.Recorded(rows, [], False))
     vj.study.runner.show_findings(page, lab, rows, verdicts)
     text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     (noise,) = vj.study.terminal.noise_columns(rows)
     assert noise in ("effective_sigma", "effective_beta")
@@ -204,7 +206,9 @@ def test_tables_are_whole_and_fit_a_terminal_of_a_hundred_columns(
     for table in tables(text, len(groups)):
         columns = left[: len(table.headings) - len(page.by)]
         left = left[len(columns) :]
-        assert table.headings == [name.split("_")[-1] for name in (*page.by, *columns)]
+        assert table.headings == [
+            vj.study.words.of_column(name).split()[-1] for name in (*page.by, *columns)
+        ]
         for group, line in zip(groups, table.lines, strict=True):
             where = dict(zip(page.by, group, strict=True))
             cells = [

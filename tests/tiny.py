@@ -65,7 +65,7 @@ FILES = {
     "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",
     "test_crash": "recon_scale",
-    "test_seed": "latent_size",
+    "test_writeup": "latent_size",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
 BLOCK = 5

@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+from vaejax.study.words import of_column
+
 ABBREVIATIONS = ("ELBO", "KL", "MI", "MSE", "NLL", "PCA")
 
 
@@ -28,5 +30,5 @@ COLUMNS = {name: column for columns in SECTIONS.values() for name, column in col
 
 def label(name: str) -> str:
     """A column as the heading of a table has it: KL nats for kl_nats."""
-    words = name.split("_")
+    words = of_column(name).split()
     return " ".join(word.upper() if word.upper() in ABBREVIATIONS else word for word in words)

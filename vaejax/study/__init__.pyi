@@ -22,6 +22,7 @@ from . import terminal as terminal
 from . import training as training
 from . import training_log as training_log
 from . import views as views
+from . import words as words
 from .around import LINEAR_RATE as LINEAR_RATE
 from .around import falling as falling
 from .around import net_config as net_config

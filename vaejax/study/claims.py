@@ -19,6 +19,7 @@ import numpy as np
 
 from vaejax.store.records import Row
 from vaejax.study.rows import by_seed, distinct, figure, matching, number, span
+from vaejax.study.words import RUNS
 
 SAID = {"HELD": "yes", "FAILED": "no", "UNDECIDED": "undecided"}
 """The words of a verdict as an answer has them."""
@@ -32,9 +33,10 @@ PLACES: dict[str, tuple[str, str | dict[Any, str]]] = {
     "batch_size": ("batch size", "in batches of {}"),
     "passes": ("number of passes", "in {} passes"),
     "model": ("model", {"ae": "of the AE", "vae": "of the VAE"}),
+    "run": ("run", {name: f"of the {words}" for name, words in RUNS.items()}),
 }
 """What a column that tells rows apart is called, and how one of its values is said. Of another
-column, `run`, that is "run" and "of mlp1"."""
+column, `remedy`, that is "remedy" and "of warmup", and so it is of another value."""
 
 
 class End(enum.Enum):
@@ -204,7 +206,7 @@ def _at(name: str, value: Any) -> str:
     if isinstance(value, End):
         return f"at the {value.value} {noun}"
     if isinstance(words, dict):
-        return words[value]
+        return words.get(value, f"of {value}")
     return words.format(number(value) if isinstance(value, int | float) else value)
 
 

@@ -10,6 +10,7 @@ from vaejax.show.lines import Line, Panel
 from vaejax.store.checkpoint import Trained
 from vaejax.store.records import Row
 from vaejax.study.rows import distinct, fact, values
+from vaejax.study.words import of_value
 from vaejax.theory.threshold import predictions
 
 Level = tuple[str, float | None]
@@ -29,7 +30,7 @@ def against(
     number, or which have no row, are left out.
 
     Args:
-        label: of a line, with the value of `by` in its braces; without one, that value.
+        label: of a line, with the value of `by` in its braces; without one, that value in words.
     """
     names = (by,) if isinstance(by, str) else by
     lines = {}
@@ -37,7 +38,7 @@ def against(
         own = where | dict(zip(names, key, strict=True))
         found = {at: values(rows, y, **{x: at}, **own) for at in distinct(rows, x)}
         known = {at: seeds for at, seeds in found.items() if seeds and np.isfinite(seeds).all()}
-        name = label.format(*key) or ", ".join(map(str, key))
+        name = label.format(*key) or ", ".join(map(of_value, names, key))
         lines[name] = Line(list(known), list(known.values()))
     return lines
 

@@ -16,6 +16,7 @@ from vaejax.measure.collapse import Collapse
 from vaejax.store.records import Row
 from vaejax.study.claims import Verdict
 from vaejax.study.rows import distinct, values
+from vaejax.study.words import of_column
 
 WIDTH = 100
 """The most columns of text."""
@@ -43,25 +44,20 @@ def show_table(
 ) -> None:
     """A line for each value of `by`: of each figure the mean over seeds and half the range, or the
     words themselves. Columns for which there is no room are in a further table, below."""
-    heading = f"{title}: mean over seeds ± half their range"
+    # Above the table, not as its title: that would cut a long path to the width of the table.
+    out.print(f"{title}: mean over seeds ± half their range", style="italic", markup=False)
     left = list(columns)
     while left:
         shown = left
         while len(shown) > 1 and _width(out, table(rows, shown, by)) > out.width:
             shown = shown[:-1]
-        out.print(table(rows, shown, by, heading), highlight=None)
-        heading, left = "", left[len(shown) :]
+        out.print(table(rows, shown, by), highlight=None)
+        left = left[len(shown) :]
 
 
-def table(rows: Sequence[Row], columns: Sequence[str], by: Sequence[str], title: str = "") -> Table:
+def table(rows: Sequence[Row], columns: Sequence[str], by: Sequence[str]) -> Table:
     """The table of these columns, with no line broken."""
-    made = Table(
-        title=title or None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        show_edge=False,
-    )
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in by:
         made.add_column(_heading(name), justify="left", header_style="bold")
     for name in columns:
@@ -83,7 +79,7 @@ def lines(
 
 def _heading(name: str) -> str:
     """The name of a column, a word to a line. The table has no room to call sigma effective."""
-    return name.removeprefix("effective_").replace("_", "\n")
+    return of_column(name.removeprefix("effective_")).replace(" ", "\n")
 
 
 def _width(out: Console, shown: Table) -> int:

@@ -12,7 +12,7 @@ A study in which something goes wrong does not stop the others. An interrupted c
 In the end a table shows the answer to each claim and what each study cost, and OUT/report.html has
 everything on one page.
 
-Command: python -m experiments.seed
+Command: python -m experiments.writeup
 
 Cost: about 415 TFLOP of matrix products, of which `recon_scale` takes half: 40 minutes on 2 cores
 that multiply matrices at 200 GFLOP/s each, 90 at 75 GFLOP/s, as computed from this number. With
@@ -44,7 +44,7 @@ STUDIES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedFlags:
+class WriteupFlags:
     """How much of it, and where."""
 
     seeds: tuple[int, ...] | None = None
@@ -52,7 +52,8 @@ class SeedFlags:
     quick: bool = False
     """A look: few steps, few images, few latent sizes. Its verdicts do not count."""
     out: Path | None = None
-    """Results go to OUT/DATASET/STUDY. None: OUT is checkpoints/seed, or checkpoints/seed-quick."""
+    """Results go to OUT/DATASET/STUDY. None: OUT is checkpoints/writeup, or with --quick
+    checkpoints/writeup-quick."""
     resume: bool = False
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
 
@@ -63,7 +64,7 @@ class SeedFlags:
     @property
     def folder(self) -> Path:
         """The folder of all data sets."""
-        usual = Path("checkpoints") / ("seed-quick" if self.quick else "seed")
+        usual = Path("checkpoints") / ("writeup-quick" if self.quick else "writeup")
         return vj.files.own_path(self.out or usual)
 
 
@@ -85,7 +86,7 @@ class Ended(NamedTuple):
     problems: list[str]
 
 
-def plan(flags: SeedFlags) -> list[Planned]:
+def plan(flags: WriteupFlags) -> list[Planned]:
     """All studies, with their images and their runs.
 
     Raises:
@@ -132,7 +133,7 @@ def conduct(studies: list[Planned]) -> list[Ended]:
     return ended
 
 
-def table(flags: SeedFlags, ended: list[Ended]) -> Table:
+def table(flags: WriteupFlags, ended: list[Ended]) -> Table:
     """Claims and what they cost, over all runs of the command, a line for each study."""
     shown = Table("study", "images", "claims", "minutes", title="Claims of the write-up")
     for study, dataset, folder, problems in ended:
@@ -145,7 +146,7 @@ def table(flags: SeedFlags, ended: list[Ended]) -> Table:
     return shown
 
 
-def seed(flags: SeedFlags) -> None:
+def writeup(flags: WriteupFlags) -> None:
     """Run every study; then show the answers, and write the report."""
     vj.study.environment.prepare()
     with vj.study.lock.held(flags.folder):
@@ -160,7 +161,7 @@ def seed(flags: SeedFlags) -> None:
 
 def main() -> None:
     with vj.study.failing_clearly():
-        seed(vj.study.parse(SeedFlags, __doc__))
+        writeup(vj.study.parse(WriteupFlags, __doc__))
 
 
 if __name__ == "__main__":

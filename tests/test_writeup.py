@@ -1,4 +1,4 @@
-"""experiments.seed: several studies in one command, here two tiny ones on the embedded digits."""
+"""experiments.writeup: several studies in one command, here two tiny ones on the digits."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import vaejax as vj
-from experiments import latent_size, seed
+from experiments import latent_size, writeup
 from tests import tiny
 
 PAIR = ("autoencoder", "latent_size")
@@ -33,14 +33,14 @@ SEEDS = ("--seeds", 0, 1)
 
 
 def run(out: Path, *more: Any) -> None:
-    tiny.command("seed", *SEEDS, "--out", out, *more)
+    tiny.command("writeup", *SEEDS, "--out", out, *more)
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("seed")
+    out = tmp_path_factory.mktemp("writeup")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seed, "STUDIES", tiny_studies())
+        patch.setattr(writeup, "STUDIES", tiny_studies())
         run(out)
     return out / "digits"
 
@@ -48,9 +48,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An `--out` of both studies, which are finished: nothing trains again."""
-    monkeypatch.setattr(seed, "STUDIES", tiny_studies())
+    monkeypatch.setattr(writeup, "STUDIES", tiny_studies())
     monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
-    return shutil.copytree(both.parent, tmp_path / "checkpoints" / "seed")
+    return shutil.copytree(both.parent, tmp_path / "checkpoints" / "writeup")
 
 
 @pytest.mark.parametrize("study", PAIR)
@@ -88,7 +88,7 @@ def test_all_answers_stand_in_one_table_and_on_one_page(
 ) -> None:
     """Here in the folder where results go without --out."""
     monkeypatch.chdir(tmp_path)
-    tiny.command("seed", *SEEDS, "--resume")
+    tiny.command("writeup", *SEEDS, "--resume")
     out = capsys.readouterr().out
     page = (copied / "report.html").read_text()
     for claim in ("C1", "C2", "C3"):
@@ -97,7 +97,7 @@ def test_all_answers_stand_in_one_table_and_on_one_page(
 
 
 def test_results_are_not_overwritten(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "holds results already" in tiny.fail(capsys, "seed", *SEEDS, "--out", copied)
+    assert "holds results already" in tiny.fail(capsys, "writeup", *SEEDS, "--out", copied)
 
 
 def test_a_study_that_fails_does_not_stop_the_next(
@@ -109,7 +109,7 @@ def test_a_study_that_fails_does_not_stop_the_next(
     for name in PAIR:  # nothing is measured yet
         (copied / "digits" / name / "results.jsonl").unlink()
     other, failing = tiny_studies()
-    monkeypatch.setattr(seed, "STUDIES", (failing._replace(measure=refuse), other))
+    monkeypatch.setattr(writeup, "STUDIES", (failing._replace(measure=refuse), other))
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         run(copied, "--resume")
@@ -143,6 +143,6 @@ class OnDigits(latent_size.LatentSizeFlags):
 def test_quick_has_two_seeds_unless_others_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, seeds: Any
 ) -> None:
-    monkeypatch.setattr(seed, "STUDIES", (latent_size.STUDY._replace(flags=OnDigits),))
-    (planned,) = seed.plan(seed.SeedFlags(quick=True, seeds=asked, out=tmp_path))
+    monkeypatch.setattr(writeup, "STUDIES", (latent_size.STUDY._replace(flags=OnDigits),))
+    (planned,) = writeup.plan(writeup.WriteupFlags(quick=True, seeds=asked, out=tmp_path))
     assert [run.seeds for run in planned.lab.runs.values()] == [seeds] * 3
