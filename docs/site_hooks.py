@@ -1,9 +1,10 @@
 """What MkDocs does to a page of `docs/` beyond its extensions.
 
 Formulas, written `$...$` or `$$...$$` in LaTeX, become MathML, which every browser draws without a
-script. A link to a file of the project, such as `../vaejax/loss.py` or
-`../vaejax/loss.py#kl_divergence`, leads to its documentation; in the checkout it leads to the file.
-Tests have no page: of a link to one the words stay.
+script. A notebook becomes a page, with all that its cells have printed and drawn. A link to a file
+of the project, such as `../vaejax/loss.py` or `../vaejax/loss.py#kl_divergence`, leads to its
+documentation; in the checkout it leads to the file. Tests have no page: of a link to one the words
+stay.
 
 `explorer.html` is the explorer of VAEs that are trained on the digits when the site is first built
 (about 25 seconds of processor time) and kept in `build/digits/`.
@@ -11,6 +12,7 @@ Tests have no page: of a link to one the words stay.
 
 import functools
 import html
+import json
 import posixpath
 import re
 import subprocess
@@ -34,7 +36,9 @@ SWEEP = (
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
-    """Add the explorer."""
+    """Add the explorer, and a page for each notebook."""
+    for path in DOCS.glob("*.ipynb"):
+        files.append(File.generated(config, f"{path.stem}.md", content=as_markdown(path)))
     files.append(File.generated(config, "explorer.html", abs_src_path=str(explorer())))
     return files
 
@@ -52,8 +56,27 @@ def explorer() -> Path:
     return page
 
 
+def as_markdown(path: Path) -> str:
+    """A notebook: text, code, and what the code printed and drew."""
+    parts = []
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            if "text" in output:
+                parts.append(f"```text\n{''.join(output['text'])}```")
+            else:
+                (title,) = output["data"]["text/plain"]
+                parts.append(f"![{title}](data:image/png;base64,{output['data']['image/png']})")
+    return "\n\n".join(parts) + "\n"
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links that leave `docs/` to the page that documents their module."""
+    """Point links that leave `docs/` to the page that documents their module, and those to a
+    notebook to its page."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def pointed(link: re.Match[str]) -> str:
@@ -68,7 +91,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         name = f".{link['name']}" if link["name"] else ""
         return f"[{link['words']}]({target}#{module}{name})"
 
-    return LINK.sub(pointed, markdown)
+    return LINK.sub(pointed, markdown.replace(".ipynb)", ".md)"))
 
 
 @functools.cache

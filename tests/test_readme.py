@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib
 import io
+import json
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import vaejax as vj
+from docs import notebook
 from tests import tiny
 from tests.test_house import BENCHMARKS, PAGES, STUDIES, resolve
 
@@ -27,6 +29,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "docs").glob("*.ipynb")),
 ]
 LANGUAGES = {"python", "py", "sh", "text"}
 """Of the code blocks in docs; `python` is run below."""
@@ -121,6 +124,24 @@ def test_the_code_of_the_docs_runs_and_prints_what_they_say(document: Path, numb
         between = document.read_text()[every[place].end :].lstrip()
         assert between.startswith("It prints\n\n```text\n")
         assert printed == following.code
+
+
+def outputs(made: dict[str, Any]) -> list[list[str]]:
+    """What the cells of a notebook have printed, and the kinds of what they have drawn."""
+    code = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+    return [
+        ["".join(output.get("text", output.get("data"))) for output in cell["outputs"]]
+        for cell in code
+    ]
+
+
+def test_the_notebook_runs_and_prints_what_it_says() -> None:
+    path = ROOT / "docs" / "from_nothing.ipynb"
+    said = json.loads(path.read_text())
+    again = json.loads(path.read_text())
+    notebook.run(again)
+    assert outputs(again) == outputs(said)
+    assert path.stat().st_size < 150_000
 
 
 def flags_of(module: str) -> Any:
