@@ -105,7 +105,7 @@ def save_memory() -> None:
 
 def _after_compilation(event: str, duration_secs: float, **_: Any) -> None:
     if event == COMPILED and duration_secs > LONG:
-        _give_back()
+        give_back()
 
 
 def free_memory() -> None:
@@ -113,10 +113,10 @@ def free_memory() -> None:
     orbax leaves in cycles."""
     jax.clear_caches()
     gc.collect()
-    _give_back()
+    give_back()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return to the system what is free, and mapped images, which are mapped again on use."""
     cache.release()
     if hasattr(LIBC, "malloc_trim"):  # only glibc has it

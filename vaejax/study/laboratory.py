@@ -264,6 +264,7 @@ class Lab(Generic[F]):
     def trained(self, name: str) -> Trained:
         """The run of this name, as its newest checkpoint left it, but without the state of the
         optimizer: two thirds of a state, and no measurement needs it."""
+        environment.give_back()  # room for the optimizer, which is read, too
         found = checkpoint.restore(self.folder / name, self.runs[name].config.nets)
         return found._replace(state=found.state._replace(opt_state=None))
 

@@ -214,6 +214,7 @@ def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str
 def draw(study: Study, lab: Any, rows: list[Row], silent: bool) -> None:
     """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
     do next."""
+    room.environment.free_memory()  # pictures at full size come now
     caption = room.about.caption(room.about.command(study, lab.flags), rows)
     out, captions, paths = room.terminal.console(), {}, []
     for name, figure in study.figures(lab, rows).items():

@@ -14,7 +14,7 @@ from vaejax.errors import StoppedError
 from vaejax.parallel import memory, processes
 from vaejax.run import Run
 from vaejax.store import checkpoint, merging
-from vaejax.study import best, signals, training_log
+from vaejax.study import best, environment, signals, training_log
 from vaejax.study.laboratory import Lab
 from vaejax.study.plans import Plan
 from vaejax.study.progress import Bars
@@ -107,6 +107,7 @@ class Trainer(NamedTuple):
             due = over or epoch // plan.every > done // plan.every
             done = epoch
             if due or stop:
+                environment.give_back()  # room for one more copy of the state
                 state = now.on_host()
                 processes.once(partial(self._save, run, folder, state, unsaved, step, due))
                 unsaved.clear()
