@@ -259,6 +259,10 @@ def test_sizes_may_differ_if_they_are_made_equal(tmp_path: Path) -> None:
         load(tmp_path / "a", "all", resize=8, colour="grey").images[[0, 2], ..., 0],
         [wide[:, 3:11]] * 2,
     )
+    write(tmp_path / "b" / "train" / "0.png", wide.T)
+    write(tmp_path / "b" / "test" / "1.png", wide.T)
+    tall = load(tmp_path / "b", "train", resize=8).images
+    np.testing.assert_array_equal(tall[0, ..., 0], wide.T[3:11])
     coloured = load(tmp_path / "a", "train", resize=4, colour="rgb").images
     assert coloured.shape == (2, 4, 4, 3)
     assert (coloured == coloured[..., :1]).all()

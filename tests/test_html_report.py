@@ -351,3 +351,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys) -> None:
     text = tiny.fail(capsys, "report", tmp_path, "--out", tmp_path / "mine/results.jsonl/x.html")
     assert "Cannot write" in text
     assert "--out" in text
+
+
+def test_without_study_json_what_differs_between_models_comes_first() -> None:
+    """And what is the same in all of them is no further column."""
+    same = {f"same{number}": 1.0 for number in range(tables.FIRST)}
+    first, more = tables.chosen([{"run": "z2", **same, "mse": mse} for mse in (1.0, 2.0)], {})
+    assert (first[0], len(first), more) == ("mse", tables.FIRST, [])
