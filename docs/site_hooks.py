@@ -6,8 +6,8 @@ of the project, such as `../vaejax/loss.py` or `../vaejax/loss.py#kl_divergence`
 documentation; in the checkout it leads to the file. Tests have no page: of a link to one the words
 stay.
 
-`explorer.html` is the explorer of VAEs that are trained on the digits when the site is first built
-(about 25 seconds of processor time) and kept in `build/digits/`.
+`explorer.html` and `explorer_sizes.html` show VAEs that are trained on the digits when the site is
+first built (about 45 seconds of processor time) and kept in `build/digits/`.
 """
 
 import functools
@@ -29,28 +29,35 @@ FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL
 )
 LINK = re.compile(r"\[(?P<words>[^\[\]]+)\]\((?P<target>[^)\s#:]+\.py)(?:#(?P<name>[\w.]+))?\)")
-SWEEP = (
-    "--dataset=digits", "--latent-sizes=10", "--seeds=0", "--epochs=100",
-    "--recon-scale", "1", "30", "50", "70", "100", "300", "1000", "6000",
-)  # fmt: skip
+EXPLORED = {
+    "explorer.html": (
+        "recon_scale", "--latent-sizes=10", "--epochs=100",
+        "--recon-scale", "1", "30", "50", "70", "100", "300", "1000", "6000",
+    ),
+    "explorer_sizes.html": (
+        "latent_size", "--latent-sizes", "1", "2", "4", "10", "--epochs=60", "--nll-samples=5"
+    ),
+}  # fmt: skip
+"""The pages that show models of the digits, and the studies that train them."""
 
 
 def on_files(files: Files, config: Any, **_: Any) -> Files:
-    """Add the explorer, and a page for each notebook."""
+    """Add the explorers, and a page for each notebook."""
     for path in DOCS.glob("*.ipynb"):
         files.append(File.generated(config, f"{path.stem}.md", content=as_markdown(path)))
-    files.append(File.generated(config, "explorer.html", abs_src_path=str(explorer())))
+    for name in EXPLORED:
+        files.append(File.generated(config, name, abs_src_path=str(explorer(name))))
     return files
 
 
-def explorer() -> Path:
-    """The explorer of a sweep of scales on the digits, made if it is not there."""
-    folder = ROOT / "build" / "digits"
-    page = folder / "explore.html"
+def explorer(name: str) -> Path:
+    """A page of the explorer, made if it is not there."""
+    folder, (study, *flags) = ROOT / "build" / "digits", EXPLORED[name]
+    page = folder / name
     if not page.exists():
-        python = [sys.executable, "-m"]
-        train = [*python, "experiments.recon_scale", *SWEEP, "--out", str(folder), "--resume"]
-        show = [*python, "experiments.explore", str(folder / "recon_scale"), "--out", str(page)]
+        python, digits = [sys.executable, "-m"], ("--dataset=digits", "--seeds=0")
+        train = [*python, f"experiments.{study}", *digits, *flags, "--out", str(folder), "--resume"]
+        show = [*python, "experiments.explore", str(folder / study), "--out", str(page)]
         for command in (train, show):
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return page
