@@ -50,8 +50,8 @@ KL_OFF = vj.study.column("kl_off", "largest deviation of the KL (as a share of t
 
 
 def of_seeds(rows: list[vj.store.Row]) -> list[vj.store.Row]:
-    """For each run and seed its onsets, as multiples of the threshold, and how far it is at worst
-    from the prediction."""
+    """For each run and seed its onsets, as multiples of the threshold, and how far it is from the
+    prediction at worst."""
 
     def worst(name: str, reach: float) -> float:
         values = vj.study.values([row for row in own if row["times"] <= reach], name)

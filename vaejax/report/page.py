@@ -80,6 +80,11 @@ def study(finding: Finding, anchor: str) -> dict[str, Any]:
     ran = about.get("invocations", [])
     times = [one["seconds"] for one in ran if tables.is_number(one.get("seconds"))]
     seeds = distinct([row for row in rows if tables.is_number(row.get("seed"))], "seed")
+    counting = {
+        name: verdict
+        for name, verdict in finding.verdicts.items()
+        if verdict.get("counts") is not False
+    }
     drawn = dict.fromkeys((*about.get("figures", {}), *finding.pictures))
     return finding._asdict() | {
         "anchor": anchor,
@@ -87,10 +92,9 @@ def study(finding: Finding, anchor: str) -> dict[str, Any]:
         "seeds": ", ".join(map(str, seeds)),
         "claims": [
             claim(finding, name, verdict, f"{anchor}-{number}")
-            for number, (name, verdict) in enumerate(finding.verdicts.items(), 1)
-            if verdict.get("counts") is not False
+            for number, (name, verdict) in enumerate(counting.items(), 1)
         ],
-        "quick": any(verdict.get("counts") is False for verdict in finding.verdicts.values()),
+        "quick": len(counting) < len(finding.verdicts),
         "pictures": [picture(finding, name) for name in drawn if name in finding.pictures],
         "undrawn": [name for name in drawn if name not in finding.pictures],
         "means": tables.means(rows, by, first),

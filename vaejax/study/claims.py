@@ -342,20 +342,17 @@ class Claim:
 
     def _numbers(self, part: Comparison, rows: Sequence[Row]) -> "_Numbers":
         """The numbers that a comparison is about, by seed."""
-        silent = "a model has no number"
+        own = {side: by_seed(rows, **dict(side.where)) for side in part.columns}
+        counting = all(self._counts(row) for of_side in own.values() for row in of_side)
 
         def of(side: Column | float) -> list[float]:
-            nonlocal silent
             if not isinstance(side, Column):
                 return [side]
-            counting = [(row, self._counts(row)) for row in by_seed(rows, **dict(side.where))]
-            if not all(counts for _, counts in counting):
-                silent = self._condition
-            return [side.of_row(row) if counts else math.nan for row, counts in counting]
+            return [side.of_row(row) if self._counts(row) else math.nan for row in own[side]]
 
         low, high = of(part.low), of(part.high)
         seeds = len(low) if isinstance(part.low, Column) else len(high)
-        return _Numbers(low, high, seeds, silent)
+        return _Numbers(low, high, seeds, "a model has no number" if counting else self._condition)
 
     def _counts(self, row: Row) -> bool:
         return self.counts_if is None or bool(self.counts_if.holds(row))
@@ -426,7 +423,7 @@ def _deciding(verdict: str, compared: Mapping[Comparison, _Numbers]) -> str:
     else:
         chosen = [part for part, pair in compared.items() if not pair.decides]
         chosen = chosen[:1] or [part for part, pair in compared.items() if not pair.hold]
-    part = min(chosen, key=lambda part: compared[part].margin) if chosen[1:] else chosen[0]
+    part = min(chosen, key=lambda part: compared[part].margin)
     return part.told(compared[part])
 
 
