@@ -100,8 +100,20 @@ def test_results_are_not_overwritten(copied: Path, capsys: pytest.CaptureFixture
     assert "holds results already" in tiny.fail(capsys, "writeup", *SEEDS, "--out", copied)
 
 
-def test_a_study_that_fails_does_not_stop_the_next(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("figures", "latent_size: The figures were not drawn: no paper"),
+        ("claims", "latent_size: The claims were not judged: no paper"),
+        ("measure", "latent_size: no paper"),
+    ],
+)
+def test_a_study_of_which_a_part_fails_does_not_stop_the_next(
+    copied: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    said: str,
 ) -> None:
     def refuse(*_: Any) -> Any:
         raise vj.LabError("no paper")
@@ -109,11 +121,13 @@ def test_a_study_that_fails_does_not_stop_the_next(
     for name in PAIR:  # nothing is measured yet
         (copied / "digits" / name / "results.jsonl").unlink()
     other, failing = tiny_studies()
-    monkeypatch.setattr(writeup, "STUDIES", (failing._replace(measure=refuse), other))
+    unjudged = [vj.study.Claim("C5", "Is it?", [vj.study.column("mse", "MSE") < 1.0], rows=refuse)]
+    broken = failing._replace(**{part: unjudged if part == "claims" else refuse})
+    monkeypatch.setattr(writeup, "STUDIES", (broken, other))
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         run(copied, "--resume")
-    assert "latent_size: no paper" in str(end.value)
+    assert said in str(end.value)
     out = capsys.readouterr().out
     assert "failed, see below" in out
     assert re.search(r"\bC1 (HELD|FAILED|UNDECIDED)", out)  # of the other study
