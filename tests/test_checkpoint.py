@@ -245,7 +245,7 @@ def test_a_part_of_another_run_is_not_taken_for_its_own(
         (lambda _: "[1]", r"is damaged \(.*: mend it"),
         (lambda _: "3", r"is damaged \(.*: mend it"),
         (lambda _: "{", r"is damaged \(.*: mend it"),
-        (lambda _: '{"format": 2, "images": 3}', r"is damaged \(.*: mend it"),
+        (lambda _: '{"format": 3, "images": 3}', r"is damaged \(.*: mend it"),
         (lambda said: said | {"config": {"latent_size": 1}}, r"is damaged \(.*: mend it"),
         (lambda said: said | {"config": said["config"] | {"latent_size": 0}},
          "latent_size=0: use whole numbers"),

@@ -33,7 +33,8 @@ def _no_type_checker(monkeypatch: pytest.MonkeyPatch) -> None:
         ("decoder_variance", "free"), ("image_shape", (4, 3)), ("image_shape", (4, 3, 1, 1)),
         ("image_shape", (4, 0, 1)), ("latent_size", 0), ("latent_size", -2), ("latent_size", 2.5),
         ("encoder_widths", (5, 0)), ("decoder_widths", (-5,)), ("batch_size", 0),
-        ("batch_size", 2.5),
+        ("batch_size", 2.5), ("importance_samples", -1), ("optimizer", "lion"), ("beta1", 1.0),
+        ("epsilon", 0.0),
     ],
 )  # fmt: skip
 def test_a_field_out_of_range_is_named_with_its_value(name: str, value: Any) -> None:
@@ -71,6 +72,18 @@ def test_only_combinations_with_a_meaning_construct(combination: tuple[Any, ...]
         with pytest.raises(LabError) as caught:
             Config(image_shape=SHAPE, **choices)
         assert any(f"{name}={value!r}" in str(caught.value) for name, value in choices.items())
+
+
+@pytest.mark.parametrize(
+    "meaningless",
+    [
+        {"model": "ae", "importance_samples": 5},
+        {"optimizer": "rmsprop", "beta1": 0.5},
+    ],
+)
+def test_a_choice_that_would_do_nothing_is_refused(meaningless: dict[str, Any]) -> None:
+    with pytest.raises(LabError, match=[*meaningless][1]):
+        Config(image_shape=SHAPE, **meaningless)
 
 
 def test_equal_configs_are_one_compilation() -> None:

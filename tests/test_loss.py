@@ -99,6 +99,35 @@ def test_at_the_elbo_scale_the_objective_is_the_negative_elbo(config: Config) ->
 
 
 @pytest.mark.parametrize("config", CONFIGS)
+def test_at_the_elbo_scale_importance_weights_are_those_of_the_joint_and_the_posterior(
+    config: Config,
+) -> None:
+    posterior = model.Posterior(MEAN, LOGVAR)
+    z, ratio = model.draw_codes(posterior, KEYS[2], 7)
+    np.testing.assert_allclose(ratio, log_ratio(z, MEAN, LOGVAR, jstats.norm).sum(-1), atol=1e-4)
+    logits = z @ jax.random.normal(KEYS[0], (2, 12))
+    images = jnp.broadcast_to(X, logits.shape)
+    error = loss.reconstruction_error(config, logits, images)
+    iwae = replace(config, importance_samples=7)
+    got = loss.importance_weighted(iwae, knobs(iwae), error, ratio, UNIT, STEP)
+    constant = 0 if config.likelihood == "bernoulli" else 12 / 2 * math.log(2 * math.pi)
+    log_p = constant - loss.neg_log_likelihood(config, logits, images, UNIT)
+    want = -scipy.special.logsumexp(log_p - ratio, axis=0, b=1 / 7)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_with_more_samples_the_importance_weighted_objective_is_tighter() -> None:
+    """Of one sample its mean is that of the ELBO."""
+    params, images = model.init(BERNOULLI, KEYS[0]), jnp.full((2000, 12), 90, jnp.uint8)
+    elbo, one, many = (
+        float(loss.of_batch(params, config, knobs(config), images, KEYS[1], STEP)[0])
+        for config in (BERNOULLI, *(replace(BERNOULLI, importance_samples=k) for k in (1, 20)))
+    )
+    assert one == pytest.approx(elbo, abs=0.05)
+    assert many < elbo - 0.05
+
+
+@pytest.mark.parametrize("config", CONFIGS)
 def test_an_ae_has_no_beta(config: Config) -> None:
     ae = replace(config, model="ae")
     np.testing.assert_array_equal(loss.effective_beta(ae, knobs(ae, kl_weight=3.0)), 0)

@@ -86,6 +86,29 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
     np.testing.assert_allclose(trace.objective, total, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("choices", "optimizer"),
+    [
+        ({"optimizer": "rmsprop", "epsilon": 1e-6}, optax.rmsprop(0.01, eps=1e-6)),
+        ({"beta1": 0.5, "epsilon": 1e-4}, optax.adam(0.01, b1=0.5, eps=1e-4)),
+    ],
+)
+def test_three_steps_are_those_of_the_optimizer_of_the_config(choices, optimizer):
+    config = replace(CONFIG, **choices)
+    state, knob = train.init(config, jnp.uint32(3)), knobs(config, learning_rate=0.01)
+    params, opt_state = state.params, optimizer.init(state.params)
+    for number in range(3):
+        batch = jnp.asarray(IMAGES[16 * number : 16 * number + 16])
+        grads, _ = jax.grad(loss.of_batch, has_aux=True)(
+            params, config, knob, batch, train.key_for(state.key, train.Use.NOISE, number), jnp.int32(number)
+        )
+        updates, opt_state = optimizer.update(grads, opt_state)
+        params = optax.apply_updates(params, updates)
+        state, _ = step(config, knob, state, batch, False)
+    for got, want in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
 def test_a_step_clips_the_gradient_that_adam_sees():
     state, batch = single(3), jnp.asarray(IMAGES[:16])
 

@@ -24,6 +24,7 @@ Likelihood = Literal["bernoulli", "gaussian"]
 Output = Literal["sigmoid", "tanh", "linear"]
 PixelRange = Literal["unit", "signed"]
 DecoderVariance = Literal["fixed", "learned"]
+Optimizer = Literal["adam", "rmsprop"]
 Scale = float | Literal["elbo"]
 """A recon_scale; `elbo` stands for `Config.elbo_scale`."""
 
@@ -87,7 +88,17 @@ class Config:
     decoder_variance: DecoderVariance = "fixed"
     """`learned`: the standard deviation of the Gaussian decoder, one for all pixels, is a
     parameter (sigma-VAE, Rybkin et al. 2021)."""
+    importance_samples: int = 0
+    """Of a VAE: train the importance-weighted bound with so many codes for each image (IWAE, Burda
+    et al. 2016). 0: the ELBO, with the KL in closed form."""
     batch_size: int = 128
+    optimizer: Optimizer = "adam"
+    """Adam (Kingma and Ba 2015) or RMSprop (Hinton 2012), with the constants of optax but for the
+    two below."""
+    beta1: float = 0.9
+    """How much of its mean gradient Adam keeps at each step. RMSprop has no such mean."""
+    epsilon: float = 1e-8
+    """What is added to the root mean square of a gradient before the division by it."""
     nets: Nets | None = None
     """An encoder and a decoder of your own. None: the MLPs of `vaejax.model`."""
 
@@ -127,6 +138,18 @@ class Config:
                 "pixel_range='signed' reaches -1, where a sigmoid never goes: use "
                 "likelihood='gaussian' with output='tanh' or 'linear'."
             )
+        if self.importance_samples < 0 or (self.importance_samples and self.model == "ae"):
+            raise LabError(
+                f"importance_samples={self.importance_samples}: use 1 or more of a VAE, or 0 for "
+                "the ELBO."
+            )
+        if not (0 <= self.beta1 < 1 and 0 < self.epsilon < math.inf):
+            raise LabError(
+                f"beta1={self.beta1!r}, epsilon={self.epsilon!r}: use a beta1 of at least 0 and "
+                "below 1, and a positive epsilon."
+            )
+        if self.optimizer == "rmsprop" and self.beta1 != Config.beta1:
+            raise LabError("beta1 is a constant of Adam: leave it out, or use optimizer='adam'.")
         if self.binarize and self.likelihood != "bernoulli":
             raise LabError("binarize=True needs likelihood='bernoulli'.")
         if self.decoder_variance == "learned" and (
@@ -165,7 +188,7 @@ class KnobValues:
     defaults, and by their types their ranges. All are 0 or more. They are flags of every study."""
 
     learning_rate: Positive = 1e-3
-    """The learning rate of Adam."""
+    """The learning rate of the optimizer."""
     decay_steps: Steps = 0.0
     """Steps over which the learning rate falls to 0 as half a cosine. 0: it is constant."""
     kl_weight: float = 1.0
@@ -219,6 +242,8 @@ def knobs(config: Config, *, recon_scale: Scale = "elbo", **others: float) -> Kn
             raise LabError(f"{name}={value}: use {needed} that a float32 can hold.")
         if KINDS[name] is Steps and value != round(value):
             raise LabError(f"{name}={value:g}: use whole steps.")
+    if config.importance_samples and chosen["free_bits"]:
+        raise LabError("free_bits are for the KL in closed form: use importance_samples=0.")
     warmup, cycle = chosen["kl_warmup"], chosen["kl_cycle"]
     if cycle and not 0 < warmup <= cycle:
         raise LabError(

@@ -98,6 +98,25 @@ def objective(
     return weighted + annealed_kl_weight(knobs, step) * charged
 
 
+def importance_weighted(
+    config: Config,
+    knobs: Knobs,
+    error: Float[Array, "samples *batch"],
+    log_ratio: Float[Array, "samples *batch"],
+    log_sigma: Float[Array, ""],
+    step: Int[Array, ""],
+) -> Float[Array, "*batch"]:
+    """What training minimizes with `importance_samples` codes for each image: `-log 1/k sum_i w_i`
+    (Burda et al. 2016, equation 8), with the weights of the objective in the exponent of `w_i`.
+
+    Args:
+        log_ratio: `log q(z | x) - log p(z)` of each code, in nats; its mean over codes is the KL.
+    """
+    log_p = -jnp.asarray(knobs.recon_scale) * reconstruction_term(error, log_sigma)
+    log_w = log_p - annealed_kl_weight(knobs, step) * log_ratio
+    return math.log(len(log_w)) - jax.nn.logsumexp(log_w, axis=0)
+
+
 def of_batch(
     params: model.Params,
     config: Config,
@@ -111,9 +130,16 @@ def of_batch(
     pixel_key, code_key = jax.random.split(key)
     x = model.to_pixels(config, images, pixel_key)
     posterior = model.encode(config, params, x)
+    kl = kl_divergence(*posterior).mean(0)
+    if config.importance_samples:
+        z, log_ratio = model.draw_codes(posterior, code_key, config.importance_samples)
+        logits = model.decode(config, params, z)
+        errors = reconstruction_error(config, logits, jnp.broadcast_to(x, logits.shape))
+        log_sigma = model.log_sigma(config, params)
+        bound = importance_weighted(config, knobs, errors, log_ratio, log_sigma, step)
+        return bound.mean(), (errors.mean(), kl)
     logits = model.decode(config, params, model.draw_code(config, posterior, code_key))
     error = reconstruction_error(config, logits, x).mean()
-    kl = kl_divergence(*posterior).mean(0)
     if config.model == "ae":
         kl = jnp.zeros_like(kl)
     return objective(config, knobs, error, kl, model.log_sigma(config, params), step), (error, kl)

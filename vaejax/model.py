@@ -113,6 +113,15 @@ def draw_code(
     return posterior.mean + jnp.exp(posterior.logvar / 2) * noise
 
 
+def draw_codes(
+    posterior: Posterior, key: Key[Array, ""], count: int
+) -> tuple[Float[Array, "count *batch latent"], Float[Array, "count *batch"]]:
+    """So many codes per image, with `log q(z | x) - log p(z)` of each, in nats."""
+    noise = standard_normal(key, (count, *posterior.mean.shape))
+    z = posterior.mean + jnp.exp(posterior.logvar / 2) * noise
+    return z, (jnp.square(z) - jnp.square(noise) - posterior.logvar).sum(-1) / 2
+
+
 def standard_normal(key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "..."]:
     """What `jax.random.normal` draws, drawn as one row: XLA unrolls a loop over short rows, such as
     the codes of a batch, and takes four times as long to compile it on a CPU."""

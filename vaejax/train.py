@@ -24,9 +24,6 @@ from vaejax import loss, model
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
-OPTIMIZER = optax.scale_by_adam()
-"""Adam (Kingma and Ba 2015) without its learning rate, which is a knob: `step` multiplies by it."""
-
 PRNG = "threefry2x32"
 """JAX's random generator. It is named, so that a seed means the same whatever JAX's default is."""
 
@@ -53,11 +50,20 @@ class Trace(NamedTuple):
     """Nats of each latent unit; 0 for an AE."""
 
 
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """The optimizer of a Config without its learning rate, which is a knob: `step` multiplies by
+    it."""
+    if config.optimizer == "rmsprop":
+        return optax.scale_by_rms(eps=config.epsilon)
+    return optax.scale_by_adam(config.beta1, eps=config.epsilon)
+
+
 def init(config: Config, seed: UInt32[Array, ""]) -> State:
     """The state of one model before its first step."""
     key = jax.random.key(seed, impl=PRNG)
     params = model.init(config, key_for(key, Use.INIT))
-    return State(params, OPTIMIZER.init(params), key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+    opt_state = optimizer(config).init(params)
+    return State(params, opt_state, key, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
 
 
 class Use(IntEnum):
@@ -107,7 +113,7 @@ def step(
     images: UInt8[Array, "batch pixels"],
     clips: bool,
 ) -> tuple[State, Trace]:
-    """One Adam step of one model on one batch, along the gradient of `loss.of_batch`.
+    """One step of one model on one batch, along the gradient of `loss.of_batch`.
 
     Args:
         clips: whether `knobs.clip_norm` is heeded. XLA rounds otherwise where it compiles even a
@@ -119,7 +125,7 @@ def step(
     )
     if clips:
         grads = clipped(grads, knobs.clip_norm)
-    updates, opt_state = OPTIMIZER.update(grads, state.opt_state)
+    updates, opt_state = optimizer(config).update(grads, state.opt_state)
     rate = learning_rate(knobs, state.step)
     updates = jax.tree.map(lambda update: -rate * update, updates)
     params = optax.apply_updates(state.params, updates)

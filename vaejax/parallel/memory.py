@@ -47,8 +47,9 @@ def lane_bytes(config: Config, images: int) -> int:
 def _activation_bytes(config: Config) -> int:
     """What the batch takes in the gradient of a step: for nets of your own, as XLA reports."""
     if config.nets is None:
-        hidden = sum(config.encoder_widths) + sum(config.decoder_widths)
-        return 4 * config.batch_size * (6 * config.pixels + 2 * hidden)
+        decoded = config.batch_size * max(1, config.importance_samples)
+        of_encoder = config.batch_size * 2 * sum(config.encoder_widths)
+        return 4 * (of_encoder + decoded * (6 * config.pixels + 2 * sum(config.decoder_widths)))
     number: Any = jax.ShapeDtypeStruct((), jnp.float32)
     knobs = Knobs(*(number for _ in Knobs._fields))
     images = jax.ShapeDtypeStruct((config.batch_size, config.pixels), jnp.uint8)

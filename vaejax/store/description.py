@@ -13,7 +13,7 @@ from vaejax.run import Run
 from vaejax.store import records
 
 NAME = "config.json"
-FORMAT = 2
+FORMAT = 3
 """The format of a run's folder. A folder of another one is refused."""
 IMAGES = ("dataset", "train", "resize", "colour", "train_digest", "held_out_digest")
 """What of the images says how the models were trained."""
