@@ -1,0 +1,366 @@
+"""Published numbers of VAEs on MNIST, measured again: a model is trained and measured as its source
+says, and stands beside what the source found.
+
+Sources, all MLPs with a Bernoulli decoder:
+  flax       google/flax, examples/vae
+  jaanli     jaanli/variational-autoencoder, the version in JAX
+  pythae     clementchadebec/benchmark_VAE, the VAE of its table of reproductions
+  davidson2, davidson5, davidson10, davidson20, davidson40
+             Davidson et al. 2018 (arXiv 1804.00891), the N-VAE with so many latent units
+  burda, iwae5, iwae50
+             Burda et al. 2016 (arXiv 1509.00519), one layer of 50 units: the VAE, and the IWAE of 5
+             and of 50 samples
+
+Pixels are drawn from Bernoulli(pixel): once, before training (flax, jaanli, pythae), or anew at
+each use (davidson, burda, iwae). Do not compare numbers of one kind with those of the other. The
+sources that draw once share one drawing, of Larochelle and Murray 2011. Here --drawing is the seed
+of another one, and several show how much that matters.
+
+Training: batches, optimizer, learning rates and epochs of the source, in stages if the rate falls
+in steps. One of six training images is held out, but for burda and iwae. Where the source waits for
+a better held-out ELBO (davidson), or keeps the best (pythae), the best state of a model counts.
+
+Measurement, after each stage: the negative ELBO with one code for each image and its two terms, the
+importance-weighted NLL with the samples of the source, and the number of active units.
+
+Command: python -m experiments.published jaanli
+
+Cost, on 2 cores: flax 2 minutes, davidson and jaanli 15, pythae 20. Of burda --stages 5 takes 15
+minutes, all 8 stages 5 hours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from rich.table import Table
+
+import vaejax as vj
+
+
+class Stage(NamedTuple):
+    """Epochs at one learning rate."""
+
+    epochs: int
+    learning_rate: float
+    test: dict[str, float] | None = None
+    """What the source found on its test images, by figure."""
+    held_out: dict[str, float] | None = None
+    """The same on images that it did not train on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a source trained and measured a model."""
+
+    work: str
+    choices: dict[str, Any]
+    """Fields of Config, but for the shape of an image and the widths of the decoder. With
+    `binarize` pixels are drawn at each use, else once."""
+    stages: tuple[Stage, ...]
+    samples: int
+    """Of the importance-weighted NLL."""
+    holds_out: bool = True
+    warmup: int = 0
+    """Epochs over which the weight of the KL grows."""
+    patience: int | None = None
+    """Epochs without less held-out negative ELBO after which a model stops. None: it never does,
+    and its last state counts."""
+    mean_pixel: bool = False
+    """Whether the outputs begin at the logits of the mean image."""
+
+
+def davidson(latent_size: int, **found: float) -> Setting:
+    choices = {"encoder_widths": (256, 128), "batch_size": 64, "binarize": True}
+    return Setting(
+        work=f"Davidson et al. 2018, N-VAE, {latent_size} units", samples=500, warmup=100,
+        patience=50, choices=choices | {"latent_size": latent_size},
+        stages=(Stage(1000, 1e-3, found),),
+    )  # fmt: skip
+
+
+def burda(work: str, importance_samples: int, **found: float) -> Setting:
+    choices = {
+        "encoder_widths": (200, 200), "latent_size": 50, "encoder_activation": "tanh",
+        "decoder_activation": "tanh", "batch_size": 20, "binarize": True, "beta1": 0.99,
+        "epsilon": 1e-4, "importance_samples": importance_samples,
+    }  # fmt: skip
+    rates = [1e-4 * round(10 ** (1 - stage / 7), 1) for stage in range(8)]
+    stages = tuple(Stage(3**stage, rate) for stage, rate in enumerate(rates))
+    return Setting(
+        work=f"Burda et al. 2016, {work}", choices=choices, samples=5000, holds_out=False,
+        mean_pixel=True, stages=(*stages[:-1], stages[-1]._replace(test=found)),
+    )  # fmt: skip
+
+
+SETTINGS = {
+    "flax": Setting(
+        work="google/flax, examples/vae", samples=100,
+        choices={"encoder_widths": (500,), "latent_size": 20},
+        stages=(Stage(10, 1e-3, {"neg_elbo_nats": 104}),),
+    ),
+    "jaanli": Setting(
+        work="jaanli/variational-autoencoder", samples=1000,
+        choices={"encoder_widths": (512, 512), "latent_size": 128, "optimizer": "rmsprop"},
+        # It gives numbers after 10,000, 20,000 and 30,000 steps; an epoch has 390.
+        stages=(
+            Stage(26, 1e-3, held_out={"neg_elbo_nats": 105.725, "nll_nats": 98.973}),
+            Stage(25, 1e-3, held_out={"neg_elbo_nats": 105.756, "nll_nats": 97.914}),
+            Stage(26, 1e-3, {"neg_elbo_nats": 104.867, "nll_nats": 96.716}),
+        ),
+    ),
+    "pythae": Setting(
+        work="clementchadebec/benchmark_VAE", samples=200, patience=500,
+        choices={"encoder_widths": (400,), "latent_size": 40, "batch_size": 100},
+        stages=(
+            Stage(200, 1e-4),
+            Stage(150, 1e-4 * 10**-0.2),
+            Stage(150, 1e-4 * 10**-0.4, {"nll_nats": 89.78}),
+        ),
+    ),
+    "davidson2": davidson(2, nll_nats=135.73, recon_nats=129.84, kl_nats=7.24),
+    "davidson5": davidson(5, nll_nats=110.21, recon_nats=100.16, kl_nats=12.82),
+    "davidson10": davidson(10, nll_nats=93.84),
+    "davidson20": davidson(20, nll_nats=88.90, recon_nats=71.29, kl_nats=23.50),
+    "davidson40": davidson(40, nll_nats=88.93),
+    "burda": burda("VAE", 0, nll_nats=86.76, active_units=19),
+    "iwae5": burda("IWAE of 5 samples", 5, nll_nats=85.54),
+    "iwae50": burda("IWAE of 50 samples", 50, nll_nats=84.78),
+}  # fmt: skip
+Source = Literal[
+    "flax", "jaanli", "pythae", "davidson2", "davidson5", "davidson10", "davidson20", "davidson40",
+    "burda", "iwae5", "iwae50",
+]  # fmt: skip
+FIGURES = ("neg_elbo_nats", "recon_nats", "kl_nats", "nll_nats", "active_units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFlags:
+    """Which source, and how much of it."""
+
+    source: Annotated[Source, tyro.conf.Positional]
+    """Whose model."""
+    seeds: tuple[int, ...] = (0, 1)
+    """A model per seed."""
+    drawing: int = 0
+    """The seed by which pixels are drawn, where the source draws them once."""
+    stages: int | None = None
+    """Only the first so many stages. None: all."""
+    epochs: int | None = None
+    """At most so many epochs of each stage. None: as the source."""
+    samples: int | None = None
+    """Samples of the NLL. None: as many as the source takes."""
+    dataset: str = "mnist"
+    """The images. All published numbers are of mnist."""
+    out: Path = Path("checkpoints/published")
+    """Models and results go to OUT/SOURCE, or OUT/SOURCE-DRAWING."""
+    resume: bool = False
+    """Go on after the newest checkpoint, with the flags of before; --stages may be more."""
+
+    def __post_init__(self) -> None:
+        vj.study.each_once("--seeds", self.seeds)
+        for name in ("stages", "epochs", "samples"):
+            vj.study.at_least(f"--{name}", 1, getattr(self, name))
+
+    @property
+    def setting(self) -> Setting:
+        return SETTINGS[self.source]
+
+    @property
+    def folder(self) -> Path:
+        """Of the models and the results."""
+        at_each_use = self.setting.choices.get("binarize")
+        name = self.source if at_each_use else f"{self.source}-{self.drawing}"
+        return vj.files.own_path(self.out) / name
+
+
+class Splits(NamedTuple):
+    """Flat images, uint8 [n, pixels]."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+    test: np.ndarray
+
+
+def load(flags: PublishedFlags) -> tuple[tuple[int, int, int], Splits]:
+    """The shape of an image, and the images; where the source draws pixels once, they are drawn."""
+    train, test = (vj.data.load(flags.dataset, split).images for split in ("train", "test"))
+    count = len(train) - (len(train) // 6 if flags.setting.holds_out else 0)
+    flat = [part.reshape(-1, train[0].size) for part in (train[:count], train[count:], test)]
+    if not flags.setting.choices.get("binarize"):
+        rng = np.random.default_rng(flags.drawing)
+        flat = [np.uint8(255) * (255 * rng.random(part.shape, np.float32) < part) for part in flat]
+    return train.shape[1:], Splits(*flat)
+
+
+def planned(flags: PublishedFlags, shape: tuple[int, int, int], images: Splits) -> list[vj.Run]:
+    """A run for each stage."""
+    widths = flags.setting.choices["encoder_widths"][::-1]
+    config = vj.Config(image_shape=shape, decoder_widths=widths, **flags.setting.choices)
+    drawn = "" if config.binarize else f", drawn with seed {flags.drawing}"
+    described = vj.Images(
+        f"{flags.dataset}{drawn}", f"train[:{len(images.train)}]",
+        train_digest=vj.run.digest(images.train),
+    )  # fmt: skip
+    warmup = flags.setting.warmup * vj.train.steps_per_epoch(config, len(images.train))
+    runs = []
+    for number, stage in enumerate(flags.setting.stages[: flags.stages], 1):
+        knobs, seeds = vj.grid(
+            config, flags.seeds, learning_rate=[stage.learning_rate], kl_warmup=[warmup]
+        )
+        runs.append(vj.Run(f"{flags.source}-{number}", described, config, knobs, seeds))
+    return runs
+
+
+def begun(flags: PublishedFlags, config: vj.Config, images: Splits) -> vj.train.State:
+    """The state before the first step."""
+    state = vj.parallel.init(config, flags.seeds)
+    if flags.setting.mean_pixel:
+        mean = np.clip(images.train.mean(0) / 255, 0.001, 0.999)
+        layers = state.params["decoder"]["params"]
+        last = layers[f"Dense_{len(config.decoder_widths)}"]
+        last["bias"] = np.zeros_like(last["bias"]) + np.log(mean / (1 - mean)).astype(np.float32)
+    return state
+
+
+def resumed(
+    run: vj.Run, folder: Path, state: vj.train.State
+) -> tuple[vj.Trained, vj.store.checkpoint.Best]:
+    """A stage that begins with a state, as its newest checkpoint left it if there is one; and of
+    each model the best state."""
+    vj.store.checkpoint.create(folder, run)
+    trained = vj.trained.begin(run, state)
+    best = vj.store.checkpoint.Best(state, np.full(len(run.seeds), np.inf, np.float32))
+    if (step := vj.store.checkpoint.latest(folder)) is not None:
+        trained = vj.store.restore(folder)
+        best = vj.store.checkpoint.restore_best(folder, step, trained.state) or best
+    return trained, best
+
+
+def has_stopped(
+    patience: float, best: vj.store.checkpoint.Best, state: vj.train.State
+) -> np.ndarray:
+    """Which models have had no better state for so many steps."""
+    return np.isfinite(best.neg_elbo) & (state.step - best.state.step >= patience)
+
+
+def train(
+    run: vj.Run, flags: PublishedFlags, epochs: int, images: Splits, state: vj.train.State
+) -> tuple[vj.train.State, vj.train.State]:
+    """Train a stage from a state, or go on after its newest checkpoint. Returns the last state,
+    with which the next stage begins, and the state that counts."""
+    setting, folder = flags.setting, flags.folder / run.name
+    trained, best = resumed(run, folder, state)
+    steps = vj.train.steps_per_epoch(run.config, len(images.train))
+    state, done, patience = trained.state, trained.step // steps, math.inf
+    if setting.patience is not None:
+        patience = setting.patience * steps
+    lifted = vj.measure.over_lanes(vj.study.best.held_out_neg_elbo, run.config)
+    on_devices = vj.parallel.replicate(images.train)
+    calls = vj.parallel.advance(
+        run.config, run.knobs, state, on_devices, epochs - done, trained=done
+    )
+    plan, unsaved = vj.study.plans.Plan(epochs, steps, max(1, epochs // 10), 1), []
+    with vj.study.progress.Bars(vj.study.terminal.Terminal(stderr=True, highlight=False)) as bars:
+        bar = bars.add_run(run, plan, done)
+        while done < epochs and not has_stopped(patience, best, state).all():
+            now, trace = next(calls)
+            done += 1
+            unsaved.append(trace)
+            bars.show(bar, done, trace)
+            state = now.on_host()
+            if patience < math.inf and done > setting.warmup:
+                neg_elbo = lifted(state.params, images.held_out, vj.study.evaluation_key())
+                running = np.where(has_stopped(patience, best, state), np.inf, neg_elbo)
+                best = vj.study.best.better(best, vj.store.checkpoint.Best(state, running))
+            if done % plan.every == 0 or done == epochs:
+                since = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
+                vj.store.checkpoint.save(folder, state, since, done * steps, best)
+                unsaved.clear()
+    if state.diverged.any():
+        raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")
+    return state, best.state if patience < math.inf else state
+
+
+def rows_of(
+    run: vj.Run, flags: PublishedFlags, state: vj.train.State, images: Splits
+) -> Iterator[vj.store.Row]:
+    """The figures of each model on the images that it was not trained on."""
+    samples = flags.samples or flags.setting.samples
+    elbo_key, nll_key = vj.study.evaluation_keys(2)
+    evaluate = vj.measure.over_lanes(vj.measure.evaluate, run.config)
+    importance = vj.measure.over_lanes(vj.measure.importance_nll, run.config, samples)
+    for split in ("held_out", "test"):
+        if not len(part := getattr(images, split)):
+            continue
+        figures = vj.measure.elbo.summary(evaluate(state.params, part, elbo_key))
+        figures["nll_nats"] = importance(state.params, part, nll_key).nll.mean(-1)
+        for lane, seed in enumerate(run.seeds):
+            yield {
+                "source": flags.source, "run": run.name, "lane": lane, "seed": seed,
+                "drawing": None if run.config.binarize else flags.drawing,
+                "dataset": flags.dataset, "split": split, "samples": samples,
+                "steps": int(state.step[lane]),
+            } | {name: float(figures[name][lane]) for name in FIGURES}  # fmt: skip
+
+
+def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
+    """Train and measure all stages: a row for each stage, split and seed.
+
+    Raises:
+        LabError: the folder holds results and --resume is not given, or those of other flags; a
+            model diverged.
+    """
+    results = flags.folder / vj.store.records.RESULTS
+    if any(flags.folder.glob("[!.]*")) and not flags.resume:
+        raise vj.LabError(f"{flags.folder} holds results: use --resume, or another --out.")
+    shape, images = load(flags)
+    runs, rows = planned(flags, shape, images), vj.store.records.read(results)
+    state = begun(flags, runs[0].config, images)
+    for run, stage in zip(runs, flags.setting.stages, strict=False):
+        epochs = min(stage.epochs, flags.epochs or stage.epochs)
+        state, counts = train(run, flags, epochs, images, state)
+        if not any(row["run"] == run.name for row in rows):
+            new = list(rows_of(run, flags, counts, images))
+            vj.store.records.append(results, new)
+            rows += new
+    return rows
+
+
+def table(rows: list[vj.store.Row]) -> Table:
+    """What was found beside what was published: mean and standard deviation over seeds."""
+    setting, of_mnist = SETTINGS[rows[0]["source"]], rows[0]["dataset"] == "mnist"
+    shown = Table("steps", "images", "", "published", "here", title=setting.work)
+    for run, split in dict.fromkeys((row["run"], row["split"]) for row in rows):
+        found = vj.study.matching(rows, run=run, split=split)
+        stage = setting.stages[int(run.rpartition("-")[2]) - 1]
+        for name in FIGURES:
+            values = np.array([row[name] for row in found])
+            spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+            known = (getattr(stage, split) or {}).get(name) if of_mnist else None
+            shown.add_row(
+                f"{np.mean([row['steps'] for row in found]):,.0f}", split.replace("_", " "),
+                vj.study.words.of_column(name), "" if known is None else f"{known:g}",
+                f"{values.mean():.2f}{spread}",
+            )  # fmt: skip
+    return shown
+
+
+def main() -> None:
+    with vj.study.failing_clearly():
+        flags = vj.study.parse(PublishedFlags, __doc__)
+        vj.study.environment.prepare()
+        with vj.study.lock.held(flags.folder):
+            rows = conduct(flags)
+        vj.study.terminal.console().print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
