@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import vaejax as vj
+from experiments import published
 from vaejax.study.claims import in_short
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,8 @@ TABLE = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where docs/claims.md has the answers to all claims."""
 ANSWER = re.compile(r"(<!-- answers: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where the story has the answers to a claim."""
+PUBLISHED = re.compile(r"(<!-- published -->\n).*?(<!-- end -->)", re.DOTALL)
+"""Where docs/beside_others.md has published numbers, measured again."""
 COLUMNS = re.compile(r"(<!-- columns: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where docs/reference/results.md has the columns of a section."""
 PICTURES = {
@@ -87,6 +90,11 @@ def collect(folder: Path) -> None:
     """Copy the rows of every study in a folder, and what study.json says of it."""
     for path in sorted(folder.rglob(vj.study.recording.RESULTS)):
         first = vj.store.records.read(path)[0]
+        if "source" in first:
+            target = RESULTS / "published" / path.parent.name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+            continue
         target = RESULTS / first["dataset"] / first["study"]
         target.mkdir(parents=True, exist_ok=True)
         for name in (path.name, vj.store.findings.ABOUT):
@@ -139,6 +147,25 @@ def answers(found: list[Found], claim: str) -> str:
         if (verdict := one.verdicts.get(claim))
     ]
     return " · ".join(cells) + "\n"
+
+
+def published_table(folder: Path) -> str:
+    """A line for each published number, over all seeds and drawings that were measured."""
+    lines = [
+        "| source | after steps | images | | published | here | models | what differs |",
+        "|---" * 8 + "|",
+    ]
+    measured = [
+        row for path in sorted(folder.rglob("*.jsonl")) for row in vj.store.records.read(path)
+    ]
+    for source, setting in published.SETTINGS.items():
+        of_source = vj.study.matching(measured, source=source)
+        for one in published.compare(of_source):
+            if one.published is not None:
+                name = vj.study.words.of_column(one.figure)
+                cells = f"{one.steps:,.0f}", one.split, name, *one.cells, setting.differs
+                lines.append(f"| {escape(setting.work)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def title(one: Found) -> str:
@@ -225,12 +252,16 @@ def documents(folder: Path = RESULTS) -> dict[Path, str]:
     found = studies(folder)
     claims, story = ROOT / "docs" / "claims.md", ROOT / "docs" / "story.md"
     reference = ROOT / "docs" / "reference" / "results.md"
+    others = ROOT / "docs" / "beside_others.md"
 
     def filled(match: re.Match[str]) -> str:
         return match[1] + claims_table(found) + match[2]
 
     def answered(match: re.Match[str]) -> str:
         return match[1] + answers(found, match[2]) + match[3]
+
+    def measured(match: re.Match[str]) -> str:
+        return match[1] + published_table(folder / "published") + match[2]
 
     def described(match: re.Match[str]) -> str:
         return match[1] + columns(found, match[2]) + match[3]
@@ -240,6 +271,7 @@ def documents(folder: Path = RESULTS) -> dict[Path, str]:
         claims: TABLE.sub(filled, claims.read_text()),
         story: ANSWER.sub(answered, story.read_text()),
         reference: COLUMNS.sub(described, reference.read_text()),
+        others: PUBLISHED.sub(measured, others.read_text()),
     }
 
 

@@ -75,14 +75,16 @@ class Setting:
     and its last state counts."""
     mean_pixel: bool = False
     """Whether the outputs begin at the logits of the mean image."""
+    differs: str = ""
+    """What of it is not as the source has it."""
 
 
 def davidson(latent_size: int, **found: float) -> Setting:
     choices = {"encoder_widths": (256, 128), "batch_size": 64, "binarize": True}
     return Setting(
         work=f"Davidson et al. 2018, N-VAE, {latent_size} units", samples=500, warmup=100,
-        patience=50, choices=choices | {"latent_size": latent_size},
-        stages=(Stage(1000, 1e-3, found),),
+        patience=50, differs="patience begins where the warm-up ends",
+        choices=choices | {"latent_size": latent_size}, stages=(Stage(1000, 1e-3, found),),
     )  # fmt: skip
 
 
@@ -96,18 +98,20 @@ def burda(work: str, importance_samples: int, **found: float) -> Setting:
     stages = tuple(Stage(3**stage, rate) for stage, rate in enumerate(rates))
     return Setting(
         work=f"Burda et al. 2016, {work}", choices=choices, samples=5000, holds_out=False,
-        mean_pixel=True, stages=(*stages[:-1], stages[-1]._replace(test=found)),
+        mean_pixel=True, differs="other initial weights",
+        stages=(*stages[:-1], stages[-1]._replace(test=found)),
     )  # fmt: skip
 
 
 SETTINGS = {
     "flax": Setting(
-        work="google/flax, examples/vae", samples=100,
+        work="google/flax, examples/vae", samples=100, differs="another drawing of the pixels",
         choices={"encoder_widths": (500,), "latent_size": 20},
         stages=(Stage(10, 1e-3, {"neg_elbo_nats": 104}),),
     ),
     "jaanli": Setting(
         work="jaanli/variational-autoencoder", samples=1000,
+        differs="another drawing; the posterior has exp(logvar / 2), there softplus, as its scale",
         choices={"encoder_widths": (512, 512), "latent_size": 128, "optimizer": "rmsprop"},
         # It gives numbers after 10,000, 20,000 and 30,000 steps; an epoch has 390.
         stages=(
@@ -118,6 +122,7 @@ SETTINGS = {
     ),
     "pythae": Setting(
         work="clementchadebec/benchmark_VAE", samples=200, patience=500,
+        differs="another drawing of the pixels",
         choices={"encoder_widths": (400,), "latent_size": 40, "batch_size": 100},
         stages=(
             Stage(200, 1e-4),
@@ -334,22 +339,44 @@ def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
     return rows
 
 
-def table(rows: list[vj.store.Row]) -> Table:
-    """What was found beside what was published: mean and standard deviation over seeds."""
-    setting, of_mnist = SETTINGS[rows[0]["source"]], rows[0]["dataset"] == "mnist"
-    shown = Table("steps", "images", "", "published", "here", title=setting.work)
+class Compared(NamedTuple):
+    """A figure after a stage, beside the published one."""
+
+    steps: float
+    """Of the states that count, averaged over models."""
+    split: str
+    figure: str
+    published: float | None
+    """None: the source does not say, or measured other images."""
+    here: np.ndarray
+    """Of each model."""
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """What was published; the mean over models and its standard deviation; how many."""
+        spread = f" ± {self.here.std(ddof=1):.2f}" if len(self.here) > 1 else ""
+        known = "" if self.published is None else f"{self.published:g}"
+        return known, f"{self.here.mean():.2f}{spread}", str(len(self.here))
+
+
+def compare(rows: list[vj.store.Row]) -> Iterator[Compared]:
+    """The rows of a source, of whichever seeds and drawings, beside what it published."""
     for run, split in dict.fromkeys((row["run"], row["split"]) for row in rows):
         found = vj.study.matching(rows, run=run, split=split)
-        stage = setting.stages[int(run.rpartition("-")[2]) - 1]
+        stage = SETTINGS[found[0]["source"]].stages[int(run.rpartition("-")[2]) - 1]
+        published = (getattr(stage, split) or {}) if found[0]["dataset"] == "mnist" else {}
+        steps = float(np.mean([row["steps"] for row in found]))
         for name in FIGURES:
-            values = np.array([row[name] for row in found])
-            spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
-            known = (getattr(stage, split) or {}).get(name) if of_mnist else None
-            shown.add_row(
-                f"{np.mean([row['steps'] for row in found]):,.0f}", split.replace("_", " "),
-                vj.study.words.of_column(name), "" if known is None else f"{known:g}",
-                f"{values.mean():.2f}{spread}",
-            )  # fmt: skip
+            here = np.array([row[name] for row in found])
+            yield Compared(steps, split.replace("_", " "), name, published.get(name), here)
+
+
+def table(rows: list[vj.store.Row]) -> Table:
+    title = f"{SETTINGS[rows[0]['source']].work}: mean ± standard deviation over models"
+    shown = Table("steps", "images", "", "published", "here", "models", title=title)
+    for one in compare(rows):
+        name = vj.study.words.of_column(one.figure)
+        shown.add_row(f"{one.steps:,.0f}", one.split, name, *one.cells)
     return shown
 
 
