@@ -20,8 +20,9 @@ Training: batches, optimizer, learning rates and epochs of the source, in stages
 in steps. One of six training images is held out, but for burda and iwae. Where the source waits for
 a better held-out ELBO (davidson), or keeps the best (pythae), the best state of a model counts.
 
-Measurement, after each stage: the negative ELBO with one code for each image and its two terms, the
-importance-weighted NLL with the samples of the source, and the number of active units.
+Measurement, after each stage, on the images of which the source has numbers, else on the test
+images: the negative ELBO with one code for each image and its two terms, the importance-weighted
+NLL with the samples of the source, and the number of active units.
 
 Command: python -m experiments.published jaanli
 
@@ -297,14 +298,15 @@ def train(
 def rows_of(
     run: vj.Run, flags: PublishedFlags, state: vj.train.State, images: Splits
 ) -> Iterator[vj.store.Row]:
-    """The figures of each model on the images that it was not trained on."""
+    """The figures of each model on those images of which the source has numbers, else on the test
+    images: the NLL may take longer than the training."""
     samples = flags.samples or flags.setting.samples
     elbo_key, nll_key = vj.study.evaluation_keys(2)
     evaluate = vj.measure.over_lanes(vj.measure.evaluate, run.config)
     importance = vj.measure.over_lanes(vj.measure.importance_nll, run.config, samples)
-    for split in ("held_out", "test"):
-        if not len(part := getattr(images, split)):
-            continue
+    stage = flags.setting.stages[int(run.name.rpartition("-")[2]) - 1]
+    for split in [split for split in ("held_out", "test") if getattr(stage, split)] or ["test"]:
+        part = getattr(images, split)
         figures = vj.measure.elbo.summary(evaluate(state.params, part, elbo_key))
         figures["nll_nats"] = importance(state.params, part, nll_key).nll.mean(-1)
         for lane, seed in enumerate(run.seeds):

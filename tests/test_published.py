@@ -14,7 +14,7 @@ from tests import tiny
 
 TINY = published.Setting(
     work="tiny", choices={"encoder_widths": (8,), "latent_size": 2}, samples=2,
-    stages=(published.Stage(1, 1e-3), published.Stage(1, 1e-4)),
+    stages=(published.Stage(1, 1e-3, held_out={"nll_nats": 25}), published.Stage(1, 1e-4)),
 )  # fmt: skip
 FLAGS = ("flax", "--dataset", "digits", "--out")
 
@@ -44,8 +44,7 @@ def test_a_source_that_is_resumed_ends_with_the_rows_of_one_that_never_stopped(
     assert at_once == in_parts
     assert [(row["run"], row["split"], row["seed"]) for row in at_once] == [
         (run, split, seed)
-        for run in ("flax-1", "flax-2")
-        for split in ("held_out", "test")
+        for run, split in (("flax-1", "held_out"), ("flax-2", "test"))
         for seed in (0, 1)
     ]
     assert all(

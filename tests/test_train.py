@@ -100,7 +100,12 @@ def test_three_steps_are_those_of_the_optimizer_of_the_config(choices, optimizer
     for number in range(3):
         batch = jnp.asarray(IMAGES[16 * number : 16 * number + 16])
         grads, _ = jax.grad(loss.of_batch, has_aux=True)(
-            params, config, knob, batch, train.key_for(state.key, train.Use.NOISE, number), jnp.int32(number)
+            params,
+            config,
+            knob,
+            batch,
+            train.key_for(state.key, train.Use.NOISE, number),
+            jnp.int32(number),
         )
         updates, opt_state = optimizer.update(grads, opt_state)
         params = optax.apply_updates(params, updates)
