@@ -176,12 +176,9 @@ def test_figures_show_every_latent_size(study, finished, tmp_path) -> None:
 
     def words(rows: list[vj.store.Row]) -> dict[str, str]:
         """All that is written in each figure."""
-        figures = tiny.page(study).figures(lab, rows)
-        for figure in figures.values():
-            figure.draw_without_rendering()
         return {
             name: " ".join(text.get_text() for text in figure.findobj(Text))
-            for name, figure in figures.items()
+            for name, figure in tiny.page(study).figures(lab, rows).items()
         }
 
     for text in words(rows).values():

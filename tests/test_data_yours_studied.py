@@ -37,7 +37,7 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
     digits: Path, finished: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--dataset", digits, "--latent-sizes", "2"]
-    folder = tiny.run("latent_size", tmp_path, *flags)
+    folder = tiny.run("latent_size", tmp_path, *flags, figures=tiny.no_figures)
     assert f"my digits: 1,438 train and 359 test images of 8x8x1, from {digits}" in (
         capsys.readouterr().err
     )

@@ -39,7 +39,7 @@ class Ended(NamedTuple):
 
 
 def start(devices: int, *arguments: Any) -> subprocess.Popen[str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     environment["PYTHONIOENCODING"] = "utf-8"
     return subprocess.Popen(

@@ -41,9 +41,3 @@ def test_the_vae_of_both_studies_is_the_same(finished) -> None:
         assert {name: row[name] for name in names} == {
             name: pytest.approx(same[name], rel=1e-2) for name in names
         }
-
-
-LARGER = {"latent_size": 4}
-
-
-AE, VAE = {"latent_size": 10, "model": "ae"}, {"latent_size": 10, "model": "vae"}

@@ -2,34 +2,50 @@
 somewhere, and nothing is loaded from a network."""
 
 import html
-import importlib.util
+import importlib
 import re
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
 from tests.test_house import LAB, PAGES
+from tests.test_readme import parse
 
 ROOT = Path(__file__).parents[1]
 NEEDED = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
-    """The pages of the site, without comments; built only where `.[docs]` is installed."""
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        pytest.skip(f"the docs extra is not installed: {', '.join(missing)}")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """That of the site, with an empty page for each explorer, which takes long to train. Only where
+    `.[docs]` is installed."""
+    for name in NEEDED:
+        pytest.importorskip(name, reason="the docs extra is not installed")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    return importlib.import_module("mkdocs.config").load_config(
+        str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)
+    )
+
+
+@pytest.fixture(scope="module")
+def site(config: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
+    """The pages of the site, without comments."""
+    folder, empty = Path(config.site_dir), tmp_path_factory.mktemp("explorer") / "empty.html"
+    empty.touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks_of(config), "explorer", lambda _: empty)
+        importlib.import_module("mkdocs.commands.build").build(config)
     return {
         page: re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
         for page in folder.rglob("*.html")
     }
+
+
+def hooks_of(config: Any) -> Any:
+    """The module `docs/site_hooks.py`, as MkDocs has loaded it."""
+    return config.hooks["docs/site_hooks.py"]
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +89,17 @@ def test_formulas_are_mathml_and_nothing_shows_raw(site: dict[Path, str]) -> Non
     assert derivation.count('<math xmlns="http://www.w3.org/1998/Math/MathML" display="block"') > 9
     for text in site.values():
         assert not re.search(r"arithmatex|<p>(?:\?\?\?|:::|: )", text)
+
+
+def test_commands_that_there_are_make_the_explorers_of_the_site(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks, asked = hooks_of(config), []
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    monkeypatch.setattr(hooks.subprocess, "run", lambda command, **_: asked.append(command))
+    for name in hooks.EXPLORED:
+        page = hooks.explorer(name)
+        (_, _, train, *of_study), (_, _, show, *of_page) = asked[-2:]
+        flags, shown = parse(train, of_study), parse(show, of_page)
+        assert shown.folder == flags.folder / train.removeprefix("experiments.")
+        assert shown.out == page

@@ -220,11 +220,16 @@ def test_a_loss_and_its_gradients_are_those_of_the_lab_by_one_factor(name, batch
     x = jnp.asarray(np.random.default_rng(10).uniform(0.01, 0.99, (batch, *code.shape)))
     parameters = net(code.shape, 0)
     their_terms, our_terms = (partial(loss_of, code, x=x) for loss_of in (theirs, ours))
-    both = zip(their_terms(parameters), our_terms(parameters), strict=True)
-    gradients = zip(
-        jax.jacrev(their_terms)(parameters), jax.jacrev(our_terms)(parameters), strict=True
-    )
-    for got, want in (*both, *gradients):
+
+    @jax.jit
+    def terms_and_gradients(parameters: Net) -> Any:
+        both = zip(their_terms(parameters), our_terms(parameters), strict=True)
+        gradients = zip(
+            jax.jacrev(their_terms)(parameters), jax.jacrev(our_terms)(parameters), strict=True
+        )
+        return [*both, *gradients]
+
+    for got, want in terms_and_gradients(parameters):
         their_leaves, our_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
         assert float(jnp.abs(our_leaves[0]).max()) > 0
         for their_leaf, our_leaf in zip(their_leaves, our_leaves, strict=True):

@@ -54,8 +54,10 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     on_cpu = jax.default_backend() == "cpu"
     lifted = in_turns(partial(function, config), None if on_cpu else AT_ONCE, *static)
     # LLVM at level 3, the default, unrolls the loops that draw a few numbers for each image. They
-    # get no faster, and compiling takes up to twice as long.
-    return jax.jit(lifted, compiler_options={"xla_backend_optimization_level": 2} if on_cpu else {})
+    # get no faster, and compiling takes up to twice as long. Where JAX_DISABLE_MOST_OPTIMIZATIONS
+    # asks for a lower level, that one stays.
+    lower = on_cpu and not jax.config.read("jax_disable_most_optimizations")
+    return jax.jit(lifted, compiler_options={"xla_backend_optimization_level": 2} if lower else {})
 
 
 def in_turns(

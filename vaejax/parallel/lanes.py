@@ -27,14 +27,27 @@ INIT_LANES = 64
 
 
 def init(config: Config, seeds: Sequence[int]) -> train.State:
-    """The state of each lane before its first step, on the host."""
+    """The state of each lane before its first step, on the host. It is drawn once for each seed,
+    and by one program for all Configs of the same nets."""
+    drawn, nets = list(dict.fromkeys(seeds)), _nets_of(config)
     parts = [
         devices.to_host(
-            train.init_lanes(config, np.asarray(seeds[start : start + INIT_LANES], np.uint32))
+            train.init_lanes(nets, np.asarray(drawn[start : start + INIT_LANES], np.uint32))
         )
-        for start in range(0, len(seeds), INIT_LANES)
+        for start in range(0, len(drawn), INIT_LANES)
     ]
-    return _joined(parts, len(seeds))
+    state = _joined(parts, len(drawn))
+    if len(drawn) == len(seeds):
+        return state
+    return train.take_lanes(state, [drawn.index(seed) for seed in seeds])
+
+
+def _nets_of(config: Config) -> Config:
+    """The Config without what changes no fresh weight; nets of your own may use all of it."""
+    if config.nets is not None:
+        return config
+    names = ("image_shape", "latent_size", "encoder_widths", "decoder_widths", "decoder_variance")
+    return Config(likelihood="gaussian", **{name: getattr(config, name) for name in names})
 
 
 class Lanes(NamedTuple):

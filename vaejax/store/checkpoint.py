@@ -26,6 +26,7 @@ from orbax.checkpoint import type_handlers
 from vaejax import train
 from vaejax.config import Nets
 from vaejax.errors import LabError, first_line
+from vaejax.parallel import memory
 from vaejax.run import Run
 from vaejax.store import checksums, description, trace_files
 from vaejax.store.description import nets_of as nets_of
@@ -205,9 +206,9 @@ def restore_best(folder: Path, step: int, state: train.State) -> Best | None:
 
 def _like(run: Run) -> train.State:
     """A state of the run in which no number means anything, on the host."""
-    state = jax.eval_shape(train.init_lanes, run.config, np.asarray(run.seeds, np.uint32))
-    state = state._replace(key=jax.eval_shape(jax.random.key_data, state.key))
-    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), state)
+    one, lanes = memory.shapes(run.config), len(run.seeds)
+    one = one._replace(key=jax.eval_shape(jax.random.key_data, one.key))
+    return jax.tree.map(lambda leaf: np.empty((lanes, *leaf.shape), leaf.dtype), one)
 
 
 def _read_state(folder: Path, like: Any) -> Any:
