@@ -13,7 +13,8 @@ from experiments import published
 from tests import tiny
 
 TINY = published.Setting(
-    work="tiny", choices={"encoder_widths": (8,), "latent_size": 2}, samples=2,
+    work="tiny", choices={"encoder_widths": (8,), "latent_size": 2, "optimizer": "rmsprop"},
+    samples=2,
     stages=(published.Stage(1, 1e-3, held_out={"nll_nats": 25}), published.Stage(1, 1e-4)),
 )  # fmt: skip
 FLAGS = ("flax", "--dataset", "digits", "--out")

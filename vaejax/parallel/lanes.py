@@ -46,7 +46,10 @@ def _nets_of(config: Config) -> Config:
     """The Config without what changes no fresh weight; nets of your own may use all of it."""
     if config.nets is not None:
         return config
-    names = ("image_shape", "latent_size", "encoder_widths", "decoder_widths", "decoder_variance")
+    names = (
+        "image_shape", "latent_size", "encoder_widths", "decoder_widths", "decoder_variance",
+        "optimizer",
+    )  # fmt: skip
     return Config(likelihood="gaussian", **{name: getattr(config, name) for name in names})
 
 
