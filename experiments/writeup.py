@@ -1,10 +1,10 @@
 """The whole write-up in one command: the studies of the claims C1 to C13, on MNIST and on CIFAR-10.
 
 C1, C2, C3 and C5 are about MNIST (`autoencoder`, `latent_size`), C6 to C13 about CIFAR-10
-(`recon_scale`, `collapse`, `blur`, `few_images`). C4 is a formula, which the tests check. Each
-study is what its own command runs, with its defaults, and its results are in OUT/mnist/STUDY or
-OUT/cifar10/STUDY. A run that two studies have in common is trained once: the VAEs of `latent_size`
-are among those of `autoencoder`.
+(`recon_scale`, `collapse`, `blur`, `few_images`, `two_images`). C4 is a formula, which the tests
+check. Each study is what its own command runs, with its defaults, and its results are in
+OUT/mnist/STUDY or OUT/cifar10/STUDY. A run that two studies have in common is trained once: the
+VAEs of `latent_size` are among those of `autoencoder`.
 
 A study in which something goes wrong does not stop the others. An interrupted command goes on with
 --resume: what was trained and measured is kept.
@@ -29,7 +29,15 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 import vaejax as vj
-from experiments import autoencoder, blur, collapse, few_images, latent_size, recon_scale
+from experiments import (
+    autoencoder,
+    blur,
+    collapse,
+    few_images,
+    latent_size,
+    recon_scale,
+    two_images,
+)
 from experiments import report as report_page
 
 STUDIES = (
@@ -39,6 +47,7 @@ STUDIES = (
     collapse.STUDY,
     blur.STUDY,
     few_images.STUDY,
+    two_images.STUDY,
 )
 """A study comes after those whose runs it takes over."""
 

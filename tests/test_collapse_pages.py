@@ -1,4 +1,4 @@
-"""blur, few_images, collapse and recon_scale: what their rows say of the digits."""
+"""blur, few_images, two_images, collapse and recon_scale: what their rows say of the digits."""
 
 import json
 import shutil
@@ -8,10 +8,10 @@ import pytest
 from matplotlib.text import Text
 
 import vaejax as vj
-from experiments import few_images
+from experiments import two_images
 from tests import tiny
 
-PAGES = ["blur", "few_images", "collapse", "recon_scale"]
+PAGES = ["blur", "few_images", "two_images", "collapse", "recon_scale"]
 MEASURES = ("neg_elbo_nats", "mse", "kl_nats", "mi_nats", "active_units", "output_variance_ratio")
 MEASURES += ("random_output_ratio", "shuffled_gap_nats", "code_distance", "mean_distance")
 TRAIN, TEST = (
@@ -56,7 +56,7 @@ def test_the_mean_image_is_that_of_the_training_images_and_judged_on_the_test_se
         assert row["mi_ceiling_nats"] == pytest.approx(np.log(len(TEST)), rel=1e-6)
 
 
-@pytest.mark.parametrize("study", ["few_images", "recon_scale"])
+@pytest.mark.parametrize("study", ["few_images", "two_images", "recon_scale"])
 def test_eigenvalues_of_what_was_trained_on_give_the_threshold_and_the_units_that_pay(
     study, finished
 ) -> None:
@@ -91,8 +91,8 @@ def test_directions_are_no_fewer_than_none_and_no_more_than_units(study, finishe
             assert row["active_directions"] > 0
 
 
-ENOUGH = {"blur": 8, "collapse": 64, "recon_scale": 64, "few_images": 4}
-"""The units that pay at the largest scale, 7, 45, 45 and 4, as a power of two."""
+ENOUGH = {"blur": 8, "collapse": 64, "recon_scale": 64, "few_images": 4, "two_images": 64}
+"""The units that pay at the largest scale, 7, 45, 45, 4 and 40, as a power of two."""
 
 
 @pytest.mark.parametrize("study", PAGES)
@@ -103,7 +103,7 @@ def test_enough_units_are_planned_beside_a_given_number(study, tmp_path) -> None
         {
             name.removeprefix(f"z{size}"): run
             for name, run in runs.items()
-            if f"z{size}" in name and few_images.BATCHES not in name
+            if f"z{size}" in name and two_images.BATCHES not in name
         }
         for size in (2, ENOUGH[study])
     )
@@ -128,7 +128,8 @@ def test_where_a_single_unit_pays_there_are_two_which_can_be_drawn(tmp_path) -> 
 OF_THE_REST = {
     "collapse": {"depth1": [1, 600], "depth3": [1], "signed": [1, 600]},
     "recon_scale": {"": [1, 60, 600]},
-    "few_images": {"n9": [1, 600], "n5": [1, 600], "n2": [1, 600]},
+    "few_images": {"n9": [1, 600], "n5": [1, 600]},
+    "two_images": {"n2": [1, 600]},
 }
 """The scales of the runs of a latent size that is not the first."""
 
@@ -138,7 +139,8 @@ def test_only_the_first_latent_size_has_all_seeds_scales_and_depths(study, tmp_p
     more = {
         "collapse": ["--recon-scale", 1, 600, "--depths", 1, 3, 2],
         "recon_scale": ["--recon-scale", 30, 600, 1, 60],
-        "few_images": ["--recon-scale", 30, 600, 1, "--images", 9, 5],
+        "few_images": ["--recon-scale", 600, 1, "--images", 9, 5],
+        "two_images": ["--recon-scale", 30, 600, 1],
     }[study]
     sizes = ["--latent-sizes", 3, 4, 2]
     runs = tiny.open_lab(study, tmp_path, "--seeds", 5, 6, 7, *sizes, *more).runs
@@ -149,14 +151,15 @@ def test_only_the_first_latent_size_has_all_seeds_scales_and_depths(study, tmp_p
                 {lane["recon_scale"] for lane in run.lanes}
             )
             for name, run in runs.items()
-            if run.config.latent_size == size and few_images.BATCHES not in name
+            if run.config.latent_size == size and two_images.BATCHES not in name
         }
 
     assert planned(2) == planned(4) == OF_THE_REST[study]
     assert planned(3) == {
         "collapse": OF_THE_REST["collapse"] | {"depth2": [1]},
         "recon_scale": {"": [1, 30, 60, 600]},
-        "few_images": OF_THE_REST["few_images"] | {"n2": [1, 30, 600]},
+        "few_images": OF_THE_REST["few_images"],
+        "two_images": {"n2": [1, 30, 600]},
     }[study]  # fmt: skip
     for run in runs.values():
         first = run.config.latent_size == 3
@@ -189,75 +192,68 @@ def test_figures_show_every_latent_size(study, finished, tmp_path) -> None:
         assert "3 units" not in text
 
 
-def test_few_images_are_judged_on_themselves(finished) -> None:
-    for row in tiny.rows_of(finished("few_images")):
+@pytest.mark.parametrize("study", ["few_images", "two_images"])
+def test_few_images_are_judged_on_themselves(study, finished) -> None:
+    for row in tiny.rows_of(finished(study)):
         n = row["images"]
         assert row["run"].startswith(f"z{row['latent_size']}-n{n}")
         assert row["split"] == f"train[:{n}]"
         assert row["mean_image_mse"] == pytest.approx(variance(TRAIN[:n]), rel=1e-5)
         assert row["mi_ceiling_nats"] == pytest.approx(np.log(n), rel=1e-6)
-        known = [row["distance_to_mean"] is not None, row["distance_to_nearer"] is not None]
-        assert known == [n == 2] * 2
 
 
 def test_distances_and_error_of_two_images_fit_together(finished) -> None:
     """No output is nearer to both than half their distance, and neither is an error below that
     of a model that outputs their average."""
     apart = np.square(TRAIN[0] - TRAIN[1]).mean()
-    for row in tiny.rows_of(finished("few_images")):
-        if row["images"] == 2:
-            assert row["distance_to_mean"] + row["distance_to_nearer"] >= 0.5 - 1e-6
-            assert row["mean_image_mse"] == pytest.approx(apart / 4, rel=1e-5)
+    for row in tiny.rows_of(finished("two_images")):
+        assert row["distance_to_mean"] + row["distance_to_nearer"] >= 0.5 - 1e-6
+        assert row["mean_image_mse"] == pytest.approx(apart / 4, rel=1e-5)
 
 
-def test_few_images_train_until_they_have_converged(finished) -> None:
+@pytest.mark.parametrize("study", ["few_images", "two_images"])
+def test_few_images_train_until_they_have_converged(study, finished) -> None:
     """And then no more: they resume without training, see test_pages."""
-    rows = few_images.of_batches(tiny.rows_of(finished("few_images")), False)
+    rows = two_images.until_converged(tiny.rows_of(finished(study)))
     assert {row["converged"] for row in rows} == {"yes"}
     assert all(row["steps"] < row["epochs"] == 120 for row in rows)
 
 
 def test_two_images_in_batches_of_two_sizes_train_as_long_and_see_them_as_often(finished) -> None:
     """At a rate that falls to 0, so to the end."""
-    folder = finished("few_images")
-    rows = few_images.of_batches(tiny.rows_of(folder), True)
-    trained = {(row["config"]["batch_size"], row["epochs"], row["steps"]) for row in rows}
+    rows = two_images.by_batch(tiny.rows_of(finished("two_images")))
+    trained = {(row["batch_size"], row["passes"], row["steps"]) for row in rows}
     assert trained == {(2, 120, 120), (1, 60, 120), (1, 120, 240)}
     assert all(row["decay_steps"] == row["steps"] for row in rows)
 
 
-def test_few_images_cut_off_before_they_converge_say_so(tmp_path) -> None:
+@pytest.mark.parametrize("study", ["few_images", "two_images"])
+def test_few_images_cut_off_before_they_converge_say_so(study, tmp_path) -> None:
     """And decide nothing."""
     more = ["--latent-sizes", 2, "--epochs", 10]
-    folder = tiny.run("few_images", tmp_path, *more, figures=tiny.no_figures)
+    folder = tiny.run(study, tmp_path, *more, figures=tiny.no_figures)
     assert {row["converged"] for row in tiny.rows_of(folder)} == {"no"}
     written = json.loads((folder / "verdict.json").read_text())
-    assert len(written) == 4
+    assert list(written) == [claim.name for claim in tiny.page(study).CLAIMS]
     assert {found["verdict"] for found in written.values()} == {"UNDECIDED"}
 
 
-def test_the_scales_of_few_images_may_be_given_in_any_order(tmp_path) -> None:
-    scales = ["--recon-scale", "60", "1", "600"]
-    runs = tiny.open_lab("few_images", tmp_path, *scales).runs
-    assert set(runs["z2-n5"].knobs.recon_scale.tolist()) == {1, 600}
-    assert set(runs["z2-n2"].knobs.recon_scale.tolist()) == {1, 60, 600}
-
-
-def test_figures_of_few_images_do_without_what_is_not_there(finished) -> None:
+@pytest.mark.parametrize(
+    ("study", "name"), [("few_images", "spectrum"), ("two_images", "distances")]
+)
+def test_figures_of_few_images_do_without_what_is_not_there(study, name, finished) -> None:
     """No threshold, as with a learned variance; no models of a scale, as when they diverged."""
-    folder = finished("few_images")
-    lab, rows = tiny.open_lab("few_images", folder.parent), tiny.rows_of(folder)
-    no_threshold = [row | {"threshold_scale": None} for row in rows]
-    runs = (["z2-n5", "z4-n5"], ["z2-n2", "z4-n2"], ["z4-n5"], ["z4-n2"])
+    folder = finished(study)
+    lab, rows = tiny.open_lab(study, folder.parent), tiny.rows_of(folder)
+    first, last = rows[0]["run"], next(row["run"] for row in rows if row["latent_size"] == 4)
     left = [
         [row for row in rows if row["run"] not in names or row["recon_scale"] == 1]
-        for names in runs
+        for names in ([first, last], [last])
     ]
-    for these in (*left, no_threshold):
-        figures = few_images.figures(lab, these)
-        assert len(figures) == 4
-        for name in ("spectrum", "distances"):  # the others show models, not rows
-            figures[name].draw_without_rendering()
+    for these in (*left, [row | {"threshold_scale": None} for row in rows]):
+        figures = tiny.page(study).figures(lab, these)
+        assert len(figures) == 2
+        figures[name].draw_without_rendering()  # the other one shows models, not rows
 
 
 def test_both_loss_terms_are_kept_from_the_first_step(finished) -> None:

@@ -176,7 +176,7 @@ def test_a_weight_of_0_has_no_threshold_even_of_equal_images() -> None:
         ("linear_vae", "no threshold"),
         ("phase_diagram", "no threshold"),
         ("dead_or_slow", "no threshold"),
-        ("few_images", "first two training images of digits are equal"),
+        ("two_images", "first two training images of digits are equal"),
         ("hidden_pixels", "no pixel of them varies"),
     ],
 )

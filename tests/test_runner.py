@@ -148,11 +148,11 @@ def test_a_run_trains_for_the_epochs_that_were_asked_for(tmp_path) -> None:
     first, fewer = "z2-n2", "z2-n2-batch1-6-passes"
 
     def two_of_them(lab: Any) -> list[vj.Run]:
-        planned = tiny.page("few_images").runs(lab)
+        planned = tiny.page("two_images").runs(lab)
         return [run for run in planned if run.name in (first, fewer)]
 
-    counts = ["--images", "5", "--latent-sizes", "2", "--epochs", "13", "--recon-scale", "1", "60"]
-    folder = tiny.run("few_images", tmp_path, *counts, runs=two_of_them, figures=tiny.no_figures)
+    counts = ["--latent-sizes", "2", "--epochs", "13", "--recon-scale", "1", "60"]
+    folder = tiny.run("two_images", tmp_path, *counts, runs=two_of_them, figures=tiny.no_figures)
     trained = {(row["run"], row["epochs"], row["steps"]) for row in tiny.rows_of(folder)}
     assert trained == {(first, 13, 13), (fewer, 6, 12)}
 

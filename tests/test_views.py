@@ -1,4 +1,4 @@
-"""study.views against the functions of the model, and few_images.distances on a line."""
+"""study.views against the functions of the model, and two_images.distances on a line."""
 
 import math
 from dataclasses import replace
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import few_images
+from experiments import two_images
 from vaejax import model
 from vaejax.config import Config
 from vaejax.run import Run
@@ -133,12 +133,12 @@ def test_distances_are_in_units_of_the_distance_of_the_images(
 ) -> None:
     """Along the line through both images, averaged over draws, and the worse output counts."""
     apart = np.linalg.norm(outputs[0] - outputs[1]) / np.linalg.norm(PAIR[0] - PAIR[1])
-    got = few_images.distances(outputs[None], PAIR)
+    got = two_images.distances(outputs[None], PAIR)
     want = {
         "distance_to_mean": to_mean, "distance_to_nearer": to_nearer, "outputs_apart": apart
     }  # fmt: skip
     assert got == pytest.approx(want, abs=1e-12)
-    both = few_images.distances(np.stack([outputs, AVERAGE]), PAIR)
+    both = two_images.distances(np.stack([outputs, AVERAGE]), PAIR)
     want = {
         "distance_to_mean": to_mean / 2,
         "distance_to_nearer": to_nearer / 2 + 0.25,

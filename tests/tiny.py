@@ -30,6 +30,7 @@ STUDIES: dict[str, list[str]] = {
     "recon_scale": [*FLAGS, *SIZES, *ENDS, "--no-centre-inputs"],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
     "few_images": [*FLAGS, *SIZES, "enough", *ENDS, "--images", "5", *LONG],
+    "two_images": [*FLAGS, *SIZES, "4", *ENDS, *LONG],
     "linear_vae": [*LINEAR, "--latent-size", "3"],
     "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
     "dead_or_slow": [*FLAGS, "--times", "0.9", "1.4"],
@@ -38,7 +39,7 @@ STUDIES: dict[str, list[str]] = {
 """The flags of each study, but for `--out`; later flags win over earlier ones."""
 FAMILIES = {
     "cross entropy": ("latent_size", "autoencoder", "blur"),
-    "squared error": ("collapse", "recon_scale", "remedies", "few_images"),
+    "squared error": ("collapse", "recon_scale", "remedies", "few_images", "two_images"),
     "linear nets": ("linear_vae", "phase_diagram", "dead_or_slow", "many_units"),
 }
 """Studies that share what they compile."""

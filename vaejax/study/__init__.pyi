@@ -3,6 +3,7 @@ from . import around as around
 from . import best as best
 from . import claims as claims
 from . import command as command
+from . import convergence as convergence
 from . import detail as detail
 from . import environment as environment
 from . import flags as flags
@@ -40,6 +41,8 @@ from .claims import each as each
 from .claims import within as within
 from .command import failing_clearly as failing_clearly
 from .command import parse as parse
+from .convergence import at_end as at_end
+from .convergence import converged as converged
 from .detail import KEPT_DETAIL as KEPT_DETAIL
 from .detail import LEAST_DETAIL as LEAST_DETAIL
 from .detail import of_pictures as of_pictures
