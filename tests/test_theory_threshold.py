@@ -2,7 +2,7 @@
 collapsed solution: the posterior is the prior, and the output the best constant image."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -70,11 +70,11 @@ def curvatures(config: Config) -> Any:
     the Hessian at the collapsed solution, and the steepest slope there, of the objective averaged
     over inputs and over codes (by Gauss-Hermite quadrature). Hidden layers have fresh weights."""
     nodes, masses = np.polynomial.hermite_e.hermegauss(60)
-    params = jax.tree.map(np.float64, model.init(config, jax.random.key(1)))
+    params = jax.tree.map(np.float64, jax.jit(partial(model.init, config))(jax.random.key(1)))
     for net in ("encoder", "decoder"):
         layers = params[net]["params"]
         last = f"Dense_{len(layers) - 1}"
-        layers[last] = jax.tree.map(jnp.zeros_like, layers[last])
+        layers[last] = jax.tree.map(np.zeros_like, layers[last])
     logits_of = {
         "linear": lambda mean: mean,
         "sigmoid": jax.scipy.special.logit,
