@@ -25,6 +25,8 @@ STEP_PAIRS, JUDGED_PAIRS = 2, 50
 """Noise is drawn in pairs, e and -e: so many for each step, and to judge a posterior."""
 LOOKED_AT = 50
 """Codes of the prior for each start: the ascent begins at the likeliest of them."""
+START_LOGVAR = (-4.0, 0.0)
+"""The range in which the log variances of such a start are; within it they are the encoder's."""
 FROM_PRIOR = 0.1
 """The share of the importance samples that come from the prior."""
 
@@ -125,7 +127,9 @@ def _starts(
     """Where the ascent begins: the encoder's posterior, and the likeliest code of each group."""
     likeliest = error(drawn).argmin(-1)
     means = jnp.concatenate([own.mean[None], drawn[jnp.arange(len(drawn)), likeliest]])
-    return Posterior(means, jnp.broadcast_to(own.logvar, means.shape))
+    within = jnp.clip(own.logvar, *START_LOGVAR)
+    logvars = [own.logvar[None], jnp.broadcast_to(within, means[1:].shape)]
+    return Posterior(means, jnp.concatenate(logvars))
 
 
 def _ascended(
