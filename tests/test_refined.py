@@ -54,7 +54,9 @@ def of_linear() -> tuple[RefinedEstimate, RefinedEstimate]:
     """Of the best encoder, and of the one that is off."""
     lanes = stacked(linear_params(0.0, 1.0), linear_params(OFF, TOO_WIDE))
     found = over_lanes(refined_nll, CONFIG, 200, 200, 1)(lanes, IMAGES, KEY)
-    best, wrong = (RefinedEstimate(*(np.float64(part[lane]) for part in found)) for lane in (0, 1))
+    best, wrong = (
+        jax.tree.map(lambda part, lane=lane: np.float64(part[lane]), found) for lane in (0, 1)
+    )
     return best, wrong
 
 
@@ -91,7 +93,7 @@ def test_the_best_encoder_has_no_amortization_gap() -> None:
 @cache
 def of_mlp() -> dict[str, Any]:
     """A Bernoulli model of two units whose encoder is not trained, by three measures: the NLL."""
-    params = jax.tree.map(lambda leaf: 3 * leaf[None], random_params(BINARIZED))
+    params = jax.tree.map(lambda leaf: 2 * leaf[None], random_params(BINARIZED))
     grid = over_lanes(grid_nll, BINARIZED, 201)(params, IMAGES, KEY)
     importance = over_lanes(importance_nll, BINARIZED, 200)(params, IMAGES, KEY)
     return {
