@@ -36,7 +36,7 @@ DATASETS = {
 """The data sets in the order of the tables, and what readers call them."""
 STUDIES = (
     "autoencoder", "latent_size", "blur", "few_images", "two_images", "collapse", "recon_scale",
-    "linear_vae", "phase_diagram", "many_units", "dead_or_slow", "remedies",
+    "linear_vae", "phase_diagram", "many_units", "dead_or_slow", "remedies", "gaps",
 )  # fmt: skip
 TABLE = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 """Where docs/claims.md has the answers to all claims."""
@@ -58,6 +58,7 @@ PICTURES = {
     "mnist/dead_or_slow": ("rates",),
     "mnist/remedies": ("remedies",),
     "mnist/many_units": ("directions",),
+    "digits/gaps": ("gaps",),
 }
 """The figures that docs/story.md shows."""
 

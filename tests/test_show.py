@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 from PIL import Image
 
@@ -256,6 +257,25 @@ def test_dots_are_the_values_from_top_to_bottom_and_every_mark_is_named_once() -
     assert legends(show.dots([Dots("", values)], "title")) == []
 
 
+STACKS = {
+    "train": {"lower": [[1.0, 3.0], [2.0, 2.0]], "upper": [[0.5, 0.5], [1.0, 2.0]]},
+    "test": {"lower": [[4.0, 4.0], [5.0, 5.0]], "upper": [[1.0, 1.0], [0.0, 1.0]]},
+}
+
+
+def test_stacks_are_means_one_on_the_other_and_the_range_of_their_sum() -> None:
+    figure = show.stacks([2, 4], STACKS, "latent units", "gap, nats", "title")
+    (axes,) = figure.axes
+    bars = [(bar.get_y(), bar.get_height()) for bar in axes.patches if isinstance(bar, Rectangle)]
+    on_train, on_test = [(0, 2), (0, 2), (2, 0.5), (2, 1.5)], [(0, 4), (0, 5), (4, 1), (5, 0.5)]
+    assert bars == [*on_train, *on_test]
+    ranges = [tuple(np.asarray(line.get_ydata())) for line in axes.lines]
+    assert ranges == [(1.5, 3.5), (3, 4), (5, 5), (5, 6)]
+    names = [f"{part}, {name}" for name in STACKS for part in ("lower", "upper")]
+    assert legends(figure) == [names]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["2", "4"]
+
+
 def test_codes_lie_over_circles_of_one_two_and_three() -> None:
     figure = show.codes({"vae": POINTS, "ae": 2 * POINTS}, LABELS, "title")
     assert titles(figure) == ["vae", "ae"]
@@ -325,6 +345,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "dots": lambda: show.dots(
         [Dots(name, {"one": [1.0, 2.0]}, (f"mark {name}", 1.5)) for name in ("a", "b")], "title"
     ),
+    "stacks": lambda: show.stacks([2, 4], STACKS, "latent units", "gap, nats", "title"),
 }
 CAPTION = (
     f"python -m experiments.blur --dataset digits{' --latent-sizes 2 enough' * 9}\nSeeds 0, 1."
@@ -369,7 +390,7 @@ def test_a_figure_is_saved_in_every_format_and_nothing_in_it_lies_on_anything_el
     for legend in witness.legends:
         inside = legend.padded(-1)  # pixels are round
         assert not any(inside.overlaps(axes) for axes in witness.axes_)
-    assert len(witness.legends) == name.endswith(("curves", "cloud", "clouds", "dots"))
+    assert len(witness.legends) == name.endswith(("curves", "cloud", "clouds", "dots", "stacks"))
 
 
 def test_a_figure_needs_no_caption(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ SIZE = ["--latent-size", "2"]
 SIZES = ["--latent-sizes", "2"]
 ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
+EFFORT = ["--gap-images", "8", "--nll-samples", "5", "--ascent-steps", "3"]
 LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
@@ -35,10 +36,11 @@ STUDIES: dict[str, list[str]] = {
     "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
     "dead_or_slow": [*FLAGS, "--times", "0.9", "1.4"],
     "many_units": [*FLAGS, "--latent-size", "3", "--nets", "linear", "mlp1", *MANY],
+    "gaps": [*FLAGS, *SIZES, "--lengths", "0.5", "1", *EFFORT],
 }
 """The flags of each study, but for `--out`; later flags win over earlier ones."""
 FAMILIES = {
-    "cross entropy": ("latent_size", "autoencoder", "blur"),
+    "cross entropy": ("latent_size", "autoencoder", "blur", "gaps"),
     "squared error": ("collapse", "recon_scale", "remedies", "few_images", "two_images"),
     "linear nets": ("linear_vae", "phase_diagram", "dead_or_slow", "many_units"),
 }
@@ -62,6 +64,7 @@ FILES = {
     "test_phase_diagram_page": "phase_diagram",
     "test_dead_or_slow_page": "dead_or_slow",
     "test_many_units_page": "many_units",
+    "test_gaps_page": "gaps",
     "test_results": "latent_size",
     "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",

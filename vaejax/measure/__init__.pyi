@@ -7,6 +7,7 @@ from . import grid as grid
 from . import information as information
 from . import mixture as mixture
 from . import pairing as pairing
+from . import refined as refined
 from . import samples as samples
 from . import spectrum as spectrum
 from . import trace as trace
@@ -42,6 +43,8 @@ from .mixture import draw_from_mixture as draw_from_mixture
 from .mixture import nearest as nearest
 from .pairing import Pairs as Pairs
 from .pairing import pairs as pairs
+from .refined import RefinedEstimate as RefinedEstimate
+from .refined import refined_nll as refined_nll
 from .samples import FEATURES as FEATURES
 from .samples import FeatureMoments as FeatureMoments
 from .samples import Reference as Reference

@@ -7,6 +7,7 @@ from . import style as style
 from .charts import Dots as Dots
 from .charts import dots as dots
 from .charts import heatmaps as heatmaps
+from .charts import stacks as stacks
 from .cloud import Cloud as Cloud
 from .latent import clouds as clouds
 from .latent import codes as codes

@@ -1,7 +1,7 @@
-"""Heat maps of latent units over training, and dot plots that compare named models."""
+"""Heat maps of latent units over training, dot plots that compare named models, stacked bars."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,8 @@ MOST_COLUMNS = 300
 
 MARKS = ("--", ":", "-.")
 """The vertical lines of a dot plot."""
+HATCHES = ("", "//", "..")
+"""The bars of a group: they are told apart without colour, too."""
 
 
 class Columns(NamedTuple):
@@ -103,4 +105,48 @@ def dots(panels: Sequence[Dots], title: str) -> Figure:
             axes.grid(axis="y", color="0.9")
         if handles:
             figure.legend(list(handles.values()), list(handles), loc="outside lower right")
+    return figure
+
+
+def stacks(
+    groups: Sequence[Any],
+    bars: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+) -> Figure:
+    """Stacked bars: a group for each of `groups`, and in it a bar for each name, whose parts lie
+    one on the other, the first one below. A part is the mean over seeds; the thin line is the
+    height of the whole bar, from the least seed to the most.
+
+    Args:
+        bars: of each bar its parts, and of each part the values of all seeds [groups][seeds].
+    """
+    width = 0.8 / len(bars)
+    with own_style():
+        figure, (axes,) = rows_of_axes(1, (4.6, 3.1), (2.6, 0.3))
+        figure.suptitle(title, x=0.01, ha="left")
+        for at, (name, parts) in enumerate(bars.items()):
+            places = np.arange(len(groups)) + (at - (len(bars) - 1) / 2) * width
+            below = np.zeros(len(groups))
+            for index, (part, values) in enumerate(parts.items()):
+                means = np.asarray([np.mean(seeds) for seeds in values])
+                axes.bar(
+                    places,
+                    means,
+                    0.92 * width,
+                    below,
+                    label=f"{part}, {name}",
+                    color=COLOURS[index % len(COLOURS)],
+                    alpha=1 - 0.5 * at / max(len(bars) - 1, 1),
+                    hatch=HATCHES[at % len(HATCHES)],
+                    edgecolor="white",
+                )
+                below = below + means
+            for place, *seeds in zip(places, *parts.values(), strict=True):
+                whole = np.sum(seeds, axis=0)
+                axes.plot([place, place], [whole.min(), whole.max()], color="0.2", linewidth=1)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        axes.set_xticks(range(len(groups)), list(map(str, groups)))
+        figure.legend(loc="outside right center")
     return figure
