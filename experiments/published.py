@@ -38,7 +38,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 import tyro
 from rich.table import Table
@@ -287,8 +286,9 @@ def train(
                 running = np.where(has_stopped(patience, best, state), np.inf, neg_elbo)
                 best = vj.study.best.better(best, vj.store.checkpoint.Best(state, running))
             if done % plan.every == 0 or done == epochs:
-                since = jax.tree.map(lambda *parts: np.concatenate(parts, 1), *unsaved)
-                vj.store.checkpoint.save(folder, state, since, done * steps, best)
+                terms = (np.concatenate(parts, 1) for parts in zip(*unsaved, strict=True))
+                trace = vj.train.Trace(*terms)
+                vj.store.checkpoint.save(folder, state, trace, done * steps, best)
                 unsaved.clear()
     if state.diverged.any():
         raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")

@@ -24,6 +24,9 @@ from vaejax import loss, model
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 
+ADAM = optax.scale_by_adam()
+"""Adam with the constants of its paper, for whatever is no model."""
+
 PRNG = "threefry2x32"
 """JAX's random generator. It is named, so that a seed means the same whatever JAX's default is."""
 

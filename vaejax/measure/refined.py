@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Key
 
-from vaejax import loss, model
+from vaejax import loss, model, train
 from vaejax.config import Config, Posterior
 from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
 
-ADAM = optax.scale_by_adam()
 LEARNING_RATE = 0.05
 """Of Adam, at the first step of the ascent. It falls to 0 as half a cosine."""
 STEP_PAIRS, JUDGED_PAIRS = 2, 50
@@ -145,10 +143,10 @@ def _ascended(
 
     def step(state: tuple[Posterior, Any], now: tuple[Array, Array]) -> tuple[Any, None]:
         (q, memory), (rate, noise) = state, now
-        change, memory = ADAM.update(jax.grad(together)(q, noise), memory)
+        change, memory = train.ADAM.update(jax.grad(together)(q, noise), memory)
         return (jax.tree.map(lambda old, by: old - rate * by, q, change), memory), None
 
-    (ended, _), _ = jax.lax.scan(step, (begun, ADAM.init(begun)), (rates, noise))
+    (ended, _), _ = jax.lax.scan(step, (begun, train.ADAM.init(begun)), (rates, noise))
     return ended
 
 
