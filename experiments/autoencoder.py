@@ -31,6 +31,7 @@ Cost: full MNIST, four sizes and three seeds: about 12 minutes on 2 cores.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -177,52 +178,25 @@ def nearest_error(lab: vj.study.Lab, pictures: np.ndarray) -> float:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    def lines(name: str, kind: str, label: str) -> dict[str, vj.show.Line]:
-        return vj.study.against(rows, "latent_size", name, label=label, model=kind)
-
-    errors = lines("mse", "ae", "AE") | lines("mse", "vae", "VAE") | lines("pca_mse", "ae", "PCA")
-    of_codes = "code_distance_to_prior"
-    codes_off = lines(of_codes, "ae", "AE") | lines(of_codes, "vae", "VAE")
-    samples_off = {}
-    for kind, (density, name) in product(MODELS, DENSITIES.items()):
-        samples_off |= lines(name, kind, f"{kind.upper()}, {density}")
-    panels = [
-        vj.show.Panel("reconstruction (C1)", "test MSE, pixel^2", errors, log_y=True),
-        vj.show.Panel("all test codes (C3)", "distance to N(0, I), code^2", codes_off, log_y=True),
-    ]
-    of_samples = vj.show.Panel(
-        "samples by what codes are drawn from (C2, B6)",
-        "Frechet distance, pixel^2",
-        samples_off,
-        ("train against test", vj.study.fact(rows, "frechet_floor")),
-        log_y=True,
-    )
-    dataset, seeds = lab.dataset, lab.flags.seeds
-    title = f"{dataset}: mean and range over {len(seeds)} seeds"
     sizes = vj.study.distinct(rows, "latent_size")
     grids, copies = [], {}
     for kind in MODELS:
-        trained = {
-            f"{kind.upper()}, {size} units": lab.trained(f"{kind}-z{size}") for size in sizes
-        }
-        mixtures = {name: mixture_samples(lab, one) for name, one in trained.items()}
-        grids += [
-            {
-                f"{name}, N(0, I)": vj.study.samples(one, 0, SAMPLES)
-                for name, one in trained.items()
-            },
-            {f"{name}, mixture": images for name, images in mixtures.items()},
-        ]
-        *_, (name, images) = mixtures.items()
+        from_prior, from_mixture = {}, {}
+        for size in sizes:
+            trained, name = lab.trained(f"{kind}-z{size}"), f"{kind.upper()}, {size} units"
+            from_prior[f"{name}, N(0, I)"] = vj.study.samples(trained, 0, SAMPLES)
+            from_mixture[f"{name}, mixture"] = mixture_samples(lab, trained)
+        grids += [from_prior, from_mixture]
+        name, images = list(from_mixture.items())[-1]  # of the largest size
         shown = images[:SHOWN]
         index, _ = vj.measure.nearest(shown.reshape(len(shown), -1), lab.train)
-        copies |= {
-            f"{name}, mixture": shown,
-            f"nearest training image, {kind.upper()}": lab.pictures(lab.train[index]),
-        }
+        nearest = f"nearest training image, {kind.upper()}"
+        copies |= {name: shown, nearest: lab.pictures(lab.train[index])}
+    dataset, seeds = lab.dataset, lab.flags.seeds
+    title = f"{dataset}: mean and range over {len(seeds)} seeds"
     drawn = {
-        "mse": vj.show.curves(panels, "code size", title),
-        "distances": vj.show.curves([of_samples], "code size", title),
+        "mse": vj.show.curves(error_panels(rows), "code size", title),
+        "distances": vj.show.curves([sample_panel(rows)], "code size", title),
         "samples": vj.show.grids(grids, 8, f"Images decoded from drawn codes, seed {seeds[0]}"),
         "nearest": vj.show.strips(copies, f"{dataset}: are samples copies? Seed {seeds[0]}"),
     }
@@ -234,6 +208,28 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         }
         drawn["codes"] = vj.show.codes(codes, lab.test_labels, title)
     return drawn
+
+
+def error_panels(rows: list[vj.store.Row]) -> list[vj.show.Panel]:
+    """The errors of reconstructions, and how far the test codes are from N(0, I)."""
+    lines = partial(vj.study.against, rows, "latent_size")
+    errors = lines("mse", "model") | lines("pca_mse", label="PCA", model="ae")
+    codes_off = lines("code_distance_to_prior", "model")
+    return [
+        vj.show.Panel("reconstruction (C1)", "test MSE, pixel^2", errors, log_y=True),
+        vj.show.Panel("all test codes (C3)", "distance to N(0, I), code^2", codes_off, log_y=True),
+    ]
+
+
+def sample_panel(rows: list[vj.store.Row]) -> vj.show.Panel:
+    """Frechet distances of what each model makes of codes from each density."""
+    lines = {}
+    for kind, (density, name) in product(MODELS, DENSITIES.items()):
+        label = f"{kind.upper()}, {density}"
+        lines |= vj.study.against(rows, "latent_size", name, label=label, model=kind)
+    title = "samples by what codes are drawn from (C2, B6)"
+    floor = ("train against test", vj.study.fact(rows, "frechet_floor"))
+    return vj.show.Panel(title, "Frechet distance, pixel^2", lines, floor, log_y=True)
 
 
 def test_codes(lab: vj.study.Lab, run: str) -> np.ndarray:

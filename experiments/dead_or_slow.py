@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ ACTIVE = vj.study.column(
 LOOPS = vj.study.column("loops", "number of scales at which only the lowered unit is active")
 CURVE = 60
 """Points of a curve of KL over training."""
+THRESHOLD = ("threshold", 1.0)
 DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
 """Multiples of the threshold whose curves are drawn."""
 COLUMNS = (
@@ -75,23 +77,21 @@ def far_below(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
 
 
 def looping(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
-    """For each seed at how many scales there is a loop."""
+    """For each seed at how many scales its unit is active if it was lowered there, and not if it
+    was raised; NaN if a number is missing."""
     raised, lowered = raised_and_lowered(rows, net)
-    seeds = vj.study.distinct(raised, "seed")
-    return [{"seed": seed, "loops": loops(raised, lowered, seed)} for seed in seeds]
-
-
-def loops(raised: list[vj.store.Row], lowered: list[vj.store.Row], seed: int) -> float:
-    """At how many scales the unit of a seed is active if it was lowered there, and not if it was
-    raised; NaN if a number is missing."""
-    pairs = [
-        [vj.study.values(rows, "active_units", seed=seed, times=time) for rows in (raised, lowered)]
-        for time in vj.study.distinct(vj.study.matching(raised, seed=seed), "times")
-    ]
-    known = np.array([pair for pair in pairs if all(map(len, pair))], float).reshape(-1, 2)
-    if np.isnan(known).any():
-        return math.nan
-    return float(((known[:, 0] < 1) & (known[:, 1] >= 1)).sum())
+    found = []
+    for seed in vj.study.distinct(raised, "seed"):
+        pairs = [
+            (up, down)
+            for row in vj.study.matching(raised, seed=seed)
+            for up in vj.study.values([row], "active_units")
+            for down in vj.study.values(lowered, "active_units", seed=seed, times=row["times"])
+        ]
+        missing = any(map(math.isnan, chain(*pairs)))
+        loops = math.nan if missing else float(sum(up < 1 <= down for up, down in pairs))
+        found.append({"seed": seed, "loops": loops})
+    return found
 
 
 def claims(net: str, name: str) -> list[vj.study.Claim]:
@@ -115,18 +115,14 @@ CLAIMS = [claim for net, name in NETS.items() for claim in claims(net, name)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeadOrSlowFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
+class DeadOrSlowFlags(vj.study.NetFlags):
+    """The flags of linear nets and MLPs, and this study's own."""
 
     train_images: int | None = 10_000
     """Use only the first so many training images; the threshold is predicted from them, too. None:
     all."""
     steps: int = 6000
     start: vj.study.Fixed[Path | None] = None
-    kl_cycle: vj.study.Fixed[float] = 0.0
-    free_bits: vj.study.Fixed[float] = 0.0
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
     kl_warmup: float = 0.0
     """Steps at the start over which the weight of the KL grows from 0. 0: a quarter of the run."""
     likelihood: vj.config.Likelihood = "gaussian"
@@ -134,23 +130,12 @@ class DeadOrSlowFlags(vj.study.Flags):
     learning_rate: float = 1e-3
     """The learning rate of Adam at the start, for up to 784 pixels; with more it is lower in
     proportion. Linear nets have five times as much, raised and lowered units a tenth."""
-    widths: tuple[int, ...] = (32,)
-    """The width of the hidden layer of encoder and decoder of the MLP."""
-    activation: vj.config.Activation = "elu"
-    """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
-    unit then never wakes."""
     times: tuple[float, ...] = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
     """Scales, as multiples of the predicted threshold."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         vj.study.each_once("--times", self.times)
-        if len(self.widths) != 1:
-            raise vj.LabError(f"--widths {self.widths}: use one width, that of the hidden layer.")
-        if not self.kl_weight:
-            raise vj.LabError(
-                "--kl-weight 0: a KL that costs nothing has no threshold, use a positive weight."
-            )
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
@@ -235,18 +220,20 @@ def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    pairs = {net: raised_and_lowered(rows, net) for net in NETS}
-    pairs = {net: pair for net, pair in pairs.items() if all(pair)}  # not if all have diverged
-    if not pairs:
+    waking, rates, loops = [], [], []
+    for net in NETS:
+        raised, lowered = raised_and_lowered(rows, net)
+        if raised and lowered:  # not if all have diverged
+            waking.append(waking_panel(net, raised))
+            rates.append(rate_panel(net, raised))
+            loops += loop_panels(net, raised + lowered)
+    if not waking:
         return {}
-    waking = [waking_panel(net, raised) for net, (raised, _) in pairs.items()]
-    rates = [rate_panel(net, raised) for net, (raised, _) in pairs.items()]
-    loops = [loop_panel(net, *pair) for net, pair in pairs.items()]
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
-    raised = f"{title}, raised to multiples of the threshold"
+    of_raised = f"{title}, raised to multiples of the threshold"
     axis = "recon_scale / threshold"
     return {
-        "waking": vj.show.curves(waking, "training step", raised, log_x=False),
+        "waking": vj.show.curves(waking, "training step", of_raised, log_x=False),
         "rates": vj.show.curves(rates + loops, axis, title, log_x=False),
     }
 
@@ -270,21 +257,17 @@ def scale_grid(rows: list[vj.store.Row]) -> list[float]:
 def rate_panel(net: str, raised: list[vj.store.Row]) -> Any:
     """Growth rates against the scale, and the line through them."""
     line, grid = line_through(raised), scale_grid(raised)
-    lines = {
-        "fitted line": vj.show.Line(grid, [[line.at(scale)] for scale in grid]),
-    } | vj.study.against(raised, "times", "growth_per_1000_steps", label="measured")
-    return vj.show.Panel(f"{NETS[net]}: growth per 1,000 steps", "", lines, mark=("threshold", 1.0))
+    fitted = {"fitted line": vj.show.Line(grid, [[line.at(scale)] for scale in grid])}
+    lines = fitted | vj.study.against(raised, "times", "growth_per_1000_steps", label="measured")
+    return vj.show.Panel(f"{NETS[net]}: growth per 1,000 steps", "", lines, mark=THRESHOLD)
 
 
-def loop_panel(net: str, raised: list[vj.store.Row], lowered: list[vj.store.Row]) -> Any:
+def loop_panels(net: str, rows: list[vj.store.Row]) -> list[vj.show.Panel]:
     """KL at the end against the scale, of units that were asleep and of units that were awake."""
-    grid = scale_grid(raised)
+    grid = scale_grid(rows)
     predicted = vj.theory.predicted_kl(np.ones(1), np.asarray(grid), 1.0, 1).tolist()
-    lines = {}
-    for rows, label in ((raised, "raised"), (lowered, "lowered")):
-        lines |= vj.study.against(rows, "times", "kl_nats", label=label)
-    mark, title = ("threshold", 1.0), f"{NETS[net]}: KL, nats"
-    return vj.show.Panel(title, "", lines, mark=mark, predicted=(grid, predicted))
+    title, curves = {"kl_nats": f"{NETS[net]}: KL, nats"}, {"kl_nats": (grid, predicted)}
+    return vj.study.column_panels(rows, "times", title, "from", mark=THRESHOLD, curves=curves)
 
 
 STUDY = vj.study.Study(

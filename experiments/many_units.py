@@ -85,25 +85,18 @@ MORE_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManyUnitsFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
+class ManyUnitsFlags(vj.study.NetFlags):
+    """The flags of linear nets and MLPs, and this study's own."""
 
     seeds: tuple[int, ...] = (0, 1)
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
     pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
     output: vj.study.Fixed[vj.config.Output] = "sigmoid"  # of the MLP
-    kl_cycle: vj.study.Fixed[float] = 0.0
-    free_bits: vj.study.Fixed[float] = 0.0
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
     learning_rate: float = 2e-3
-    """The learning rate of Adam; of linear nets five times as much, for up to 784 pixels, and with
-    more lower in proportion."""
     centre_inputs: bool = True
     """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (512,)
-    """The width of the hidden layer of encoder and decoder of the MLP."""
     activation: vj.config.Activation = "elu"
     """The activation of the MLP. With relu it uses fewer directions: hidden units die."""
     latent_size: int = 200
@@ -117,11 +110,6 @@ class ManyUnitsFlags(vj.study.Flags):
         super().__post_init__()
         vj.study.each_once("--nets", self.nets)
         vj.study.each_once("--recon-scale", self.recon_scale)
-        if len(self.widths) != 1 or not self.kl_weight:
-            raise vj.LabError(
-                f"--widths {self.widths}, --kl-weight {self.kl_weight:g}: use one width, and a "
-                "positive weight."
-            )
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:

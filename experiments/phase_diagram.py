@@ -97,8 +97,8 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhaseDiagramFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
+class PhaseDiagramFlags(vj.study.NetFlags):
+    """The flags of linear nets and MLPs, and this study's own."""
 
     train_images: int | None = 10_000
     """Use only the first so many training images; the threshold is predicted from them, too. None:
@@ -106,24 +106,12 @@ class PhaseDiagramFlags(vj.study.Flags):
     steps: int = 3500
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "bernoulli"
     output: vj.study.Fixed[vj.config.Output] = "sigmoid"
-    kl_cycle: vj.study.Fixed[float] = 0.0
-    free_bits: vj.study.Fixed[float] = 0.0
     batch_size: int = 64
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
     kl_warmup: float = 0.0
     """Steps over which the weight of the KL grows from 0. 0: a quarter of the run."""
-    learning_rate: float = 3e-3
-    """The learning rate of Adam; of linear nets five times as much, for up to 784 pixels, and with
-    more lower in proportion."""
     pixel_range: vj.config.PixelRange = "unit"
     """The pixel range for squared error. signed: [-1, 1], where bright images have a mean near
     0."""
-    widths: tuple[int, ...] = (32,)
-    """One width, for every hidden layer."""
-    activation: vj.config.Activation = "elu"
-    """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
-    unit then never wakes."""
     latent_size: int = 16
     """Number of latent units."""
     nets: tuple[Literal["linear", "mlp1", "mlp2"], ...] = ("linear", "mlp1", "mlp2")
@@ -135,11 +123,6 @@ class PhaseDiagramFlags(vj.study.Flags):
         super().__post_init__()
         vj.study.each_once("--nets", self.nets)
         vj.study.each_once("--times", self.times)
-        if len(self.widths) != 1 or not self.kl_weight:
-            raise vj.LabError(
-                f"--widths {self.widths}, --kl-weight {self.kl_weight:g}: use one width, that of "
-                "every hidden layer, and a positive weight."
-            )
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:

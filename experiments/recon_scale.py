@@ -183,12 +183,10 @@ def linear_half_powers(
     one_of_each = {lane["recon_scale"]: lane for lane in run.lanes}
     if not has_closed_form(run):
         return dict.fromkeys(one_of_each)
-
-    def half_power(lane: dict[str, int | float]) -> float | None:
-        outputs = lab.best_linear(run.config, lane, images)
-        return lab.sharpness(outputs, images)["half_power_cycles"]
-
-    return {scale: half_power(lane) for scale, lane in one_of_each.items()}
+    return {
+        scale: lab.sharpness(lab.best_linear(run.config, lane, images), images)["half_power_cycles"]
+        for scale, lane in one_of_each.items()
+    }
 
 
 def has_closed_form(run: vj.Run) -> bool:

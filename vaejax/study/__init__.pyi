@@ -50,6 +50,7 @@ from .flags import QUICK as QUICK
 from .flags import DataFlags as DataFlags
 from .flags import Fixed as Fixed
 from .flags import Flags as Flags
+from .flags import NetFlags as NetFlags
 from .flags import Size as Size
 from .flags import at_least as at_least
 from .flags import each_once as each_once

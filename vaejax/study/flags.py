@@ -1,4 +1,5 @@
-"""The flags that every study shares, and what they make of a Config and of a run."""
+"""The flags that every study shares, and those of studies that compare nets; what they make of a
+Config and of a run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from vaejax.config import (
+    Activation,
     Config,
     DecoderVariance,
     Knobs,
@@ -230,6 +232,33 @@ class Flags(ExecutionFlags, KnobValues, DataFlags):
         source = self.source
         images = Images(source.name, split, self.test, *source[1:])
         return Run(name, images, config, knobs, seeds, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetFlags(Flags):
+    """The shared flags, and those of nets with and without hidden layers."""
+
+    kl_cycle: Fixed[float] = 0.0
+    free_bits: Fixed[float] = 0.0
+    decay_steps: float = 0.0
+    """Steps over which the learning rate falls to 0. 0: the whole run."""
+    learning_rate: float = 3e-3
+    """The learning rate of Adam; of linear nets five times as much, for up to 784 pixels, and with
+    more lower in proportion."""
+    widths: tuple[int, ...] = (32,)
+    """One width, for every hidden layer of encoder and decoder."""
+    activation: Activation = "elu"
+    """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
+    unit then never wakes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.widths) != 1 or not self.kl_weight:
+            raise LabError(
+                f"--widths {self.widths}, --kl-weight {self.kl_weight:g}: use one width, that of "
+                "every hidden layer, and a positive weight: a KL that costs nothing has no "
+                "threshold."
+            )
 
 
 def flag(name: str) -> str:

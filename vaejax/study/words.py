@@ -13,7 +13,8 @@ RUNS = {
     for likelihood, error in LIKELIHOODS.items()
 }
 """The runs of `phase_diagram`."""
-VALUES = {"net": NETS, "run": RUNS}
+MODELS = {"ae": "AE", "vae": "VAE"}
+VALUES = {"net": NETS, "run": RUNS, "model": MODELS}
 """Values of these columns."""
 COLUMNS = {"times": "times the threshold", "units_that_pay": "units that pay for their KL"}
 
