@@ -1,6 +1,7 @@
 """What all tests share: checked shapes and types, quick compilation, a cache apart from the user's,
 and studies that are trained once."""
 
+import gc
 import importlib.util
 import mmap
 import os
@@ -41,6 +42,8 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+gc.set_threshold(10_000)  # tracing makes many objects that stay
 
 typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 # Where arrays are; a shape that is wrong elsewhere meets one of these.
