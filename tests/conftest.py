@@ -1,6 +1,7 @@
 """What all tests share: checked shapes and types, quick compilation, a cache apart from the user's,
 and studies that are trained once."""
 
+import gc
 import importlib.util
 import mmap
 import os
@@ -15,10 +16,7 @@ from beartype import BeartypeConf, beartype
 from tests.browser import browser as browser
 from tests.browser import visit as visit
 
-FAST_COMPILER = {
-    "xla_cpu_use_fusion_emitters": "false",
-    "xla_cpu_parallel_codegen_split_count": "1",
-}
+FAST_COMPILER = "xla_cpu_use_fusion_emitters=false", "xla_cpu_parallel_codegen_split_count=1"
 """Flags of XLA with which it compiles on a CPU in half of the processor time: without the emitters
 of fusions, and each program in one piece."""
 
@@ -38,12 +36,14 @@ def xla_knows(flag: str) -> bool:
 # time waiting for each other than computing.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-flags = [f"--{flag}={value}" for flag, value in FAST_COMPILER.items() if xla_knows(flag)]
+flags = [f"--{flag}" for flag in FAST_COMPILER if xla_knows(flag.partition("=")[0])]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla")
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+gc.set_threshold(10_000)  # tracing makes many objects that stay
 
 typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float
 # Where arrays are; a shape that is wrong elsewhere meets one of these.

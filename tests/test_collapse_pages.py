@@ -289,7 +289,7 @@ def test_a_deeper_decoder_is_deeper_by_layers_of_the_same_width(finished) -> Non
 def test_knobs_and_a_learned_variance_reach_the_run_its_rows_and_its_record(tmp_path) -> None:
     """With one seed its models are those of `remedies`."""
     chosen = ["--kl-warmup", "3", "--free-bits", "0.1", "--decoder-variance", "learned"]
-    folder = tiny.run("recon_scale", tmp_path, *chosen, "--seeds", 0)
+    folder = tiny.run("recon_scale", tmp_path, *chosen, "--seeds", 0, figures=tiny.no_figures)
     run, state, trace = vj.store.restore(folder / "z2")
     assert run.config.decoder_variance == "learned"
     for row in tiny.rows_of(folder):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import vaejax as vj
 from tests import tiny
 
 MEASURES = ("neg_elbo_nats", "nll_nats", "kl_nats", "mse", "active_units", "recon_scale")
@@ -15,11 +14,6 @@ def test_a_bernoulli_vae_at_the_scale_of_the_elbo_has_a_beta_of_1_and_no_sigma(f
         assert row["nll_nats"] <= row["neg_elbo_nats"]
         assert (row["recon_scale"], row["effective_beta"], row["effective_sigma"]) == (64, 1, None)
         assert row["frechet"] > 0 < row["frechet_floor"]
-
-
-def test_a_study_leaves_checkpoints_of_its_last_step(finished) -> None:
-    trained = vj.store.restore(finished("latent_size") / "z3")
-    assert (trained.run.config.latent_size, trained.step) == (3, 22)
 
 
 def test_an_autoencoder_has_no_elbo_and_is_beside_pca(finished) -> None:

@@ -90,11 +90,6 @@ def test_what_a_study_chooses_wins_over_the_width_of_the_code() -> None:
     assert lab(widths=()).sized(9).encoder_widths == ()
 
 
-def test_centred_inputs_are_a_flag() -> None:
-    assert lab(centre_inputs=True).config().centre_inputs
-    assert not lab().config().centre_inputs
-
-
 @pytest.mark.parametrize("count", [1, 5, 16, 40])
 def test_images_are_compressed_to_their_projections_on_singular_vectors(count: int) -> None:
     """Of the training images. All that there are keep an image as it is."""

@@ -17,7 +17,6 @@ from tests import tiny
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "experiments" / "hidden_pixels.py"
 SMALL = ["--dataset", "digits", "--columns", "1", "8", "--seeds", "0", "1", "--epochs", "3"]
-
 SMALL_IN_ORDER = [*SMALL[:2], *SMALL[5:], *SMALL[2:5]]
 
 

@@ -252,11 +252,6 @@ def test_healthy_lanes_are_recorded_beside_a_diverging_one(tmp_path) -> None:
     assert recorded() == (rows, [diverged], False)
 
 
-def test_a_refused_batch_size_leaves_the_folder_free(tmp_path, capsys) -> None:
-    assert "a batch_size of 1438" in refused(capsys, tmp_path, *ONE_SIZE, "--batch-size", 5000)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_full_disk_and_a_file_in_the_way_are_one_message_each(
     tmp_path, capsys, monkeypatch
 ) -> None:

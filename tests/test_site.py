@@ -14,38 +14,32 @@ from tests.test_house import LAB, PAGES
 from tests.test_readme import parse
 
 ROOT = Path(__file__).parents[1]
+HOOKS = "docs/site_hooks.py"
 NEEDED = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """That of the site, with an empty page for each explorer, which takes long to train. Only where
-    `.[docs]` is installed."""
+    """That of the site; only where `.[docs]` is installed."""
     for name in NEEDED:
         pytest.importorskip(name, reason="the docs extra is not installed")
-    folder = tmp_path_factory.mktemp("site")
-    return importlib.import_module("mkdocs.config").load_config(
-        str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)
-    )
+    load = importlib.import_module("mkdocs.config").load_config
+    site = tmp_path_factory.mktemp("site")
+    return load(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(site))
 
 
 @pytest.fixture(scope="module")
 def site(config: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
-    """The pages of the site, without comments."""
+    """The pages of the site, without comments; an explorer, which would be trained, is empty."""
     folder, empty = Path(config.site_dir), tmp_path_factory.mktemp("explorer") / "empty.html"
     empty.touch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hooks_of(config), "explorer", lambda _: empty)
+        patch.setattr(config.hooks[HOOKS], "explorer", lambda _: empty)
         importlib.import_module("mkdocs.commands.build").build(config)
     return {
         page: re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
         for page in folder.rglob("*.html")
     }
-
-
-def hooks_of(config: Any) -> Any:
-    """The module `docs/site_hooks.py`, as MkDocs has loaded it."""
-    return config.hooks["docs/site_hooks.py"]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +88,7 @@ def test_formulas_are_mathml_and_nothing_shows_raw(site: dict[Path, str]) -> Non
 def test_commands_that_there_are_make_the_explorers_of_the_site(
     config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hooks, asked = hooks_of(config), []
+    hooks, asked = config.hooks[HOOKS], []
     monkeypatch.setattr(hooks, "ROOT", tmp_path)
     monkeypatch.setattr(hooks.subprocess, "run", lambda command, **_: asked.append(command))
     for name in hooks.EXPLORED:

@@ -219,17 +219,12 @@ def test_a_loss_and_its_gradients_are_those_of_the_lab_by_one_factor(name, batch
     factor = batch if code.over_batch else 1
     x = jnp.asarray(np.random.default_rng(10).uniform(0.01, 0.99, (batch, *code.shape)))
     parameters = net(code.shape, 0)
-    their_terms, our_terms = (partial(loss_of, code, x=x) for loss_of in (theirs, ours))
-
-    @jax.jit
-    def terms_and_gradients(parameters: Net) -> Any:
-        both = zip(their_terms(parameters), our_terms(parameters), strict=True)
-        gradients = zip(
-            jax.jacrev(their_terms)(parameters), jax.jacrev(our_terms)(parameters), strict=True
-        )
-        return [*both, *gradients]
-
-    for got, want in terms_and_gradients(parameters):
+    found = []
+    for loss_of in (theirs, ours):
+        terms = partial(loss_of, code, x=x)
+        both = jax.jit(lambda net, terms=terms: (*terms(net), *jax.jacrev(terms)(net)))
+        found.append(both(parameters))
+    for got, want in zip(*found, strict=True):
         their_leaves, our_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
         assert float(jnp.abs(our_leaves[0]).max()) > 0
         for their_leaf, our_leaf in zip(their_leaves, our_leaves, strict=True):
