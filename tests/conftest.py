@@ -32,9 +32,7 @@ def xla_knows(flag: str) -> bool:
 
 
 # Before jax is imported, here or in a subprocess. Tests compile much and compute little: XLA does
-# not optimize, and keeps what it compiles for the next time. Threads of OpenBLAS would spend more
-# time waiting for each other than computing.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# not optimize, and keeps what it compiles for the next time.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 flags = [f"--{flag}" for flag in FAST_COMPILER if xla_knows(flag.partition("=")[0])]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])

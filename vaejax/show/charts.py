@@ -120,7 +120,8 @@ def stacks(
     height of the whole bar, from the least seed to the most.
 
     Args:
-        bars: of each bar its parts, and of each part the values of all seeds [groups][seeds].
+        bars: of each bar its parts, and of each part the values of all seeds, a list for each
+            group.
     """
     width = 0.8 / len(bars)
     with own_style():
