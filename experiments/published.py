@@ -236,17 +236,15 @@ def begun(flags: PublishedFlags, config: vj.Config, images: Splits) -> vj.train.
 
 
 def resumed(
-    run: vj.Run, folder: Path, state: vj.train.State
+    run: vj.Run, folder: Path, held_out: np.ndarray, state: vj.train.State
 ) -> tuple[vj.Trained, vj.store.checkpoint.Best]:
     """A stage that begins with a state, as its newest checkpoint left it if there is one; and of
     each model the best state."""
     vj.store.checkpoint.create(folder, run)
     trained = vj.trained.begin(run, state)
-    best = vj.store.checkpoint.Best(state, np.full(len(run.seeds), np.inf, np.float32))
-    if (step := vj.store.checkpoint.latest(folder)) is not None:
+    if vj.store.checkpoint.latest(folder) is not None:
         trained = vj.store.restore(folder)
-        best = vj.store.checkpoint.restore_best(folder, step, trained.state) or best
-    return trained, best
+    return trained, vj.study.best.so_far(folder, run, held_out, trained.state, measured=False)
 
 
 def has_stopped(
@@ -262,33 +260,33 @@ def train(
     """Train a stage from a state, or go on after its newest checkpoint. Returns the last state,
     with which the next stage begins, and the state that counts."""
     setting, folder = flags.setting, flags.folder / run.name
-    trained, best = resumed(run, folder, state)
+    trained, best = resumed(run, folder, images.held_out, state)
     steps = vj.train.steps_per_epoch(run.config, len(images.train))
-    state, done, patience = trained.state, trained.step // steps, math.inf
-    if setting.patience is not None:
-        patience = setting.patience * steps
-    lifted = vj.measure.over_lanes(vj.study.best.held_out_neg_elbo, run.config)
+    state, done = trained.state, trained.step // steps
+    patience = math.inf if setting.patience is None else setting.patience * steps
     on_devices = vj.parallel.replicate(images.train)
     calls = vj.parallel.advance(
         run.config, run.knobs, state, on_devices, epochs - done, trained=done
     )
     plan, unsaved = vj.study.plans.Plan(epochs, steps, max(1, epochs // 10), 1), []
+    over = done >= epochs or has_stopped(patience, best, state).all()
     with vj.study.progress.Bars(vj.study.terminal.Terminal(stderr=True, highlight=False)) as bars:
         bar = bars.add_run(run, plan, done)
-        while done < epochs and not has_stopped(patience, best, state).all():
+        while not over:
             now, trace = next(calls)
             done += 1
             unsaved.append(trace)
             bars.show(bar, done, trace)
             state = now.on_host()
             if patience < math.inf and done > setting.warmup:
-                neg_elbo = lifted(state.params, images.held_out, vj.study.evaluation_key())
-                running = np.where(has_stopped(patience, best, state), np.inf, neg_elbo)
-                best = vj.study.best.better(best, vj.store.checkpoint.Best(state, running))
-            if done % plan.every == 0 or done == epochs:
+                new = vj.study.best.candidate(run, images.held_out, state)
+                running = np.where(has_stopped(patience, best, state), np.inf, new.neg_elbo)
+                best = vj.study.best.better(best, new._replace(neg_elbo=running))
+            over = done == epochs or has_stopped(patience, best, state).all()
+            if over or done % plan.every == 0:
                 terms = (np.concatenate(parts, 1) for parts in zip(*unsaved, strict=True))
-                trace = vj.train.Trace(*terms)
-                vj.store.checkpoint.save(folder, state, trace, done * steps, best)
+                since = vj.train.Trace(*terms)
+                vj.store.checkpoint.save(folder, state, since, done * steps, best)
                 unsaved.clear()
     if state.diverged.any():
         raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")

@@ -66,7 +66,7 @@ def test_a_model_stops_once_it_got_no_better_for_as_long_as_the_source_waits(
     setting: Any, tmp_path: Path
 ) -> None:
     """At so small a rate no epoch is better than the first one after the warm-up."""
-    setting(stages=(published.Stage(9, 1e-30),), patience=2, warmup=1)
+    setting(stages=(published.Stage(30, 1e-30),), patience=2, warmup=1)
     tiny.command("published", *FLAGS, tmp_path)
     trained = vj.store.restore(tmp_path / "flax-0" / "flax-1")
     assert trained.step == 4 * 9

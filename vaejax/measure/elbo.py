@@ -100,12 +100,16 @@ def importance_nll(
             log_sigma = model.log_sigma(config, params)
             return log_prior_over_q - loss.neg_log_likelihood(config, logits, x, log_sigma)
 
-        log_w = jax.lax.map(log_weight, jnp.arange(samples))
-        total = jax.nn.logsumexp(log_w)
-        effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * log_w))
-        return ImportanceEstimate(jnp.log(samples) - total, effective)
+        return from_weights(jax.lax.map(log_weight, jnp.arange(samples)))
 
     return map_images(one, images, key, batch_size)
+
+
+def from_weights(log_w: Float[Array, "samples"]) -> ImportanceEstimate:
+    """What the weights `log p(x, z) - log q(z)` of codes from a proposal q say of one image."""
+    total = jax.nn.logsumexp(log_w)
+    effective = jnp.exp(2 * total - jax.nn.logsumexp(2 * log_w))
+    return ImportanceEstimate(jnp.log(len(log_w)) - total, effective)
 
 
 def reconstructions(

@@ -18,6 +18,7 @@ from vaejax import loss, model, train
 from vaejax.config import Config, Posterior
 from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
+from vaejax.measure.elbo import from_weights
 
 LEARNING_RATE = 0.05
 """Of Adam, at the first step of the ascent. It falls to 0 as half a cosine."""
@@ -103,12 +104,8 @@ def refined_nll(
         neg_elbos = jax.vmap(lambda q: _neg_elbo(q, error, choosing))(found)
         best = Posterior(*(each[neg_elbos.argmin()] for each in found))
         log_w = _log_weights(found, -neg_elbos, error, sample_key, samples)
-        total = jax.nn.logsumexp(log_w)
         return RefinedEstimate(
-            _neg_elbo(own, error, judging),
-            _neg_elbo(best, error, judging),
-            jnp.log(samples) - total,
-            jnp.exp(2 * total - jax.nn.logsumexp(2 * log_w)),
+            _neg_elbo(own, error, judging), _neg_elbo(best, error, judging), *from_weights(log_w)
         )
 
     return map_images(one, images, key, batch_size)

@@ -29,6 +29,13 @@ def held_out_neg_elbo(
     return (found.recon if config.model == "ae" else found.neg_elbo).mean()
 
 
+def candidate(run: Run, images: UInt8[np.ndarray, "n pixels"], state: train.State) -> Best:
+    """A state of all lanes, on the host, with what it comes to on the images held out."""
+    lifted = over_lanes(held_out_neg_elbo, run.config)
+    neg_elbo = lifted(state.params, jnp.asarray(images), evaluation_key())
+    return Best(state, np.asarray(neg_elbo))
+
+
 def better(best: Best, other: Best) -> Best:
     """The state of less negative ELBO, for each lane. Of equal ones it is the first, and a NaN is
     never less."""
@@ -59,8 +66,4 @@ def so_far(
     newest = checkpoint.latest(folder)
     before = None if newest is None else checkpoint.restore_best(folder, newest, state)
     best = before or Best(state, np.full(len(run.seeds), np.inf, np.float32))
-    if not measured:
-        return best
-    lifted = over_lanes(held_out_neg_elbo, run.config)
-    neg_elbo = lifted(state.params, jnp.asarray(images), evaluation_key())
-    return better(best, Best(state, np.asarray(neg_elbo)))
+    return better(best, candidate(run, images, state)) if measured else best
