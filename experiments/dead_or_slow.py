@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ ZERO = vj.study.column("zero", "scale at which growth is 0 (in thresholds)")
 ACTIVE = vj.study.column(
     "active_units", "number of active units, raised to 0.9 times the threshold or less,"
 )
+ACTIVE_AT = "times", "active_units"
 LOOPS = vj.study.column("loops", "number of scales at which only the lowered unit is active")
 CURVE = 60
 """Points of a curve of KL over training."""
@@ -79,18 +79,15 @@ def far_below(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
 def looping(rows: list[vj.store.Row], net: str) -> list[vj.store.Row]:
     """For each seed at how many scales its unit is active if it was lowered there, and not if it
     was raised; NaN if a number is missing."""
-    raised, lowered = raised_and_lowered(rows, net)
+    parts = raised_and_lowered(rows, net)
     found = []
-    for seed in vj.study.distinct(raised, "seed"):
-        pairs = [
-            (up, down)
-            for row in vj.study.matching(raised, seed=seed)
-            for up in vj.study.values([row], "active_units")
-            for down in vj.study.values(lowered, "active_units", seed=seed, times=row["times"])
-        ]
-        missing = any(map(math.isnan, chain(*pairs)))
-        loops = math.nan if missing else float(sum(up < 1 <= down for up, down in pairs))
-        found.append({"seed": seed, "loops": loops})
+    for seed in vj.study.distinct(parts[0], "seed"):
+        raised, lowered = (
+            dict(zip(*(vj.study.values(part, name, seed=seed) for name in ACTIVE_AT), strict=True))
+            for part in parts
+        )
+        loops = [np.maximum(lowered[time] - raised[time], 0) for time in raised if time in lowered]
+        found.append({"seed": seed, "loops": float(np.sum(loops))})
     return found
 
 
