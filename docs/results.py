@@ -55,7 +55,7 @@ PICTURES = {
     "cifar10/collapse": ("strip", "codes", "depth", "terms"),
     "cifar10/recon_scale": ("reconstructions",),
     "mnist/phase_diagram": ("phase_diagram",),
-    "mnist/dead_or_slow": ("rates",),
+    "mnist/dead_or_slow": ("rates", "loop"),
     "mnist/remedies": ("remedies",),
     "mnist/many_units": ("directions",),
     "digits/gaps": ("gaps",),

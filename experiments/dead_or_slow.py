@@ -9,8 +9,8 @@ Measurement: the growth rate of a raised unit, per 1,000 steps of the first lear
 scale at which a line through the rates is 0. At the end, on the images that are trained on: KL, and
 active units. A unit that is not active is slow where the line is above 0, else dead.
 
-Figures: waking.png (KL at every scale against the step), rates.png (growth rate against the scale,
-and KL at the end of the raised and of the lowered units).
+Figures: waking.png (KL at every scale against the step), rates.png (growth rate against the scale),
+loop.png (KL at the end against the scale, of raised and of lowered units).
 
 Two claims for each net: its growth is 0 near the threshold (by the line through the growth rates of
 all seeds but one, whichever is left out), and it shows hysteresis.
@@ -101,7 +101,7 @@ def claims(net: str, name: str) -> list[vj.study.Claim]:
         ),
         vj.study.Claim(
             f"B3, {net} has a loop",
-            f"Does the {name} keep a unit awake where it would not wake (hysteresis)?",
+            f"After as many steps, does the {name} keep a unit awake where none wakes (hysteresis)?",
             [LOOPS > 0.5],
             rows=lambda rows: looping(rows, net),
         ),
@@ -227,11 +227,11 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     if not waking:
         return {}
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
-    of_raised = f"{title}, raised to multiples of the threshold"
-    axis = "recon_scale / threshold"
+    of_raised, axis = f"{title}, raised to multiples of the threshold", "recon_scale / threshold"
     return {
         "waking": vj.show.curves(waking, "training step", of_raised, log_x=False),
-        "rates": vj.show.curves(rates + loops, axis, title, log_x=False),
+        "rates": vj.show.curves(rates, axis, of_raised, log_x=False),
+        "loop": vj.show.curves(loops, axis, title, log_x=False),
     }
 
 

@@ -82,7 +82,7 @@ def test_what_has_diverged_is_left_out_of_figures_and_decides_nothing(finished, 
         assert len(shown) == len(both[name].axes) / 2
         assert all(title.startswith("linear") for title in shown)
         figure.draw_without_rendering()
-    assert set(one) == {"waking", "rates"}
+    assert set(one) == {"waking", "rates", "loop"}
     starts = [row for row in rows if row["from"] == "start"]
     assert set(verdicts("dead_or_slow", starts).values()) == {None}
     assert dead_or_slow.figures(lab, starts) == {}

@@ -62,7 +62,7 @@ FIGURES = {
     "two_images": {"two_images", "distances"},
     "linear_vae": {"linear_vae"},
     "phase_diagram": {"phase_diagram"},
-    "dead_or_slow": {"waking", "rates"},
+    "dead_or_slow": {"waking", "rates", "loop"},
     "many_units": {"many_units", "directions", "training"},
     "gaps": {"gaps", "training"},
 }
