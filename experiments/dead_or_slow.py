@@ -101,7 +101,7 @@ def claims(net: str, name: str) -> list[vj.study.Claim]:
         ),
         vj.study.Claim(
             f"B3, {net} has a loop",
-            f"After as many steps, does the {name} keep a unit awake where none wakes (hysteresis)?",
+            f"Does the {name} stay awake where in as many steps it would not wake (hysteresis)?",
             [LOOPS > 0.5],
             rows=lambda rows: looping(rows, net),
         ),
