@@ -22,9 +22,9 @@ Cost: seconds; a minute for 3072 or more images of 3072 pixels.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -35,8 +35,6 @@ import vaejax as vj
 SCALES: tuple[vj.Scale, ...] = (1.0, "elbo", 6000.0)
 MANY_PIXELS = 2048
 """A covariance of more pixels takes long; where images are fewer only drawn pixels need it."""
-ROUNDING = 1e-9
-"""Scales that are closer than this share are not told apart."""
 NO_THRESHOLD = (
     "no threshold: the images are all equal, so no latent unit pays for its KL at any recon_scale"
 )
@@ -47,10 +45,6 @@ WITH_LOSS = (
 """Flags that say how a loss is written."""
 OF_PIXELS = ("resize", "grey", "rgb", "white", "pixel_range", "pixel_std")
 """Flags that have no place beside `--numbers`."""
-WITHOUT_LOSS = ("likelihood", "recon_scale")
-"""Flags that have no place beside `--loss`: its error is the likelihood, its weights the scale."""
-KlWeight = Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))]
-"""A weight that has two names in common code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +60,7 @@ class AdviseFlags(vj.study.DataFlags):
     """bernoulli: cross entropy on logits; gaussian: squared error. None: both."""
     pixel_range: vj.config.PixelRange = "unit"
     """unit: [0, 1]; signed: [-1, 1], for squared error only."""
-    kl_weight: KlWeight = 1.0
+    kl_weight: Annotated[float, tyro.conf.arg(aliases=("--kld-weight",))] = 1.0
     """Weight of the KL in nats; with --loss, of the KL as you reduce it."""
     latent_size: int | None = None
     """The number of latent units. None: as many as pixels."""
@@ -103,7 +97,7 @@ class AdviseFlags(vj.study.DataFlags):
                 "threshold."
             )
         for out_of_place, names, why in (
-            (self.loss, WITHOUT_LOSS, "does not go with --loss"),
+            (self.loss, ("likelihood", "recon_scale"), "does not go with --loss"),
             (not self.loss, WITH_LOSS, "goes with --loss"),
             (self.numbers, OF_PIXELS, "does not go with --numbers"),
         ):
@@ -125,7 +119,7 @@ class AdviseFlags(vj.study.DataFlags):
         Raises:
             LabError: they do not describe one.
         """
-        if self.loss is None or self.pixels is None or self.kl is None:
+        if not (self.pixels and self.kl):
             raise vj.LabError(
                 "--loss needs --pixels and --kl: how your error is reduced over pixels, and your "
                 "KL over latent units."
@@ -135,13 +129,11 @@ class AdviseFlags(vj.study.DataFlags):
             raise vj.LabError(
                 "--pixel-range signed is a --pixel-std of 0.5: give one of them, not both."
             )
-        same = ("pixels", "kl", "error_weight", "kl_weight", "latent_size")
-        same += ("error_batch", "kl_batch", "batch_size")
+        std = 0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std
+        known = vars(self) | {"error": self.loss, "pixel_std": std}
         try:
             return vj.theory.WrittenLoss(
-                error=self.loss,
-                pixel_std=0.5 if signed else 1.0 if self.pixel_std is None else self.pixel_std,
-                **{name: getattr(self, name) for name in same},
+                **{field.name: known[field.name] for field in fields(vj.theory.WrittenLoss)}
             )
         except vj.LabError as error:
             raise vj.LabError(with_flags(str(error))) from None
@@ -157,17 +149,14 @@ def with_flags(message: str) -> str:
 
 def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, vj.Config]:
     """The likelihoods asked for, by name."""
-    shape = {"image_shape": image_shape, "latent_size": flags.latent_size or 1}
+    common: dict[str, Any] = {"image_shape": image_shape, "pixel_range": flags.pixel_range}
     found = {}
     if flags.likelihood != "bernoulli":
-        found["squared error"] = vj.Config(
-            likelihood="gaussian", output="linear", pixel_range=flags.pixel_range, **shape
-        )
+        found["squared error"] = vj.Config(likelihood="gaussian", output="linear", **common)
     unit = flags.pixel_range == "unit" and not flags.numbers
     if flags.likelihood == "bernoulli" or (not flags.likelihood and unit):
-        bernoulli = vj.Config(pixel_range=flags.pixel_range, **shape)
-        found["Bernoulli"] = bernoulli
-        found["Bernoulli, binarized"] = replace(bernoulli, binarize=True)
+        found["Bernoulli"] = vj.Config(**common)
+        found["Bernoulli, binarized"] = vj.Config(binarize=True, **common)
     return found
 
 
@@ -202,8 +191,8 @@ def sigma(config: vj.Config, scale: float, kl_weight: float) -> str:
 
 def scales_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np.ndarray) -> Table:
     """Predictions for the default scales and those of --recon-scale."""
-    title = f"{name}: what a scale does"
-    table = Table("recon_scale", "sigma", "units that pay for their KL", "KL, nats", title=title)
+    headings = ("recon_scale", "sigma", "units that pay for their KL", "KL, nats")
+    table = Table(*headings, title=f"{name}: what a scale does")
     for scale in sorted({scale_of(config, flags, s) for s in (*SCALES, *flags.recon_scale)}):
         where = thresholds, scale, flags.kl_weight, flags.latent_size or len(thresholds)
         table.add_row(
@@ -229,52 +218,47 @@ def units_table(flags: AdviseFlags, name: str, config: vj.Config, thresholds: np
 
 def summary(
     flags: AdviseFlags, config: vj.Config, thresholds: np.ndarray, moments: vj.theory.Moments
-) -> list[str]:
+) -> str:
     """The threshold, and on which side of it the scale of the ELBO is."""
 
     def side(threshold: float) -> str:
-        if np.isclose(config.elbo_scale, threshold, rtol=ROUNDING, atol=0):
+        if np.isclose(config.elbo_scale, threshold, rtol=1e-9, atol=0):  # but for rounding
             return "at"
         return "above" if config.elbo_scale > threshold else "BELOW"
 
     first = flags.kl_weight * thresholds[0]
-    lines = [
-        f"threshold: recon_scale {first:.4g}",
-        f"elbo: recon_scale {config.elbo_scale:g}, {side(first)} the threshold",
-    ]
-    if config.likelihood == "gaussian":
-        lines[0] += f", a Gaussian decoder of sigma {sigma(config, first, flags.kl_weight)}"
-        learned = replace(config, decoder_variance="learned")
-        own = flags.kl_weight * float(vj.theory.thresholds_of(learned, moments, 1)[0])
-        lines.append(
-            f"with a learned variance: threshold {own:.4g}, elbo is {side(own)} it; each unit that "
-            "wakes lowers the variance and helps the next"
-        )
-    return lines
+    elbo = f"elbo: recon_scale {config.elbo_scale:g}, {side(first)} the threshold"
+    if config.likelihood == "bernoulli":
+        return f"threshold: recon_scale {first:.4g}\n{elbo}"
+    learned = replace(config, decoder_variance="learned")
+    own = flags.kl_weight * float(vj.theory.thresholds_of(learned, moments, 1)[0])
+    return (
+        f"threshold: recon_scale {first:.4g}, a Gaussian decoder of sigma "
+        f"{sigma(config, first, flags.kl_weight)}\n{elbo}\n"
+        f"with a learned variance: threshold {own:.4g}, elbo is {side(own)} it; each unit that "
+        "wakes lowers the variance and helps the next"
+    )
 
 
-def load(flags: AdviseFlags) -> np.ndarray:
-    """The images, uint8 [n, height, width, channels]; or numbers that are no pixels, float
-    [n, 1, d, 1]."""
+def load(flags: AdviseFlags) -> tuple[tuple[int, int, int], np.ndarray, str]:
+    """The shape of an image; the images, uint8 [n, pixels], or numbers that are no pixels, float
+    [n, d]; and what they are, in words."""
     if flags.numbers:
-        found = vj.data.arrays.numbers(Path(flags.source.path or ""), flags.split)
-        return found[:, None, :, None]
-    opened = vj.data.dataset.open_source(flags.source)
-    vj.study.laboratory.say(*opened.notes)
-    return vj.data.dataset.take(opened, flags.split).images
-
-
-def counted(flags: AdviseFlags, flat: np.ndarray) -> str:
-    """Which images there are, and how many."""
-    what = "vectors" if flags.numbers else "images"
-    return f"{flags.source.name}, {flags.split}: {len(flat)} {what} of D = {flat.shape[1]}"
+        flat = vj.data.arrays.numbers(Path(flags.source.path or ""), flags.split)
+        shape, what = (1, flat.shape[1], 1), "vectors"
+    else:
+        opened = vj.data.dataset.open_source(flags.source)
+        vj.study.laboratory.say(*opened.notes)
+        images = vj.data.dataset.take(opened, flags.split).images
+        shape, flat, what = images.shape[1:], images.reshape(len(images), -1), "images"
+    told = f"{flags.source.name}, {flags.split}: {len(flat)} {what} of D = {flat.shape[1]}"
+    return shape, flat, told
 
 
 def advise_on_loss(flags: AdviseFlags) -> None:
     """Print what the images say about the loss that `--loss` describes: a paragraph, and below
     which weight of its KL so many units pay."""
-    loss, images = flags.written(), load(flags)
-    shape, flat = images.shape[1:], images.reshape(len(images), -1)
+    loss, (shape, flat, told) = flags.written(), load(flags)
     config = vj.Config(image_shape=shape)
     if loss.error != "bce":
         config = replace(config, likelihood="gaussian", output="linear")
@@ -285,31 +269,27 @@ def advise_on_loss(flags: AdviseFlags) -> None:
         table.add_row(str(units), f"{weight:.4g}")
     of = "numbers as they are" if flags.numbers else "pixels in [0, 1]"
     out = vj.study.terminal.console()
-    out.print(f"{counted(flags, flat)}\n")
+    out.print(f"{told}\n")
     out.print(vj.theory.advice.advice(loss, shape, thresholds, of), markup=False)
     out.print(table)
 
 
 def advise(flags: AdviseFlags) -> None:
     """Print what the images say."""
-    images = load(flags)
-    asked = configs(flags, images.shape[1:])
+    shape, flat, told = load(flags)
+    asked = configs(flags, shape)
     scales = {  # checked before what takes time
         name: [scale_of(config, flags, scale) for scale in flags.recon_scale]
         for name, config in asked.items()
     }
-    flat = images.reshape(len(images), -1)
-    moments = vj.theory.moments(flat)
-    found = {
-        name: vj.theory.thresholds_of(config, moments, config.pixels)
-        for name, config in asked.items()
-        if moments.images is None or config.pixels <= MANY_PIXELS or not config.binarize
-    }
-    for thresholds in found.values():
-        if np.isfinite(thresholds[0]):
-            units_to_keep(flags, thresholds)  # checked before anything is printed
+    moments, found = vj.theory.moments(flat), {}
+    for name, config in asked.items():
+        if moments.images is None or config.pixels <= MANY_PIXELS or not config.binarize:
+            found[name] = vj.theory.thresholds_of(config, moments, config.pixels)
+            if np.isfinite(found[name][0]):
+                units_to_keep(flags, found[name])  # checked before anything is printed
     out = vj.study.terminal.console()
-    out.print(counted(flags, flat))
+    out.print(told)
     for name, config in asked.items():
         out.print(f"\n[bold]{name}[/bold]")
         if name not in found:
@@ -320,15 +300,13 @@ def advise(flags: AdviseFlags) -> None:
             continue
         thresholds = found[name]
         known = np.isfinite(thresholds[0])
-        for line in summary(flags, config, thresholds, moments) if known else [NO_THRESHOLD]:
-            out.print(line)
+        out.print(summary(flags, config, thresholds, moments) if known else NO_THRESHOLD)
         out.print(scales_table(flags, name, config, thresholds))
-        if not known:
-            continue
-        out.print(units_table(flags, name, config, thresholds))
-        first = flags.kl_weight * float(thresholds[0])
-        if warning := vj.theory.collapse_warning(config, scales[name], first):
-            out.print(f"warning: {warning}", soft_wrap=True)
+        if known:
+            out.print(units_table(flags, name, config, thresholds))
+            first = flags.kl_weight * float(thresholds[0])
+            if warning := vj.theory.collapse_warning(config, scales[name], first):
+                out.print(f"warning: {warning}", soft_wrap=True)
 
 
 def main() -> None:
