@@ -36,7 +36,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -139,10 +139,8 @@ SETTINGS = {
     "iwae5": burda("IWAE of 5 samples", 5, nll_nats=85.54),
     "iwae50": burda("IWAE of 50 samples", 50, nll_nats=84.78),
 }  # fmt: skip
-Source = Literal[
-    "flax", "jaanli", "pythae", "davidson2", "davidson5", "davidson10", "davidson20", "davidson40",
-    "burda", "iwae5", "iwae50",
-]  # fmt: skip
+Source = tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(SETTINGS))
+"""The flag has these choices."""
 FIGURES = ("neg_elbo_nats", "recon_nats", "kl_nats", "nll_nats", "active_units")
 
 
@@ -150,7 +148,7 @@ FIGURES = ("neg_elbo_nats", "recon_nats", "kl_nats", "nll_nats", "active_units")
 class PublishedFlags:
     """Which source, and how much of it."""
 
-    source: Annotated[Source, tyro.conf.Positional]
+    source: Annotated[str, Source, tyro.conf.Positional]
     """Whose model."""
     seeds: tuple[int, ...] = (0, 1)
     """A model per seed."""
@@ -235,66 +233,51 @@ def begun(flags: PublishedFlags, config: vj.Config, images: Splits) -> vj.train.
     return state
 
 
-def resumed(
-    run: vj.Run, folder: Path, held_out: np.ndarray, state: vj.train.State
-) -> tuple[vj.Trained, vj.store.checkpoint.Best]:
-    """A stage that begins with a state, as its newest checkpoint left it if there is one; and of
-    each model the best state."""
-    vj.store.checkpoint.create(folder, run)
-    trained = vj.trained.begin(run, state)
-    if vj.store.checkpoint.latest(folder) is not None:
-        trained = vj.store.restore(folder)
-    return trained, vj.study.best.so_far(folder, run, held_out, trained.state, measured=False)
-
-
-def has_stopped(
-    patience: float, best: vj.store.checkpoint.Best, state: vj.train.State
-) -> np.ndarray:
-    """Which models have had no better state for so many steps."""
-    return np.isfinite(best.neg_elbo) & (state.step - best.state.step >= patience)
-
-
 def train(
     run: vj.Run, flags: PublishedFlags, epochs: int, images: Splits, state: vj.train.State
 ) -> tuple[vj.train.State, vj.train.State]:
     """Train a stage from a state, or go on after its newest checkpoint. Returns the last state,
     with which the next stage begins, and the state that counts."""
-    setting, folder = flags.setting, flags.folder / run.name
-    trained, best = resumed(run, folder, images.held_out, state)
+    setting, folder, unsaved = flags.setting, flags.folder / run.name, []
+    vj.store.checkpoint.create(folder, run)
+    fresh = vj.store.checkpoint.latest(folder) is None
+    trained = vj.trained.begin(run, state) if fresh else vj.store.restore(folder)
+    state = trained.state
+    best = vj.study.best.so_far(folder, run, images.held_out, state, measured=False)
     steps = vj.train.steps_per_epoch(run.config, len(images.train))
-    state, done = trained.state, trained.step // steps
-    patience = math.inf if setting.patience is None else setting.patience * steps
-    on_devices = vj.parallel.replicate(images.train)
-    calls = vj.parallel.advance(
-        run.config, run.knobs, state, on_devices, epochs - done, trained=done
-    )
-    plan, unsaved = vj.study.plans.Plan(epochs, steps, max(1, epochs // 10), 1), []
-    over = done >= epochs or has_stopped(patience, best, state).all()
+    done, patience = trained.step // steps, steps * (setting.patience or math.inf)
+    plan = vj.study.plans.Plan(epochs, steps, max(1, epochs // 10), 1)
+
+    def stopped() -> np.ndarray:
+        """Which models have had no better state for as long as the source waits."""
+        return np.isfinite(best.neg_elbo) & (state.step - best.state.step >= patience)
+
+    left = 0 if stopped().all() else epochs - done
     with vj.study.progress.Bars(vj.study.terminal.Terminal(stderr=True, highlight=False)) as bars:
         bar = bars.add_run(run, plan, done)
-        while not over:
-            now, trace = next(calls)
+        for now, trace in vj.parallel.advance(
+            run.config, run.knobs, state, vj.parallel.replicate(images.train), left, trained=done
+        ):
             done += 1
             unsaved.append(trace)
             bars.show(bar, done, trace)
             state = now.on_host()
-            if patience < math.inf and done > setting.warmup:
+            if setting.patience and done > setting.warmup:
                 new = vj.study.best.candidate(run, images.held_out, state)
-                running = np.where(has_stopped(patience, best, state), np.inf, new.neg_elbo)
-                best = vj.study.best.better(best, new._replace(neg_elbo=running))
-            over = done == epochs or has_stopped(patience, best, state).all()
+                running = new._replace(neg_elbo=np.where(stopped(), np.inf, new.neg_elbo))
+                best = vj.study.best.better(best, running)
+            over = done == epochs or stopped().all()
             if over or done % plan.every == 0:
-                terms = (np.concatenate(parts, 1) for parts in zip(*unsaved, strict=True))
-                since = vj.train.Trace(*terms)
-                vj.store.checkpoint.save(folder, state, since, done * steps, best)
+                terms = [np.concatenate(parts, 1) for parts in zip(*unsaved, strict=True)]
+                vj.store.checkpoint.save(folder, state, vj.train.Trace(*terms), done * steps, best)
                 unsaved.clear()
-    if state.diverged.any():
-        raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")
-    return state, best.state if patience < math.inf else state
+            if over:
+                break
+    return state, best.state if setting.patience else state
 
 
 def rows_of(
-    run: vj.Run, flags: PublishedFlags, state: vj.train.State, images: Splits
+    run: vj.Run, flags: PublishedFlags, stage: Stage, state: vj.train.State, images: Splits
 ) -> Iterator[vj.store.Row]:
     """The figures of each model on those images of which the source has numbers, else on the test
     images: the NLL may take longer than the training."""
@@ -302,7 +285,6 @@ def rows_of(
     elbo_key, nll_key = vj.study.evaluation_keys(2)
     evaluate = vj.measure.over_lanes(vj.measure.evaluate, run.config)
     importance = vj.measure.over_lanes(vj.measure.importance_nll, run.config, samples)
-    stage = flags.setting.stages[int(run.name.rpartition("-")[2]) - 1]
     for split in [split for split in ("held_out", "test") if getattr(stage, split)] or ["test"]:
         part = getattr(images, split)
         figures = vj.measure.elbo.summary(evaluate(state.params, part, elbo_key))
@@ -332,8 +314,10 @@ def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
     for run, stage in zip(runs, flags.setting.stages, strict=False):
         epochs = min(stage.epochs, flags.epochs or stage.epochs)
         state, counts = train(run, flags, epochs, images, state)
+        if state.diverged.any():
+            raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")
         if not any(row["run"] == run.name for row in rows):
-            new = list(rows_of(run, flags, counts, images))
+            new = list(rows_of(run, flags, stage, counts, images))
             vj.store.records.append(results, new)
             rows += new
     return rows
