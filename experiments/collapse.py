@@ -26,6 +26,7 @@ about 10 minutes on 2 cores.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,28 +52,18 @@ ACTIVE = vj.study.column("active_units", "number of active units")
 RECON = vj.study.column("recon_last", "reconstruction term at the end")
 CONSTANT_RECON = vj.study.column("constant_recon", "term of a constant image")
 KL = vj.study.column("kl_last_nats", "KL in nats at the end")
-
-
-def unit(rows: list[vj.store.Row]) -> list[vj.store.Row]:
-    """The models whose pixels are in [0, 1], of any depth."""
-    return vj.study.matching(rows, pixel_range="unit")
-
-
-def shallow(rows: list[vj.store.Row]) -> list[vj.store.Row]:
-    return vj.study.matching(rows, pixel_range="unit", depth=1)
-
-
-def signed(rows: list[vj.store.Row]) -> list[vj.store.Row]:
-    return vj.study.matching(rows, pixel_range="signed")
-
-
+UNIT, SIGNED = (
+    partial(vj.study.matching, pixel_range=pixel_range) for pixel_range in ("unit", "signed")
+)
+"""The rows of the models with pixels in [0, 1], of any depth, and of those in [-1, 1]."""
+SHALLOW = partial(UNIT, depth=1)
 CLAIMS = [
     vj.study.Claim(name, question, comparisons, rows, counts_if=LEARNED, by_size=True)
     for name, question, rows, comparisons in (
         (
             "C9",
             "At {smallest}, do different images, and random codes, give nearly the same output?",
-            shallow,
+            SHALLOW,
             [
                 OUTPUTS_VARY.at(**LOW) < FAINT,
                 RANDOM_VARY.at(**LOW) < FAINT,
@@ -82,13 +73,13 @@ CLAIMS = [
         (
             "C10",
             "At {smallest}, do sampled codes differ because the encoder tells images apart?",
-            shallow,
+            SHALLOW,
             [MEANS_APART.at(**LOW) > 0.5 * CODES_APART.at(**LOW)],
         ),
         (
             "C11",
             "At {smallest}, does a VAE with a deeper decoder collapse all the same?",
-            unit,
+            UNIT,
             vj.study.each(
                 "depth", ACTIVE.at(**LOW) < 0.5, MSE.at(**LOW) > 0.99 * CONSTANT_MSE.at(**LOW)
             ),
@@ -96,7 +87,7 @@ CLAIMS = [
         (
             "C12",
             "Is the balance of the two loss terms the cause of the collapse?",
-            signed,
+            SIGNED,
             [
                 *vj.study.within(RECON.at(**LOW), CONSTANT_RECON.at(**LOW), 0.1),
                 KL.at(**LOW) < 2.0,
@@ -151,24 +142,18 @@ class CollapseFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    flags = lab.flags
-    first, *others = lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1])
-    fewer = replace(flags, seeds=flags.seeds[:2], depths=tuple({1, max(flags.depths)}))
-    return [
-        *runs_of_size(lab, flags, first),
-        *(run for size in others for run in runs_of_size(lab, fewer, size)),
-    ]
-
-
-def runs_of_size(lab: vj.study.Lab, flags: CollapseFlags, size: int) -> list[vj.Run]:
-    planned = []
-    for depth in sorted(set(flags.depths)):
-        deep = lab.sized(size)
-        deep = replace(deep, decoder_widths=deep.decoder_widths * depth)
-        scales = flags.recon_scale if depth == 1 else flags.recon_scale[:1]
-        planned.append(flags.run(f"z{size}-depth{depth}", lab.split, deep, scales))
-    signed = lab.sized(size, pixel_range="signed", output="tanh")
-    return [*planned, flags.run(f"z{size}-signed", lab.split, signed, flags.recon_scale)]
+    flags, planned = lab.flags, []
+    for size in lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1]):
+        config = lab.sized(size)
+        for depth in sorted(set(flags.depths)):
+            deep = replace(config, decoder_widths=config.decoder_widths * depth)
+            scales = flags.recon_scale if depth == 1 else flags.recon_scale[:1]
+            planned.append(flags.run(f"z{size}-depth{depth}", lab.split, deep, scales))
+        signed = lab.sized(size, pixel_range="signed", output="tanh")
+        planned.append(flags.run(f"z{size}-signed", lab.split, signed, flags.recon_scale))
+        # All latent sizes but the first have two seeds, and the ends of the depths.
+        flags = replace(flags, seeds=flags.seeds[:2], depths=(1, max(flags.depths)))
+    return planned
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -189,49 +174,35 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
-    two, scales = lab.test[:2], vj.study.distinct(rows, "recon_scale")
     strips, clouds, heat, terms = {}, {}, {}, []
     for size in vj.study.distinct(rows, "latent_size"):
         trained = lab.trained(f"z{size}-depth1")
-        for scale in scales:
+        for scale in vj.study.distinct(rows, "recon_scale"):
             name, lane = f"{size} units, scale {scale:g}", vj.study.lane_at(trained.run, scale)
-            strips[name] = vj.study.strip(trained, lane, two)
-            clouds[name] = vj.study.cloud(trained, lane, two)
+            strips[name] = vj.study.strip(trained, lane, lab.test[:2])
+            clouds[name] = vj.study.cloud(trained, lane, lab.test[:2])
             heat[name] = np.asarray(trained.trace.kl[lane])
         for run, pixels in (("depth1", "[0, 1]"), ("signed", "[-1, 1]")):
             name = f"z{size}-{run}"
             if constant := vj.study.values(rows, "constant_recon", run=name):
                 title = f"{size} units, pixels in {pixels}"
                 terms += vj.study.term_panels(lab.trained(name), title, constant[0])
-    return {
-        "strip": vj.show.strips(
-            strips, f"{dataset}, {seed}: two inputs with outputs, output of a random code", 1.1
-        ),
-        "codes": vj.show.clouds(
-            clouds, f"{dataset}, {seed}: codes of two images. Are they different, or only noisy?"
-        ),
-        "depth": vj.show.curves(
-            depth_panels(rows),
-            "hidden layers of the decoder",
-            f"{dataset}: deeper decoders",
-            log_x=False,
-        ),
-        "terms": vj.show.curves(terms, "training step", f"{dataset}: both terms of the loss"),
-        "kl_per_unit": vj.show.heatmaps(
-            heat, "KL, nats", f"{dataset}, {seed}: KL of each latent unit", lowest=1e-6
-        ),
-    }
-
-
-def depth_panels(rows: list[vj.store.Row]) -> list[vj.show.Panel]:
-    """Figures against the depth of the decoder, of the models with pixels in [0, 1]."""
-    floor = ("mean image", vj.study.fact(rows, "mean_image_mse"))
-    sizes_and_scales = ("latent_size", "recon_scale")
-    return vj.study.column_panels(
-        unit(rows), "depth", DEPTH_PANELS, sizes_and_scales, "{} units, scale {:g}",
-        floors={"mse": floor}, log_y=["kl_nats"],
+    depths = vj.study.column_panels(
+        UNIT(rows), "depth", DEPTH_PANELS, ("latent_size", "recon_scale"), "{} units, scale {:g}",
+        floors={"mse": ("mean image", vj.study.fact(rows, "mean_image_mse"))}, log_y=["kl_nats"],
     )  # fmt: skip
+    dataset, seed = lab.dataset, f"{lab.dataset}, seed {lab.flags.seeds[0]}"
+    seen = f"{seed}: two inputs with outputs, output of a random code"
+    apart = f"{seed}: codes of two images. Are they different, or only noisy?"
+    of_units = f"{seed}: KL of each latent unit"
+    layers, deeper = "hidden layers of the decoder", f"{dataset}: deeper decoders"
+    return {
+        "strip": vj.show.strips(strips, seen, 1.1),
+        "codes": vj.show.clouds(clouds, apart),
+        "depth": vj.show.curves(depths, layers, deeper, log_x=False),
+        "terms": vj.show.curves(terms, "training step", f"{dataset}: both terms of the loss"),
+        "kl_per_unit": vj.show.heatmaps(heat, "KL, nats", of_units, lowest=1e-6),
+    }
 
 
 STUDY = vj.study.Study(
