@@ -37,8 +37,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 import vaejax as vj
 
 COLUMNS = (
@@ -63,13 +61,11 @@ SIGNED = "-signed"
 LOW, HIGH = ({"recon_scale": end} for end in (vj.study.SMALLEST, vj.study.LARGEST))
 MSE = vj.study.column("mse", "MSE")
 CONSTANT_MSE = vj.study.column("mean_image_mse", "MSE of the mean image")
+OUTPUTS_VARY = "variance of the outputs (as a share of that of the images)"
 GROW = [
-    vj.study.column(name, words)
-    for name, words in (
-        ("kl_nats", "KL in nats"),
-        ("active_units", "number of active units"),
-        ("output_variance_ratio", "variance of the outputs (as a share of that of the images)"),
-    )
+    vj.study.column("kl_nats", "KL in nats"),
+    vj.study.column("active_units", "number of active units"),
+    vj.study.column("output_variance_ratio", OUTPUTS_VARY),
 ]
 
 
@@ -134,14 +130,11 @@ class ReconScaleFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    flags, scales = lab.flags, sorted(lab.flags.recon_scale)
+    flags, scales, planned = lab.flags, sorted(lab.flags.recon_scale), []
     ends_and_middle = sorted({scales[0], scales[len(scales) // 2], scales[-1]})
-    fewer = replace(flags, seeds=flags.seeds[:2])
-    first, *others = lab.latent_sizes(flags.latent_sizes, scales[-1])
-    planned = [
-        flags.run(f"z{first}", lab.split, lab.sized(first), scales),
-        *(fewer.run(f"z{size}", lab.split, lab.sized(size), ends_and_middle) for size in others),
-    ]
+    for size in lab.latent_sizes(flags.latent_sizes, scales[-1]):
+        planned.append(flags.run(f"z{size}", lab.split, lab.sized(size), scales))
+        flags, scales = replace(flags, seeds=flags.seeds[:2]), ends_and_middle  # of the others
     on_cifar10 = lab.dataset == "cifar10" and flags.pixel_range == "unit"
     if flags.signed or (flags.signed is None and on_cifar10):
         planned += signed_runs(lab, [scales[0], scales[-1]])
@@ -163,30 +156,21 @@ def signed_runs(lab: vj.study.Lab, scales: list[float]) -> list[vj.Run]:
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    images = lab.test[:SPECTRUM_IMAGES]
+    run, images = trained.run, lab.test[:SPECTRUM_IMAGES]
     known = {"mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test)}
-    known |= lab.sharpness_of_pca(images, trained.run.config.latent_size)
-    of_linear = linear_half_powers(lab, trained.run, images)
-    return [
-        row
-        | known
-        | {"linear_half_power_cycles": of_linear[trained.run.lanes[lane]["recon_scale"]]}
-        | lab.sharpness(vj.study.outputs(trained, lane, images), images)
-        for lane, row in enumerate(vj.study.collapse_rows(trained, lab.test))
-    ]
-
-
-def linear_half_powers(
-    lab: vj.study.Lab, run: vj.Run, images: np.ndarray
-) -> dict[float, float | None]:
-    """The detail that the best linear VAE keeps at each scale; None where it has no closed form."""
-    one_of_each = {lane["recon_scale"]: lane for lane in run.lanes}
-    if not has_closed_form(run):
-        return dict.fromkeys(one_of_each)
-    return {
+    known |= lab.sharpness_of_pca(images, run.config.latent_size)
+    one_of_each = {lane["recon_scale"]: lane for lane in run.lanes} if has_closed_form(run) else {}
+    of_linear = {
         scale: lab.sharpness(lab.best_linear(run.config, lane, images), images)["half_power_cycles"]
         for scale, lane in one_of_each.items()
     }
+    return [
+        row
+        | known
+        | {"linear_half_power_cycles": of_linear.get(run.lanes[lane]["recon_scale"])}
+        | lab.sharpness(vj.study.outputs(trained, lane, images), images)
+        for lane, row in enumerate(vj.study.collapse_rows(trained, lab.test))
+    ]
 
 
 def has_closed_form(run: vj.Run) -> bool:
@@ -196,7 +180,6 @@ def has_closed_form(run: vj.Run) -> bool:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    dataset, seed = lab.dataset, lab.flags.seeds[0]
     all_rows, rows = rows, in_range(rows, False)
     last = max(row["recon_scale"] for row in rows)
     floors = {
@@ -205,34 +188,29 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
     of_vectors = vj.study.fact(rows, "cycles_per_image") is None
     panels = vj.study.column_panels(
-        rows,
-        "recon_scale",
+        rows, "recon_scale",
         {n: label for n, label in PANELS.items() if not (of_vectors and n == "half_power_cycles")},
-        "latent_size",
-        "{} units",
-        floors=floors,
-        mark=vj.study.threshold_mark(rows),
-    )
+        "latent_size", "{} units", floors=floors, mark=vj.study.threshold_mark(rows),
+    )  # fmt: skip
     images = lab.test[:SHOWN]
     strips = {"input": lab.pictures(images)}
-    for run in dict.fromkeys(row["run"] for row in all_rows):
-        trained, of_run = lab.trained(run), vj.study.matching(all_rows, run=run)
-        size = vj.study.fact(of_run, "latent_size")
-        where = ", [-1, 1]" if run.endswith(SIGNED) else ""
+    for name in dict.fromkeys(row["run"] for row in all_rows):
+        trained, of_run = lab.trained(name), vj.study.matching(all_rows, run=name)
+        run, size = trained.run, vj.study.fact(of_run, "latent_size")
+        where = ", [-1, 1]" if name.endswith(SIGNED) else ""
         for scale in vj.study.distinct(of_run, "recon_scale"):
-            lane = vj.study.lane_at(trained.run, scale)
-            strips[f"{size} units, scale {scale:g}{where}"] = vj.study.outputs(
-                trained, lane, images
-            )
-            if scale == last and has_closed_form(trained.run):
-                best = lab.best_linear(trained.run.config, trained.run.lanes[lane], images)
+            lane = vj.study.lane_at(run, scale)
+            made = vj.study.outputs(trained, lane, images)
+            strips[f"{size} units, scale {scale:g}{where}"] = made
+            if scale == last and has_closed_form(run):
+                best = lab.best_linear(run.config, run.lanes[lane], images)
                 strips[f"best linear, {size} units{where}"] = best
         strips[f"PCA, {size} components"] = lab.compressed(images, size)
-    curves_title = f"{dataset}, test set: mean and range over seeds"
-    strips_title = f"{dataset}: reconstructions from the posterior mean, seed {seed}"
+    about = f"{lab.dataset}, test set: mean and range over seeds"
+    decoded = f"{lab.dataset}: reconstructions from the posterior mean, seed {lab.flags.seeds[0]}"
     return {
-        "scales": vj.show.curves(panels, "recon_scale", curves_title),
-        "reconstructions": vj.show.strips(strips, strips_title),
+        "scales": vj.show.curves(panels, "recon_scale", about),
+        "reconstructions": vj.show.strips(strips, decoded),
     }
 
 
