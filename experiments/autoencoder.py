@@ -113,17 +113,11 @@ class AutoencoderFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [
-        lab.flags.run(
-            f"{model}-z{size}",
-            lab.split,
-            lab.config(latent_size=size, model=model),
-            [lab.flags.recon_scale],
-            model=model,
-        )
-        for size in lab.flags.latent_sizes
-        for model in MODELS
-    ]
+    flags, planned = lab.flags, []
+    for size, model in product(flags.latent_sizes, MODELS):
+        config, scales = lab.config(latent_size=size, model=model), [flags.recon_scale]
+        planned.append(flags.run(f"{model}-z{size}", lab.split, config, scales, model=model))
+    return planned
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -151,17 +145,9 @@ def of_fitted(lab: vj.study.Lab, trained: vj.store.Trained, lane: int) -> vj.sto
     return {
         "frechet_gaussian": lab.reference.distance(gaussian),
         "frechet_mixture": lab.reference.distance(mixture),
-        "nearest_mse": nearest_error(lab, mixture[:COMPARED]),
-        "nearest_recon_mse": nearest_error(lab, restored),
+        "nearest_mse": float(vj.measure.nearest(mixture[:COMPARED], lab.train)[1].mean()),
+        "nearest_recon_mse": float(vj.measure.nearest(restored, lab.train)[1].mean()),
     }
-
-
-def mixture_samples(lab: vj.study.Lab, trained: vj.store.Trained) -> np.ndarray:
-    """The first images of one lane from the mixture: [n, height, width, channels], those that are
-    shown."""
-    codes = drawn_codes(trained, 0, lab.train[:FITTED])
-    new = vj.measure.draw_from_mixture(codes, PARTS, len(lab.test))
-    return vj.study.decoded(trained, 0, new[:SAMPLES])
 
 
 def drawn_codes(trained: vj.store.Trained, lane: int, images: np.ndarray) -> np.ndarray:
@@ -171,28 +157,24 @@ def drawn_codes(trained: vj.store.Trained, lane: int, images: np.ndarray) -> np.
     return np.asarray(vj.study.on_lanes(vj.measure.evaluate, one, images, key).code)[0]
 
 
-def nearest_error(lab: vj.study.Lab, pictures: np.ndarray) -> float:
-    """The squared error of pictures to the nearest training image, averaged over pictures."""
-    _, errors = vj.measure.nearest(pictures.reshape(len(pictures), -1), lab.train)
-    return float(errors.mean())
-
-
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    sizes = vj.study.distinct(rows, "latent_size")
-    grids, copies = [], {}
+    sizes, dataset, seeds = vj.study.distinct(rows, "latent_size"), lab.dataset, lab.flags.seeds
+    grids, copies, codes = [], {}, {}
     for kind in MODELS:
         from_prior, from_mixture = {}, {}
         for size in sizes:
             trained, name = lab.trained(f"{kind}-z{size}"), f"{kind.upper()}, {size} units"
+            fitted = drawn_codes(trained, 0, lab.train[:FITTED])
+            new = vj.measure.draw_from_mixture(fitted, PARTS, len(lab.test))[:SAMPLES]
             from_prior[f"{name}, N(0, I)"] = vj.study.samples(trained, 0, SAMPLES)
-            from_mixture[f"{name}, mixture"] = mixture_samples(lab, trained)
+            from_mixture[f"{name}, mixture"] = vj.study.decoded(trained, 0, new)
+            if size == sizes[0]:
+                codes[name] = drawn_codes(trained, 0, lab.test)[:, :2]
         grids += [from_prior, from_mixture]
         name, images = list(from_mixture.items())[-1]  # of the largest size
-        shown = images[:SHOWN]
-        index, _ = vj.measure.nearest(shown.reshape(len(shown), -1), lab.train)
-        nearest = f"nearest training image, {kind.upper()}"
-        copies |= {name: shown, nearest: lab.pictures(lab.train[index])}
-    dataset, seeds = lab.dataset, lab.flags.seeds
+        copies[name] = images[:SHOWN]
+        index, _ = vj.measure.nearest(images[:SHOWN], lab.train)
+        copies[f"nearest training image, {kind.upper()}"] = lab.pictures(lab.train[index])
     title = f"{dataset}: mean and range over {len(seeds)} seeds"
     drawn = {
         "mse": vj.show.curves(error_panels(rows), "code size", title),
@@ -202,10 +184,6 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     }
     if sizes[0] >= 2:
         title = "Codes of the test images; circles: 1, 2, 3 standard deviations of N(0, I)"
-        codes = {
-            f"{kind.upper()}, {sizes[0]} units": test_codes(lab, f"{kind}-z{sizes[0]}")
-            for kind in MODELS
-        }
         drawn["codes"] = vj.show.codes(codes, lab.test_labels, title)
     return drawn
 
@@ -230,11 +208,6 @@ def sample_panel(rows: list[vj.store.Row]) -> vj.show.Panel:
     title = "samples by what codes are drawn from (C2, B6)"
     floor = ("train against test", vj.study.fact(rows, "frechet_floor"))
     return vj.show.Panel(title, "Frechet distance, pixel^2", lines, floor, log_y=True)
-
-
-def test_codes(lab: vj.study.Lab, run: str) -> np.ndarray:
-    """Two units of one drawn code for each test image, from the first lane of a run."""
-    return drawn_codes(lab.trained(run), 0, lab.test)[:, :2]
 
 
 STUDY = vj.study.Study(

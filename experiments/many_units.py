@@ -113,18 +113,13 @@ class ManyUnitsFlags(vj.study.NetFlags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [planned(lab, net) for net in lab.flags.nets]
-
-
-def planned(lab: vj.study.Lab, net: str) -> vj.Run:
-    config = vj.study.net_config(
-        lab,
-        net,
-        latent_size=lab.flags.latent_size,
-        output="linear" if net == "linear" else "sigmoid",
-    )
-    schedule = vj.study.falling(lab, config, learning_rate=vj.study.net_rate(lab.flags, config))
-    return schedule.run(net, lab.split, config, lab.flags.recon_scale, net=net)
+    flags, planned = lab.flags, []
+    for net in flags.nets:
+        output = "linear" if net == "linear" else "sigmoid"
+        config = vj.study.net_config(lab, net, latent_size=flags.latent_size, output=output)
+        schedule = vj.study.falling(lab, config, learning_rate=vj.study.net_rate(flags, config))
+        planned.append(schedule.run(net, lab.split, config, flags.recon_scale, net=net))
+    return planned
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -141,10 +136,8 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     gain = scale / weight * error_saved - kl
     measured = {"directions": directions, "kl": kl, "gain": gain}
     ratios = {
-        f"{name}_ratio": np.where(
-            predicted > 0, value / np.where(predicted > 0, predicted, 1), np.nan
-        )
-        for (name, value), predicted in zip(measured.items(), expected.values(), strict=True)
+        f"{name}_ratio": np.where(wanted > 0, value / np.where(wanted > 0, wanted, 1), np.nan)
+        for (name, value), wanted in zip(measured.items(), expected.values(), strict=True)
     }
     figures = {
         "active_units": np.asarray(vj.measure.active_units(found.mean)).sum(-1),
@@ -160,8 +153,7 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     about = f"{lab.dataset}, training images: mean and range over seeds"
-    thresholds = thresholds_of(lab)[: lab.flags.latent_size]
-    found = vj.study.predicted_panels(rows, "recon_scale", thresholds)
+    found = vj.study.predicted_panels(rows, "recon_scale", thresholds_of(lab))
     scales = vj.study.distinct(rows, "recon_scale")
     variances = [variance_panel(lab, rows, scale) for scale in scales]
     training = [training_panel(lab, rows, scale) for scale in scales]
@@ -173,21 +165,21 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
 
 
 def thresholds_of(lab: vj.study.Lab) -> np.ndarray:
-    """The thresholds of the directions, at the kl_weight of the study."""
-    run = next(iter(lab.runs.values()))
-    return lab.flags.kl_weight * lab.thresholds(run.config)
+    """The thresholds of the directions of the code, at the kl_weight of the study; infinite for
+    those that the images do not have."""
+    run, size = next(iter(lab.runs.values())), lab.flags.latent_size
+    known = lab.flags.kl_weight * lab.thresholds(run.config)[:size]
+    return np.pad(known, (0, size - len(known)), constant_values=np.inf)
 
 
 def variance_panel(lab: vj.study.Lab, rows: list[vj.store.Row], scale: float) -> vj.show.Panel:
     """The best linear VAE has the variance `1 - threshold / recon_scale` along a direction."""
-    size, lines = lab.flags.latent_size, {}
-    numbers = list(range(1, size + 1))
-    thresholds = np.pad(thresholds_of(lab)[:size], (0, size), constant_values=np.inf)[:size]
+    numbers, lines = list(range(1, lab.flags.latent_size + 1)), {}
     for net in vj.study.distinct(rows, "net"):
         found = vj.study.values(rows, "direction_variances", net=net, recon_scale=scale)
         if found:
             lines[vj.study.words.NETS[net]] = vj.show.Line(numbers, np.asarray(found).T.tolist())
-    predicted = numbers, np.maximum(1 - thresholds / scale, 0).tolist()
+    predicted = numbers, np.maximum(1 - thresholds_of(lab) / scale, 0).tolist()
     return vj.show.Panel(f"scale {scale:g}", "variance of means", lines, predicted=predicted)
 
 

@@ -153,10 +153,9 @@ def run_of(
     """A lane for each remedy and seed."""
     flags = lab.flags
     common = {name: getattr(flags, name) for name in ("learning_rate", "decay_steps", "kl_weight")}
-    lanes = [(label, vj.knobs(config, **common, **own)) for label, own in chosen.items()]
-    knobs = vj.stack([knobs for _, knobs in lanes for _ in flags.seeds])
-    labels = tuple(label for label, _ in lanes for _ in flags.seeds)
-    seeds = flags.seeds * len(lanes)
+    labels = tuple(label for label in chosen for _ in flags.seeds)
+    knobs = vj.stack([vj.knobs(config, **common, **chosen[label]) for label in labels])
+    seeds = flags.seeds * len(chosen)
     return flags.run_of(name, lab.split, config, knobs, seeds, {"remedy": labels})
 
 
@@ -176,9 +175,8 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "frechet": lab.distances(trained, keys[2]),
         "frechet_floor": lab.reference.floor,
     }
-    own = vj.study.rows_of(trained, figures)
-    of_collapse = vj.study.collapse_rows(trained, lab.test)
-    return [one | other for one, other in zip(of_collapse, own, strict=True)]
+    both = vj.study.collapse_rows(trained, lab.test), vj.study.rows_of(trained, figures)
+    return [one | other for one, other in zip(*both, strict=True)]
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
@@ -193,16 +191,15 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
     images = lab.pictures(lab.test[:SAMPLES])
     samples, strips = {"test images": images}, {"input": images[:RECONSTRUCTIONS]}
     restored = {run: lab.trained(run) for run in vj.study.distinct(rows, "run")}
-    for row in (row for row in rows if row["seed"] == lab.flags.seeds[0]):
+    for row in vj.study.matching(rows, seed=lab.flags.seeds[0]):
         trained, lane = restored[row["run"]], row["lane"]
         samples[row["remedy"]] = vj.study.samples(trained, lane, SAMPLES)
         strips[row["remedy"]] = vj.study.outputs(trained, lane, lab.test[:RECONSTRUCTIONS])
-    dataset, seed = lab.dataset, f"seed {lab.flags.seeds[0]}"
-    named = list(samples.items())
+    named, seed = list(samples.items()), f"seed {lab.flags.seeds[0]}"
     grids = [dict(named[start : start + 4]) for start in range(0, len(named), 4)]
     decoded = f"Reconstructions from the posterior mean, {seed}"
     return {
-        "remedies": vj.show.dots(dots, f"{dataset}, test set: a dot per seed"),
+        "remedies": vj.show.dots(dots, f"{lab.dataset}, test set: a dot per seed"),
         "samples": vj.show.grids(grids, 8, f"Prior samples, {seed}"),
         "reconstructions": vj.show.strips(strips, decoded),
     }

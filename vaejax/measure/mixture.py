@@ -33,10 +33,11 @@ def draw_from_mixture(
 
 
 def nearest(
-    images: Float[np.ndarray, "n pixels"], among: UInt8[np.ndarray, "m pixels"]
+    images: Float[np.ndarray, "n *shape"], among: UInt8[np.ndarray, "m pixels"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of some images, bytes, is nearest to each of other images, pixels in [0, 1]: its index
-    [n], and its squared error, averaged over pixels [n]."""
+    """Which of some images, bytes, is nearest to each of other images of any shape, pixels in
+    [0, 1]: its index [n], and its squared error, averaged over pixels [n]."""
+    images = images.reshape(len(images), -1)
     best = np.zeros(len(images), int)
     least = np.full(len(images), np.inf, np.float32)
     for start in range(0, len(among), 5000):
