@@ -164,10 +164,9 @@ def published_table(folder: Path) -> str:
         of_source = vj.study.matching(measured, source=source)
         differs = setting.differs  # said once
         for one in published.compare(of_source):
-            if one.published is not None:
-                name = vj.study.words.of_column(one.figure)
-                cells = f"{one.steps:,.0f}", one.split, name, *one.cells, differs
-                lines.append(f"| {escape(setting.work)} | {' | '.join(cells)} |")
+            if one.published:
+                cells = " | ".join([*one, differs])
+                lines.append(f"| {escape(setting.work)} | {cells} |")
                 differs = ""
     return "\n".join(lines) + "\n"
 

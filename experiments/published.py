@@ -324,23 +324,17 @@ def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
 
 
 class Compared(NamedTuple):
-    """A figure after a stage, beside the published one."""
+    """A figure after a stage, beside the published one: the cells of a line."""
 
-    steps: float
+    steps: str
     """Of the states that count, averaged over models."""
-    split: str
+    images: str
     figure: str
-    published: float | None
-    """None: the source does not say, or measured other images."""
-    here: np.ndarray
-    """Of each model."""
-
-    @property
-    def cells(self) -> tuple[str, str, str]:
-        """What was published; the mean over models and its standard deviation; how many."""
-        spread = f" ± {self.here.std(ddof=1):.2f}" if len(self.here) > 1 else ""
-        known = "" if self.published is None else f"{self.published:g}"
-        return known, f"{self.here.mean():.2f}{spread}", str(len(self.here))
+    published: str
+    """Empty: the source does not say, or measured other images."""
+    here: str
+    """The mean over models and its standard deviation."""
+    models: str
 
 
 def compare(rows: list[vj.store.Row]) -> Iterator[Compared]:
@@ -349,18 +343,22 @@ def compare(rows: list[vj.store.Row]) -> Iterator[Compared]:
         found = vj.study.matching(rows, run=run, split=split)
         stage = SETTINGS[found[0]["source"]].stages[int(run.rpartition("-")[2]) - 1]
         published = (getattr(stage, split) or {}) if found[0]["dataset"] == "mnist" else {}
-        steps = float(np.mean([row["steps"] for row in found]))
+        steps = f"{np.mean([row['steps'] for row in found]):,.0f}"
         for name in FIGURES:
+            known = f"{published[name]:g}" if name in published else ""
             here = np.array([row[name] for row in found])
-            yield Compared(steps, split.replace("_", " "), name, published.get(name), here)
+            spread = f" ± {here.std(ddof=1):.2f}" if len(here) > 1 else ""
+            yield Compared(
+                steps, split.replace("_", " "), vj.study.words.of_column(name), known,
+                f"{here.mean():.2f}{spread}", str(len(here)),
+            )  # fmt: skip
 
 
 def table(rows: list[vj.store.Row]) -> Table:
     title = f"{SETTINGS[rows[0]['source']].work}: mean ± standard deviation over models"
     shown = Table("steps", "images", "", "published", "here", "models", title=title)
     for one in compare(rows):
-        name = vj.study.words.of_column(one.figure)
-        shown.add_row(f"{one.steps:,.0f}", one.split, name, *one.cells)
+        shown.add_row(*one)
     return shown
 
 
