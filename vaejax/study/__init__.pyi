@@ -46,7 +46,6 @@ from .convergence import converged as converged
 from .detail import KEPT_DETAIL as KEPT_DETAIL
 from .detail import LEAST_DETAIL as LEAST_DETAIL
 from .detail import of_pictures as of_pictures
-from .flags import QUICK as QUICK
 from .flags import DataFlags as DataFlags
 from .flags import Fixed as Fixed
 from .flags import Flags as Flags
@@ -64,7 +63,6 @@ from .laboratory import on_lanes as on_lanes
 from .laboratory import rows_of as rows_of
 from .panels import against as against
 from .panels import column_panels as column_panels
-from .panels import level as level
 from .panels import predicted_panels as predicted_panels
 from .panels import spectrum_panel as spectrum_panel
 from .panels import term_panels as term_panels
@@ -72,7 +70,6 @@ from .panels import threshold_mark as threshold_mark
 from .rows import distinct as distinct
 from .rows import fact as fact
 from .rows import matching as matching
-from .rows import span as span
 from .rows import values as values
 from .runner import Study as Study
 from .runner import run_study as run_study
