@@ -130,11 +130,13 @@ class ReconScaleFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    flags, scales, planned = lab.flags, sorted(lab.flags.recon_scale), []
+    flags, scales = lab.flags, sorted(lab.flags.recon_scale)
     ends_and_middle = sorted({scales[0], scales[len(scales) // 2], scales[-1]})
-    for size in lab.latent_sizes(flags.latent_sizes, scales[-1]):
-        planned.append(flags.run(f"z{size}", lab.split, lab.sized(size), scales))
-        flags, scales = replace(flags, seeds=flags.seeds[:2]), ends_and_middle  # of the others
+    fewer = replace(flags, seeds=flags.seeds[:2])
+    first, *others = lab.latent_sizes(flags.latent_sizes, scales[-1])
+    planned = [flags.run(f"z{first}", lab.split, lab.sized(first), scales)]
+    for size in others:
+        planned.append(fewer.run(f"z{size}", lab.split, lab.sized(size), ends_and_middle))
     on_cifar10 = lab.dataset == "cifar10" and flags.pixel_range == "unit"
     if flags.signed or (flags.signed is None and on_cifar10):
         planned += signed_runs(lab, [scales[0], scales[-1]])
