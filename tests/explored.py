@@ -56,14 +56,15 @@ def make(
 
 def write(folder: Path, run: vj.Run, diverged: tuple[int, ...] = ()) -> vj.store.Trained:
     """Write a run with drawn weights; some lanes have diverged."""
-    generator = np.random.default_rng(5)
-    state = vj.parallel.init(run.config, run.seeds)
+    generator, lanes, latent = np.random.default_rng(5), len(run.seeds), run.config.latent_size
+    one = vj.parallel.memory.shapes(run.config)  # which compiles nothing
+    one = one._replace(key=np.zeros(2, np.uint32))
+    state = jax.tree.map(lambda leaf: np.zeros((lanes, *leaf.shape), leaf.dtype), one)
     params = jax.tree.map(
-        lambda leaf: np.float32(leaf + 0.1 * generator.normal(size=leaf.shape)), state.params
+        lambda leaf: np.float32(0.2 * generator.normal(size=leaf.shape)), state.params
     )
-    marked = np.isin(np.arange(len(run.seeds)), diverged)
+    marked = np.isin(np.arange(lanes), diverged)
     state = state._replace(params=params, diverged=marked)
-    lanes, latent = len(run.seeds), run.config.latent_size
     terms = np.zeros((lanes, 1), np.float32)
     trace = vj.train.Trace(terms, terms, np.zeros((lanes, 1, latent), np.float32))
     trained = vj.store.Trained(run, state, trace)

@@ -1,6 +1,7 @@
 """vaejax.measure.grid: the likelihood of models whose evidence is known, and of one that draws."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,8 +25,14 @@ KEY = jax.random.key(4)
 
 
 def params_of(config: Config, scale: float, log_sigma: float = -0.7) -> Any:
-    """Weights larger than those of a fresh net, so that codes matter."""
-    grown = jax.tree.map(lambda leaf: scale * leaf, model.init(config, KEY))
+    """Weights `scale` times as large as those of a fresh net, so that codes matter."""
+    rng = np.random.default_rng(0)
+
+    def drawn(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        spread = scale / np.sqrt(leaf.shape[0]) if len(leaf.shape) == 2 else 0.0
+        return jnp.asarray(spread * rng.normal(size=leaf.shape), jnp.float32)
+
+    grown = jax.tree.map(drawn, jax.eval_shape(partial(model.init, config), KEY))
     learned = config.decoder_variance == "learned"
     return grown | ({"log_sigma": jnp.asarray(log_sigma)} if learned else {})
 

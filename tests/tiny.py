@@ -72,8 +72,12 @@ FILES = {
     "test_writeup": "latent_size",
 }
 """A study that the tests of a file have trained, unless the test names another one."""
-BLOCK = 5
-"""Steps after which a tiny study that trains until it has converged asks whether it has."""
+SMALLER: dict[str, Any] = {
+    "vaejax.study.plans.BLOCK": 5,  # steps until a study asks whether it has converged
+    "experiments.autoencoder.PARTS": 2,  # Gaussians of a mixture, which takes long to fit
+    "vaejax.show.style.DPI": 50,
+}
+"""What is smaller in a tiny study than any flag makes it."""
 
 
 def family_of(study: str) -> str:
@@ -102,7 +106,8 @@ def command(name: str, *arguments: Any, **changes: Any) -> None:
     module = page(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
-        patch.setattr(vj.study.plans, "BLOCK", BLOCK)
+        for name, value in SMALLER.items():
+            patch.setattr(name, value)
         if hasattr(module, "STUDY"):
             vj.study.run_study(module.STUDY._replace(**changes))
         else:
