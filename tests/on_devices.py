@@ -24,7 +24,7 @@ from vaejax.errors import LabError
 from vaejax.parallel import devices, processes
 
 CONFIG = Config(
-    image_shape=(2, 3, 1), latent_size=2, encoder_widths=(8,), decoder_widths=(8,), batch_size=16
+    image_shape=(2, 3, 1), latent_size=2, encoder_widths=(), decoder_widths=(), batch_size=16
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6), np.uint8)
 GRID, SEEDS = grid(CONFIG, (0,), learning_rate=(1e-3, 1e38, 1e-2), recon_scale=(1.0, 9.0, 40.0))

@@ -124,8 +124,9 @@ def test_the_held_out_images_are_the_last_tenth_and_not_trained_on() -> None:
 
 
 def test_the_best_state_is_restored_and_inspected_where_one_was_kept(
-    finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(tiny.page("inspect_checkpoint"), "pictures", tiny.no_figures)
     folder = tmp_path / "z2"
     shutil.copytree(finished("latent_size") / "z2", folder)
     newest = checkpoint.restore(folder)
@@ -136,7 +137,8 @@ def test_the_best_state_is_restored_and_inspected_where_one_was_kept(
     checkpoint.save(folder, newest.state, newest.trace, newest.step, Best(older, lanes))
     assert_same(checkpoint.restore(folder, best=True).state, older)
     assert_same(checkpoint.restore(folder).state, newest.state)
-    tiny.command("inspect_checkpoint", folder, "--best", "--nll-samples", 5, "--out", tmp_path)
+    few = ["--nll-samples", 5, "--nll-images", 9]
+    tiny.command("inspect_checkpoint", folder, "--best", *few, "--out", tmp_path)
     assert f"best state, after 11 of {newest.step} steps" in capsys.readouterr().out
     next((folder / str(newest.step) / "best").rglob("d/*")).write_bytes(b"")
     with pytest.raises(LabError, match="the checksum of the best is not the one that was saved"):

@@ -34,8 +34,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_study_of_image_files_is_that_of_the_same_arrays(
-    digits: Path, finished: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    digits: Path,
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(tiny.page("inspect_checkpoint"), "pictures", tiny.no_figures)
     flags = ["--dataset", digits, "--latent-sizes", "2"]
     folder = tiny.run("latent_size", tmp_path, *flags, figures=tiny.no_figures)
     assert f"my digits: 1,438 train and 359 test images of 8x8x1, from {digits}" in (
@@ -52,7 +57,7 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
     assert quoted in tiny.about(folder)["invocations"][0]["command"]
 
     # The run knows its images; where they have moved, --dataset says where they are.
-    look = ["inspect_checkpoint", folder / "z2", "--nll-samples", 5]
+    look = ["inspect_checkpoint", folder / "z2", "--nll-samples", 5, "--nll-images", 9]
     tiny.command(*look)
     assert "my digits, test" in capsys.readouterr().out
     moved = digits.rename(digits.with_name("moved"))

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 HEAVY = {"jax", "flax", "tensorflow_datasets", "matplotlib", "scipy", "sklearn", "PIL", "torch"}
 """Packages that `--help` does not wait for."""
@@ -39,14 +37,14 @@ def resolve(chain: str) -> object:
     return found
 
 
-@pytest.mark.parametrize("module", PAGES)
-def test_a_page_is_a_study_or_a_command(module: str) -> None:
-    tree = ast.parse(PAGES[module].read_text())
-    assert ast.get_docstring(tree)
-    if module in STUDIES:
-        assert importlib.import_module(module).STUDY.name == module.removeprefix("experiments.")
-    last = "vj.study.run_study(STUDY)" if module in STUDIES else "main()"
-    assert ast.unparse(tree.body[-1]) == f"if __name__ == '__main__':\n    {last}"
+def test_a_page_is_a_study_or_a_command() -> None:
+    for module, path in PAGES.items():
+        tree, is_study = ast.parse(path.read_text()), module in STUDIES
+        assert ast.get_docstring(tree), module
+        if is_study:
+            assert importlib.import_module(module).STUDY.name == module.removeprefix("experiments.")
+        last = "vj.study.run_study(STUDY)" if is_study else "main()"
+        assert ast.unparse(tree.body[-1]) == f"if __name__ == '__main__':\n    {last}", module
 
 
 HELP = """
@@ -62,19 +60,13 @@ for name in sys.argv[1:]:
 COMMANDS = [*PAGES, *BENCHMARKS]
 
 
-@pytest.fixture(scope="module")
-def loaded() -> dict[str, set[str]]:
-    """The modules that are loaded in a fresh process after `import vaejax`, and after one command
-    more has shown its help. That one page may have imported another is no reason to warn."""
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    """In a fresh process, after `import vaejax`, one command after another shows its help. That one
+    page may have imported another is no reason to warn."""
     command = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-c", HELP, *COMMANDS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     found = [line.split() for line in done.stdout.splitlines() if line.startswith("loaded ")]
-    return {name: set(modules) for name, modules in zip(COMMANDS, found, strict=True)}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_asking_for_help_loads_nothing_heavy(command: str, loaded: dict[str, set[str]]) -> None:
-    # A package that loads on first use is in sys.modules from the start. Its parts come with it.
-    parts = {name.split(".")[0] for name in loaded[command] if "." in name}
-    assert HEAVY & parts == set()
+    for name, (_, *modules) in zip(COMMANDS, found, strict=True):
+        # A package that loads on first use is in sys.modules from the start. Its parts come later.
+        assert HEAVY & {module.split(".")[0] for module in modules if "." in module} == set(), name

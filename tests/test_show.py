@@ -373,24 +373,27 @@ class Witness(Artist):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_saved_in_every_format_and_nothing_in_it_lies_on_anything_else(
-    name: str, tmp_path: Path
-) -> None:
+def test_nothing_in_a_saved_figure_lies_on_anything_else(name: str, tmp_path: Path) -> None:
     figure = FIGURES[name]()
     witness = Witness(figure)
-    paths = show.save(figure, tmp_path, "drawn", ("png", "svg", "pdf"), CAPTION)
-    assert paths == [tmp_path / f"drawn.{kind}" for kind in ("png", "svg", "pdf")]
-    with Image.open(paths[0]) as image:
+    (path,) = show.save(figure, tmp_path, "drawn", caption=CAPTION)
+    with Image.open(path) as image:
         assert np.ptp(np.asarray(image.convert("L"))) > 200  # ink on paper
-    # Two dashes cannot stand in a comment, which is where matplotlib has the text of its paths.
-    text = paths[1].read_text().replace("- -", "--")
-    assert [line for line in ["title", *CAPTION.splitlines()] if line not in text] == []
-    assert paths[2].read_bytes().startswith(b"%PDF")
     assert all(witness.caption.y1 < part.y0 for part in [*witness.legends, *witness.axes_])
     for legend in witness.legends:
         inside = legend.padded(-1)  # pixels are round
         assert not any(inside.overlaps(axes) for axes in witness.axes_)
     assert len(witness.legends) == name.endswith(("curves", "cloud", "clouds", "dots", "stacks"))
+
+
+def test_a_figure_is_saved_in_every_format_with_its_title_and_its_caption(tmp_path: Path) -> None:
+    paths = show.save(FIGURES["curves"](), tmp_path, "drawn", ("png", "svg", "pdf"), CAPTION)
+    assert paths == [tmp_path / f"drawn.{kind}" for kind in ("png", "svg", "pdf")]
+    # Two dashes cannot stand in a comment, which is where matplotlib has the text of its paths.
+    text = paths[1].read_text().replace("- -", "--")
+    assert [line for line in ["title", *CAPTION.splitlines()] if line not in text] == []
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert paths[2].read_bytes().startswith(b"%PDF")
 
 
 def test_a_figure_needs_no_caption(tmp_path: Path) -> None:

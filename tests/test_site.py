@@ -30,9 +30,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def site(config: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, str]:
-    """The pages of the site, without comments; an explorer, which would be trained, is empty."""
+    """The pages of the site, without comments; an explorer, which would be trained, is empty. Left
+    out is what takes long and holds no link: the index of the search, and the source code."""
     folder, empty = Path(config.site_dir), tmp_path_factory.mktemp("explorer") / "empty.html"
     empty.touch()
+    config.plugins["material/search"].config.enabled = False
+    config.plugins["mkdocstrings"].config.handlers["python"]["options"]["show_source"] = False
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config.hooks[HOOKS], "explorer", lambda _: empty)
         importlib.import_module("mkdocs.commands.build").build(config)

@@ -166,7 +166,8 @@ def test_the_command_for_a_gpu_works_on_a_cpu_too(
     """Its loops, plan and tables are those of benchmarks.speed."""
     tiny = {"nets": (TINY,), "evaluated": TINY, "lanes": (1, 2), "rounds": 1}
     monkeypatch.setattr(gpu, "QUICK", gpu.QUICK._replace(**tiny, study=(TINY, 2, 2)))
-    monkeypatch.setattr(jax.config, "update", lambda *_: None)  # other tests keep their programs
+    for module, name in ((jax.config, "update"), (jax, "clear_caches")):
+        monkeypatch.setattr(module, name, lambda *_: None)  # other tests keep their programs
     path = tmp_path / "gpu.json"
     gpu.benchmark(gpu.GpuFlags(quick=True, json=path))
     found = json.loads(path.read_text())
