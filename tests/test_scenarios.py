@@ -121,14 +121,13 @@ class Commands(RuleBasedStateMachine):
     # What a user does.
 
     @rule(
-        seeds=st.integers(1, 3), epochs=st.integers(1, 3),
-        measured=st.sampled_from([(None, 2), (None, 3), (5, 2)]),
-        formats=st.sampled_from([FORMATS[:1], FORMATS[1:]]),
+        seeds=st.integers(1, 3), epochs=st.integers(1, 3), tested=st.sampled_from([None, 5]),
+        samples=st.sampled_from([2, 3]), formats=st.sampled_from([FORMATS[:1], FORMATS[1:]]),
     )  # fmt: skip
     def study(
-        self, seeds: int, epochs: int, measured: tuple[int | None, int], formats: Any
+        self, seeds: int, epochs: int, tested: int | None, samples: int, formats: Any
     ) -> None:
-        asked = Asked(SEEDS[:seeds], epochs, *measured, formats)
+        asked = Asked(SEEDS[:seeds], epochs, tested, samples, formats)
         self.note("study", *asked.flags)
         if why := self.must_be_refused(asked):
             self.refused(asked, why)
