@@ -76,7 +76,6 @@ SMALLER: dict[str, Any] = {
     "vaejax.study.plans.BLOCK": 5,  # steps until a study asks whether it has converged
     "experiments.autoencoder.PARTS": 2,  # Gaussians of a mixture, which takes long to fit
     "experiments.latent_size.GRID_NODES": 21,  # codes along each of two units
-    "vaejax.show.style.DPI": 50,
 }
 """What is smaller in a tiny study than any flag makes it."""
 

@@ -23,8 +23,6 @@ UNDATED: dict[str, dict[str, Any]] = {
 """The metadata that keep the date out of a file."""
 GAP = 0.15
 """Inches between a figure and its caption."""
-DPI = 150
-"""Pixels per inch of a PNG."""
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -57,7 +55,7 @@ def save(
         buffer = io.BytesIO()
         with own_style(), mpl.rc_context({"svg.hashsalt": name}):
             figure.savefig(
-                buffer, format=kind, dpi=DPI, bbox_inches="tight", metadata=UNDATED[kind]
+                buffer, format=kind, dpi=150, bbox_inches="tight", metadata=UNDATED[kind]
             )
         path = folder / f"{name}.{kind}"
         write_bytes(path, buffer.getvalue())
