@@ -136,11 +136,10 @@ def test_an_interrupted_run_of_theirs_resumes_to_the_bits_of_one_that_never_stop
     found = begin(RUN)
     for epochs in (2, 3):
         images, done = parallel.replicate(IMAGES), found.step
-        ((lanes, trace),) = parallel.advance(
-            CONFIG, RUN.knobs, found.state, images, epochs=epochs, epochs_per_call=epochs
-        )
+        each = list(parallel.advance(CONFIG, RUN.knobs, found.state, images, epochs))
+        trace = joined([trace for _, trace in each])
         steps = done + trace.objective.shape[1]
-        checkpoint.save(tmp_path, lanes.on_host(), trace, steps)
+        checkpoint.save(tmp_path, each[-1][0].on_host(), trace, steps)
         found = checkpoint.restore(tmp_path, CONV)
     restored: Trained = checkpoint.restore(tmp_path, CONV)
     assert restored.step == 20

@@ -90,11 +90,18 @@ def test_one_compilation_serves_all_chunks(monkeypatch: pytest.MonkeyPatch) -> N
 def test_runs_in_which_no_lane_clips_have_no_clipping_in_their_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked, original = [], train.clipped
+    """Their programs are traced, and neither compiled nor run."""
+    asked, original, config = [], train.clipped, replace(CONFIG, batch_size=4)
+
+    def traced(*_: Any) -> None:
+        raise RuntimeError("it is traced")
+
     monkeypatch.setattr(train, "clipped", lambda *args: asked.append(1) or original(*args))
+    monkeypatch.setattr(jax.stages.Lowered, "compile", traced)
     for clip_norm, times in ((0.0, 0), (1.0, 1)):
-        some, seeds = grid(CONFIG, (0,), clip_norm=(0.0, clip_norm), learning_rate=(3e-3,))
-        fit(replace(CONFIG, latent_size=1), some, seeds, IMAGES, 1)
+        some, seeds = grid(config, (0,), clip_norm=(0.0, clip_norm), learning_rate=(3e-3,))
+        with pytest.raises(RuntimeError, match="it is traced"):
+            fit(config, some, seeds, IMAGES, 1)
         assert len(asked) == times
 
 

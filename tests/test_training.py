@@ -151,7 +151,7 @@ def at_rest_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 12)])
+@pytest.mark.parametrize(("converged", "epochs"), [(rests, 400), (None, 6)])
 def test_a_run_that_is_killed_or_stopped_resumes_to_the_bits_of_one_that_never_stopped(
     converged: Any, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
