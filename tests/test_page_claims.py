@@ -91,15 +91,12 @@ LIMITS: list[tuple[Any, ...]] = [
 """A figure of some rows, a value with which the claim holds, and one with which it does not."""
 
 
-@pytest.mark.parametrize(("study", "claim", "where", "name", "inside", "outside"), LIMITS)
-def test_a_claim_turns_where_a_comparison_does(study, claim, where, name, inside, outside) -> None:
-    def judged(*values: float | None) -> str | None:
-        return verdicts(study, changed(study, (where, name, values)))[claim]
-
-    assert judged(inside, inside) == "HELD"
-    assert judged(inside, outside) == "UNDECIDED"
-    assert judged(outside, outside) == "FAILED"
-    assert judged(inside, None) == "UNDECIDED"
+@STUDIES
+def test_a_claim_turns_where_a_comparison_does(study) -> None:
+    for _, claim, where, name, inside, outside in (row for row in LIMITS if row[0] == study):
+        pairs = (inside, inside), (inside, outside), (outside, outside), (inside, None)
+        found = [verdicts(study, changed(study, (where, name, pair)))[claim] for pair in pairs]
+        assert found == ["HELD", "UNDECIDED", "FAILED", "UNDECIDED"], (claim, where, name)
 
 
 ELSEWHERE = re.compile(r"B3|B4, (?!warm-up)|.*in \[-1, 1\]")
