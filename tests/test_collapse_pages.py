@@ -254,7 +254,7 @@ def test_figures_of_few_images_do_without_what_is_not_there(study, name, finishe
     first, last = rows[0]["run"], max(rows, key=lambda row: row["latent_size"])["run"]
     left = [
         [row for row in rows if row["run"] not in names or row["recon_scale"] == 1]
-        for names in ([first, last], [last])
+        for names in {frozenset([first, last]), frozenset([last])}
     ]
     for these in (*left, [row | {"threshold_scale": None} for row in rows]):
         figures = tiny.page(study).figures(lab, these)
