@@ -83,14 +83,6 @@ def test_beside_the_models_are_as_many_principal_components(study, finished) -> 
         assert row["pca_decoded_mean_mse"] < row["decoded_mean_mse"]
 
 
-@pytest.mark.parametrize("study", PAGES)
-def test_directions_are_no_fewer_than_none_and_no_more_than_units(study, finished) -> None:
-    for row in tiny.rows_of(finished(study)):
-        assert 0 <= row["active_directions"] <= row["latent_size"]
-        if row["active_units"]:  # a unit is one direction, and the first one varies as much
-            assert row["active_directions"] > 0
-
-
 ENOUGH = {"blur": 8, "collapse": 64, "recon_scale": 64, "few_images": 4, "two_images": 64}
 """The units that pay at the largest scale, 7, 45, 45, 4 and 40, as a power of two."""
 

@@ -91,7 +91,7 @@ LIMITS: list[tuple[Any, ...]] = [
 """A figure of some rows, a value with which the claim holds, and one with which it does not."""
 
 
-@STUDIES
+@pytest.mark.parametrize("study", dict.fromkeys(row[0] for row in LIMITS))
 def test_a_claim_turns_where_a_comparison_does(study) -> None:
     for _, claim, where, name, inside, outside in (row for row in LIMITS if row[0] == study):
         pairs = (inside, inside), (inside, outside), (outside, outside), (inside, None)

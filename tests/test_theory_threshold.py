@@ -23,19 +23,18 @@ LINEAR = Config(
     likelihood="gaussian",
     output="linear",
 )
-DEEP = replace(
-    LINEAR,
-    encoder_widths=(5,),
-    decoder_widths=(4, 4),
-    encoder_activation="tanh",
-    decoder_activation="tanh",
-)
 SIGNED = replace(LINEAR, pixel_range="signed", output="tanh")
 SIGMOID = replace(LINEAR, output="sigmoid")
 LEARNED = replace(LINEAR, decoder_variance="learned")
 BERNOULLI = replace(LINEAR, likelihood="bernoulli", output="sigmoid")
 BINARIZED = replace(BERNOULLI, binarize=True)
-DEEP_BERNOULLI = replace(DEEP, likelihood="bernoulli", output="sigmoid")
+DEEP = replace(
+    BERNOULLI,
+    encoder_widths=(5,),
+    decoder_widths=(4, 4),
+    encoder_activation="tanh",
+    decoder_activation="tanh",
+)
 LINEAR_NETS = [LINEAR, SIGNED, SIGMOID, LEARNED, BERNOULLI, BINARIZED]
 NAMES = ["linear", "tanh, signed", "sigmoid", "learned variance", "bernoulli", "binarized"]
 
@@ -116,8 +115,8 @@ def at(config: Config, images: np.ndarray, scale: float, kl_weight: float = 1.0)
 @pytest.mark.parametrize("images", [MANY, TWO], ids=["many", "two"])
 @pytest.mark.parametrize(
     ("config", "saddle"),
-    [*((config, 1.005) for config in LINEAR_NETS), (DEEP, 4.0), (DEEP_BERNOULLI, 4.0)],
-    ids=[*NAMES, "deep", "deep bernoulli"],
+    [*((config, 1.005) for config in LINEAR_NETS), (DEEP, 4.0)],
+    ids=[*NAMES, "deep"],
 )
 def test_the_collapsed_solution_is_stable_below_the_threshold_and_a_saddle_above(
     config: Config, saddle: float, images: np.ndarray
