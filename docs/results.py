@@ -141,14 +141,14 @@ def claims_table(found: list[Found]) -> str:
 
 
 def answers(found: list[Found], claim: str) -> str:
-    """The answer to a claim on each data set; behind each is the study with what decided."""
+    """The name of a claim, and its answer on each data set, which links to what decided."""
     cells = [
         f"[{DATASETS[one.dataset]}](results.md#{anchor(title(one))}): "
         f"**{in_short(verdict.verdict).lower()}**"
         for one in found
         if (verdict := one.verdicts.get(claim))
     ]
-    return " · ".join(cells) + "\n"
+    return f"{claim}: {' · '.join(cells)}\n"
 
 
 def published_table(folder: Path) -> str:

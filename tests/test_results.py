@@ -36,7 +36,7 @@ def test_the_story_has_an_answer_at_every_place_for_one() -> None:
     assert {claim for _, claim, _ in blocks} >= {f"C{number}" for number in (1, 5, 9, 13)}
     found = results.studies()
     for claim in (claim for _, claim, _ in blocks):
-        assert results.answers(found, claim).startswith("[")
+        assert results.answers(found, claim).startswith(f"{claim}: [")
 
 
 def test_the_story_shows_the_figures_that_are_collected() -> None:
