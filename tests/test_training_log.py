@@ -114,7 +114,7 @@ def test_tensorboard_gets_the_same_scalars_a_histogram_and_pictures(whole: Path)
         pictures = [event for event in found if event.tag == name]
         assert [event.step for event in pictures] == [8, 16, 24] * 2
         sizes = {(event.value.height, event.value.width) for event in pictures}
-        assert sizes == {(rows * 4, 8 * 4)}
+        assert sizes == {(rows * 5 - 1, 8 * 5 - 1)}  # a pixel between them
 
 
 def test_a_run_that_was_killed_has_each_epoch_once_after_it_is_resumed(

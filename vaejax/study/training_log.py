@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
-from vaejax import train
+from vaejax import show, train
 from vaejax.errors import LabError
 from vaejax.files import write_bytes
 from vaejax.run import Run
@@ -115,19 +115,12 @@ def drawn(
     """Pictures of one lane, by name: flat images above what it makes of them, and samples."""
     trained = begin(run, state)
     inputs = views.unit_pixels(images, run.config.image_shape)
-    pairs = np.concatenate([inputs, views.outputs(trained, lane, images)])
-    return {
-        "reconstructions": tiled(pairs),
-        "samples": tiled(views.samples(trained, lane, ACROSS**2)),
+    found = {
+        "reconstructions": np.concatenate([inputs, views.outputs(trained, lane, images)]),
+        "samples": views.samples(trained, lane, ACROSS**2),
     }
-
-
-def tiled(pictures: views.Pictures) -> UInt8[np.ndarray, "tall wide channels"]:
-    """Whole rows of `ACROSS` pictures, as one picture."""
-    _, height, width, channels = pictures.shape
-    rows = pictures.reshape(-1, ACROSS, height, width, channels).swapaxes(1, 2)
-    pixels = rows.reshape(-1, ACROSS * width, channels)
-    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    tiled = {name: show.pictures.tile(pictures, ACROSS) for name, pictures in found.items()}
+    return {name: np.round(255 * pixels).astype(np.uint8) for name, pixels in tiled.items()}
 
 
 def write_events(
