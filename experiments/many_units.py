@@ -180,7 +180,9 @@ def variance_panel(lab: vj.study.Lab, rows: list[vj.store.Row], scale: float) ->
         if found:
             lines[vj.study.words.NETS[net]] = vj.show.Line(numbers, np.asarray(found).T.tolist())
     predicted = numbers, np.maximum(1 - thresholds_of(lab) / scale, 0).tolist()
-    return vj.show.Panel(f"scale {scale:g}", "variance of means", lines, predicted=predicted)
+    floor = ("active above", vj.measure.ACTIVE_VARIANCE)
+    title = f"scale {scale:g}"
+    return vj.show.Panel(title, "variance of means", lines, floor, log_y=True, predicted=predicted)
 
 
 def training_panel(lab: vj.study.Lab, rows: list[vj.store.Row], scale: float) -> vj.show.Panel:
