@@ -324,6 +324,7 @@ def test_an_empty_split_is_passed_over(tmp_path: Path) -> None:
 LABELS: dict[str, tuple[Any, Any]] = {
     "floats": (np.arange(12.0), np.arange(12)),
     "one-hot": (np.eye(12)[::-1], np.arange(12)[::-1]),
+    "a column": (np.arange(12)[:, None], np.arange(12)),
     "bool": (np.arange(12) > 5, np.arange(12) > 5),
     "text": (np.array(["dog", "cat", "ant", "cat"] * 3), [3, 2, 0, 2] * 3),
     "too few": (np.arange(11), None),
