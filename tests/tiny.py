@@ -106,8 +106,8 @@ def command(name: str, *arguments: Any, **changes: Any) -> None:
     module = page(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
-        for name, value in SMALLER.items():
-            patch.setattr(name, value)
+        for place, value in SMALLER.items():
+            patch.setattr(place, value)
         if hasattr(module, "STUDY"):
             vj.study.run_study(module.STUDY._replace(**changes))
         else:

@@ -19,7 +19,7 @@ import numpy as np
 
 from vaejax.store.records import Row
 from vaejax.study.rows import by_seed, distinct, figure, matching, number, span
-from vaejax.study.words import RUNS
+from vaejax.study.words import MODELS, RUNS
 
 SAID = {"HELD": "yes", "FAILED": "no", "UNDECIDED": "undecided"}
 """The words of a verdict as an answer has them."""
@@ -32,7 +32,7 @@ PLACES: dict[str, tuple[str, str | dict[Any, str]]] = {
     "columns": ("number of columns", "with {} columns"),
     "batch_size": ("batch size", "in batches of {}"),
     "passes": ("number of passes", "in {} passes"),
-    "model": ("model", {"ae": "of the AE", "vae": "of the VAE"}),
+    "model": ("model", {name: f"of the {words}" for name, words in MODELS.items()}),
     "run": ("run", {name: f"of the {words}" for name, words in RUNS.items()}),
 }
 """What a column that tells rows apart is called, and how one of its values is said. Of another

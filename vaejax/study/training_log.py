@@ -119,8 +119,10 @@ def drawn(
         "reconstructions": np.concatenate([inputs, views.outputs(trained, lane, images)]),
         "samples": views.samples(trained, lane, ACROSS**2),
     }
-    tiled = {name: show.pictures.tile(pictures, ACROSS) for name, pictures in found.items()}
-    return {name: np.round(255 * pixels).astype(np.uint8) for name, pixels in tiled.items()}
+    return {
+        name: np.round(255 * show.pictures.tile(pictures, ACROSS)).astype(np.uint8)
+        for name, pictures in found.items()
+    }
 
 
 def write_events(
