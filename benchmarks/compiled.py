@@ -132,8 +132,8 @@ def lowered(program: Program, config: vj.Config, lanes: int, mesh: Any) -> Any:
     images = shapes(jax.ShapeDtypeStruct((COUNTS[split], config.pixels), np.uint8))
     seeds, key = np.zeros(lanes, np.uint32), shapes(jax.eval_shape(partial(jax.random.key, 0)))
     if program == "first weights":
-        return vj.train.init_lanes.lower(config, shapes(seeds))
-    state = shapes(jax.eval_shape(partial(vj.train.init_lanes, config), seeds), "lanes")
+        return vj.train.init.lower(config, shapes(seeds[0]))
+    state = shapes(jax.eval_shape(jax.vmap(partial(vj.train.init, config)), seeds), "lanes")
     if program == "training":
         knobs = shapes(vj.stack([vj.knobs(config)] * lanes), "lanes")
         over = mesh if mesh.size > 1 else None
@@ -145,7 +145,7 @@ def lowered(program: Program, config: vj.Config, lanes: int, mesh: Any) -> Any:
     measure: Any = {"ELBO": vj.measure.evaluate, "NLL": vj.measure.importance_nll,
                     "pairs": vj.measure.pairs}[program]  # fmt: skip
     batched = vj.measure.batched  # as `over_lanes` has it on an accelerator
-    of_lanes = batched.in_turns(partial(measure, config), batched.AT_ONCE)
+    of_lanes = batched.side_by_side(partial(measure, config))
     return jax.jit(of_lanes).lower(state.params, images, key)
 
 

@@ -53,7 +53,7 @@ def test_a_chunk_is_the_program_of_its_lanes_bit_for_bit(monkeypatch: pytest.Mon
     monkeypatch.setattr(devices, "cores", lambda: 2)
     both = advanced(None)
     for rows in (slice(0, 4), slice(4, 8)):
-        fresh = train.init_lanes(CONFIG, np.asarray(SEEDS[rows], np.uint32))
+        fresh = jax.vmap(partial(train.init, CONFIG))(np.asarray(SEEDS[rows], np.uint32))
         got, of_rows = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (both, GRID))
         want = train.train_lanes(CONFIG, of_rows, fresh, jnp.asarray(IMAGES), 2, clips=False)
         assert_same(got, devices.to_host(want))
@@ -105,12 +105,10 @@ def test_runs_in_which_no_lane_clips_have_no_clipping_in_their_program(
         assert len(asked) == times
 
 
-def test_fresh_weights_are_those_of_each_seed_however_many_are_drawn_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    want = devices.to_host(train.init_lanes(CONFIG, np.arange(8, dtype=np.uint32)))
-    monkeypatch.setattr(parallel.lanes, "INIT_LANES", 5)
-    assert_same(parallel.init(CONFIG, range(8)), want)
+def test_fresh_weights_are_those_of_each_seed() -> None:
+    seeds = [3, 0, 3, 1]
+    want = jax.vmap(partial(train.init, CONFIG))(np.asarray(seeds, np.uint32))
+    assert_same(parallel.init(CONFIG, seeds), devices.to_host(want))
 
 
 @pytest.mark.parametrize("per_call", [1, 2])
@@ -224,7 +222,7 @@ def test_the_memory_of_a_lane_is_on_the_safe_side_of_what_xla_reports(
         image_shape=shape, encoder_widths=widths, decoder_widths=widths[::-1], nets=nets
     )
     lanes = 2
-    state = jax.eval_shape(partial(train.init_lanes, config), np.zeros(lanes, np.uint32))
+    state = jax.eval_shape(jax.vmap(partial(train.init, config)), np.zeros(lanes, np.uint32))
     pixels = jax.ShapeDtypeStruct((images, config.pixels), jnp.uint8)
     program = train.train_lanes.lower(
         config, stack([knobs(config)] * lanes), state, pixels, 1, clips=False

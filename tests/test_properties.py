@@ -36,7 +36,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 6), np.uint8)
 
 @cache
 def fresh(name: str) -> train.State:
-    return jax.jit(train.init, static_argnums=0)(CONFIGS[name], jnp.uint32(0))
+    return train.init(CONFIGS[name], jnp.uint32(0))
 
 
 def powers(lowest: int, highest: int) -> st.SearchStrategy[float]:

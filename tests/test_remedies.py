@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def weights(steps, **choices):
 @cache
 def fresh(config, lanes=1):
     """Models as they start, all from seed 0."""
-    return train.init_lanes(config, np.zeros(lanes, np.uint32))
+    return jax.vmap(partial(train.init, config))(np.zeros(lanes, np.uint32))
 
 
 def params_of(config):

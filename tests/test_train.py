@@ -30,7 +30,7 @@ def lanes(config, *choices):
 
 def fresh(seeds, nets=CONFIG):
     """Fresh weights depend on the nets alone: one program draws them for most Configs here."""
-    return train.init_lanes(nets, np.asarray(seeds, np.uint32))
+    return jax.vmap(partial(train.init, nets))(np.asarray(seeds, np.uint32))
 
 
 def one_model(state, index=0):

@@ -65,6 +65,7 @@ FILES = {
     "test_dead_or_slow_page": "dead_or_slow",
     "test_many_units_page": "many_units",
     "test_gaps_page": "gaps",
+    "test_scenarios": "gaps",
     "test_results": "latent_size",
     "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",

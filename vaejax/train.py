@@ -61,6 +61,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return optax.scale_by_adam(config.beta1, eps=config.epsilon)
 
 
+@partial(jax.jit, static_argnums=0)
 def init(config: Config, seed: UInt32[Array, ""]) -> State:
     """The state of one model before its first step."""
     key = jax.random.key(seed, impl=PRNG)
@@ -213,12 +214,6 @@ def train_lanes(
         return jax.vmap(of_model)(knobs, state)
     alone = of_model(*jax.tree.map(lambda leaf: leaf[0], (knobs, state)))  # an axis costs time
     return jax.tree.map(lambda leaf: leaf[None], alone)
-
-
-@partial(jax.jit, static_argnums=0)
-def init_lanes(config: Config, seeds: UInt32[Array | np.ndarray, "lanes"]) -> State:
-    """`init` of every lane. In turn, not side by side: that compiles in two thirds of the time."""
-    return jax.lax.map(partial(init, config), jnp.asarray(seeds))
 
 
 def take_lanes(tree: Any, lanes: Sequence[int]) -> Any:

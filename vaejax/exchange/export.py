@@ -127,15 +127,14 @@ def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
     config, params = trained.run.config, trained.state.params
     flat = images.images.reshape(len(images.images), -1)
     key = jax.random.split(evaluation_key())[0]  # as `measure.collapse_figures` does
-    evaluation = over_lanes(evaluate, config)(params, flat, key)
-    mean = evaluation.mean[0]
-    outputs = over_lanes(decode_all, config)(params, mean, key)
-    found = {"mean": mean, "recon_nats": evaluation.recon[0]}
+    evaluation = lane_of(over_lanes(evaluate, config)(params, flat, key), 0)
+    outputs = lane_of(over_lanes(decode_all, config)(params, evaluation.mean, key), 0)
+    found = {"mean": evaluation.mean, "recon_nats": evaluation.recon}
     if config.model == "vae":
-        found |= {"logvar": evaluation.logvar[0], "neg_elbo_nats": evaluation.neg_elbo[0]}
+        found |= {"logvar": evaluation.logvar, "neg_elbo_nats": evaluation.neg_elbo}
     found["x"] = unit_pixels(flat, config.image_shape)
-    found["x_mean"] = outputs[0].reshape(found["x"].shape)
-    return {name: np.asarray(array) for name, array in found.items()} | {"labels": images.labels}
+    found["x_mean"] = outputs.reshape(found["x"].shape)
+    return found | {"labels": images.labels}
 
 
 def csv(found: dict[str, Any]) -> bytes:

@@ -9,11 +9,13 @@ ACTIVE_VARIANCE = 0.01
 2016, section 5.2)."""
 
 
+@jax.jit
 def active_units(mean: Float[Array, "*lanes n latent"]) -> Bool[Array, "*lanes latent"]:
     """Whether each unit is active, from the posterior means of a split."""
     return jnp.var(mean, axis=-2) > ACTIVE_VARIANCE
 
 
+@jax.jit
 def direction_variances(mean: Float[Array, "*lanes n latent"]) -> Float[Array, "*lanes latent"]:
     """The variance of the posterior means of a split along the principal directions of latent
     space, falling. A rotation of the latent space does not change them."""
@@ -22,6 +24,7 @@ def direction_variances(mean: Float[Array, "*lanes n latent"]) -> Float[Array, "
     return jnp.linalg.eigvalsh(covariance)[..., ::-1]
 
 
+@jax.jit
 def active_directions(mean: Float[Array, "*lanes n latent"]) -> Int[Array, "*lanes"]:
     """The number of orthogonal directions in latent space along which the variance of the posterior
     means exceeds `ACTIVE_VARIANCE`.

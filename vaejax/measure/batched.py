@@ -48,25 +48,44 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     """Lift `function(config, params, images, key, *static)` to parameters with a leading lane axis,
     and compile it. All lanes get the same images and the same key.
 
-    On an accelerator `AT_ONCE` lanes are measured at once. On a CPU they take turns, which takes as
-    long and a fraction of the memory.
+    On an accelerator `AT_ONCE` lanes are measured at once. On a CPU they take turns: that takes as
+    long, a fraction of the memory, and one program for any number of lanes.
     """
-    on_cpu = jax.default_backend() == "cpu"
-    lifted = in_turns(partial(function, config), None if on_cpu else AT_ONCE, *static)
+    if jax.default_backend() != "cpu":
+        return jax.jit(side_by_side(partial(function, config), *static))
     # LLVM at level 3, the default, unrolls the loops that draw a few numbers for each image. They
     # get no faster, and compiling takes up to twice as long. Where JAX_DISABLE_MOST_OPTIMIZATIONS
     # asks for a lower level, that one stays.
-    lower = on_cpu and not jax.config.read("jax_disable_most_optimizations")
-    return jax.jit(lifted, compiler_options={"xla_backend_optimization_level": 2} if lower else {})
+    lower = not jax.config.read("jax_disable_most_optimizations")
+    options: Any = {"xla_backend_optimization_level": 2} if lower else {}
+
+    @partial(jax.jit, compiler_options=options)
+    def of_lane(params: Any, images: Any, key: Any) -> Any:
+        return function(config, params, images, key, *static)
+
+    def in_turn(params: Any, images: Any, key: Any) -> Any:
+        images = jax.tree.map(jnp.asarray, images)
+        lanes = range(len(jax.tree.leaves(params)[0]))
+        return _stacked([of_lane(lane_of(params, lane), images, key) for lane in lanes])
+
+    return in_turn
 
 
-def in_turns(
-    function: Callable[..., Any], at_once: int | None, *static: Any
-) -> Callable[[Any, Any, Any], Any]:
-    """`function(params, images, key, *static)` of every lane of `params`, so many lanes at once."""
+def _stacked(lanes: list[Any]) -> Any:
+    """Equal trees as one with a leading axis. There may be much of them: each of their leaves goes
+    once it is copied."""
+    structure, leaves = jax.tree.structure(lanes[0]), [jax.tree.leaves(lane) for lane in lanes]
+    lanes.clear()
+    numbers = range(structure.num_leaves)
+    stacked = [jnp.asarray(np.stack([lane.pop(0) for lane in leaves])) for _ in numbers]
+    return jax.tree.unflatten(structure, stacked)
+
+
+def side_by_side(function: Callable[..., Any], *static: Any) -> Callable[[Any, Any, Any], Any]:
+    """`function(params, images, key, *static)` of every lane of `params`, `AT_ONCE` at once."""
 
     def lifted(params: Any, images: Any, key: Any) -> Any:
-        size = at_once and min(at_once, len(jax.tree.leaves(params)[0]))
+        size = min(AT_ONCE, len(jax.tree.leaves(params)[0]))
         return jax.lax.map(
             lambda lane: function(lane, images, key, *static), params, batch_size=size
         )

@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, UInt8
@@ -22,24 +23,13 @@ from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 from vaejax.parallel import devices, memory, placement, processes
 
-INIT_LANES = 64
-"""How many lanes `init` draws at once. Training takes much more memory than drawing weights."""
-
 
 def init(config: Config, seeds: Sequence[int]) -> train.State:
     """The state of each lane before its first step, on the host. It is drawn once for each seed,
-    and by one program for all Configs of the same nets."""
-    drawn, nets = list(dict.fromkeys(seeds)), _nets_of(config)
-    parts = [
-        devices.to_host(
-            train.init_lanes(nets, np.asarray(drawn[start : start + INIT_LANES], np.uint32))
-        )
-        for start in range(0, len(drawn), INIT_LANES)
-    ]
-    state = _joined(parts, len(drawn))
-    if len(drawn) == len(seeds):
-        return state
-    return train.take_lanes(state, [drawn.index(seed) for seed in seeds])
+    and by one program for all seeds and all Configs of the same nets."""
+    nets = _nets_of(config)
+    drawn = {seed: devices.to_host(train.init(nets, jnp.uint32(seed))) for seed in set(seeds)}
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(drawn[seed] for seed in seeds))
 
 
 def _nets_of(config: Config) -> Config:

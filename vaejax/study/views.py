@@ -3,7 +3,6 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -61,7 +60,7 @@ def drawn_outputs(
     """
     config, params = trained.run.config, lane_of(trained.state.params, lane)
     _, codes = _drawn_codes(config, params, images, draws)
-    flat = model.images_of(config, params, codes)
+    flat = _decoded(config, params, codes)
     return np.asarray(flat).reshape(draws, len(images), *config.image_shape)
 
 
@@ -105,22 +104,22 @@ def cloud(
     return Cloud(codes[..., units], np.asarray(posterior.mean)[:, units])
 
 
-def _drawn_codes(
-    config: Config, params: model.Params, images: UInt8[np.ndarray, "n pixels"], draws: int
-) -> tuple[model.Posterior, Float[jax.Array, "draws n latent"]]:
-    """The posterior of each flat image, and codes drawn from it."""
-    keys = jax.random.split(figure_key(), draws + 1)
-    x = model.to_pixels(config, jnp.asarray(images), keys[0])
-    posterior = model.encode(config, params, x)
-    return posterior, jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
-
-
 # What only figures show is compiled whole: one operation after the other, each would be a program.
 
 
 @partial(jax.jit, static_argnums=0)
 def _posterior(config: Config, params: model.Params, images: jax.Array) -> model.Posterior:
     return model.encode(config, params, model.to_pixels(config, images, figure_key()))
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _drawn_codes(
+    config: Config, params: model.Params, images: jax.Array, draws: int
+) -> tuple[model.Posterior, Float[jax.Array, "draws n latent"]]:
+    """The posterior of each flat image, and codes drawn from it."""
+    keys = jax.random.split(figure_key(), draws + 1)
+    posterior = model.encode(config, params, model.to_pixels(config, images, keys[0]))
+    return posterior, jax.vmap(lambda key: model.draw_code(config, posterior, key))(keys[1:])
 
 
 _decoded = jax.jit(model.images_of, static_argnums=0)
