@@ -64,6 +64,9 @@ def sweep(finished, tmp_path_factory) -> Shown:
 
 # ---- what Python says ----
 
+encode = jax.jit(vj.model.encode, static_argnums=0)
+images_of = jax.jit(vj.model.images_of, static_argnums=0)
+
 
 def digits(count: int) -> np.ndarray:
     """The first digits of the test set: [count, 64] uint8."""
@@ -74,12 +77,12 @@ def posterior(trained: vj.store.Trained, pixels: Any, lane: int = 0) -> vj.Poste
     """The posterior of an image with pixels in [0, 1]."""
     config, params = trained.run.config, vj.measure.lane_of(trained.state.params, lane)
     x = jnp.asarray(pixels, jnp.float32)
-    return vj.model.encode(config, params, 2 * x - 1 if config.pixel_range == "signed" else x)
+    return encode(config, params, 2 * x - 1 if config.pixel_range == "signed" else x)
 
 
 def image_of(trained: vj.store.Trained, code: Any, lane: int = 0) -> np.ndarray:
     config, params = trained.run.config, vj.measure.lane_of(trained.state.params, lane)
-    return np.asarray(vj.model.images_of(config, params, jnp.asarray(code, jnp.float32)))
+    return np.asarray(images_of(config, params, jnp.asarray(code, jnp.float32)))
 
 
 # ---- what the page says ----

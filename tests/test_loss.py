@@ -29,14 +29,18 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 LOGITS = 3 * jax.random.normal(KEYS[0], (5, 12))
 X = jax.random.uniform(KEYS[1], (5, 12))
 MEAN, LOGVAR = 2 * jax.random.normal(KEYS[2], (2, 5, 2))
-KL = loss.kl_divergence(MEAN, LOGVAR)
+KL = jax.jit(loss.kl_divergence)(MEAN, LOGVAR)
+neg_log_likelihood, reconstruction_error, mean_image = (
+    jax.jit(function, static_argnums=0)
+    for function in (loss.neg_log_likelihood, loss.reconstruction_error, model.mean_image)
+)
 UNIT, STEP = jnp.zeros(()), jnp.int32(0)  # log sigma; the first step, which warm-up would show
 
 
 @pytest.mark.parametrize("x", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("logit", [-200.0, -20.0, -1.0, 0.0, 1.0, 20.0, 200.0])
 def test_cross_entropy_and_its_gradient_are_right_at_any_logit(logit: float, x: float) -> None:
-    value, slope = jax.value_and_grad(loss.cross_entropy)(jnp.array(logit), jnp.array(x))
+    value, slope = jax.jit(jax.value_and_grad(loss.cross_entropy))(jnp.array(logit), jnp.array(x))
     exact = x * np.logaddexp(0, -logit) + (1 - x) * np.logaddexp(0, logit)
     # sigmoid(logit) - x, as a difference that loses no digits
     exact_slope = (1 - x) * scipy.special.expit(logit) - x * scipy.special.expit(-logit)
@@ -48,23 +52,23 @@ def test_cross_entropy_and_its_gradient_are_right_at_any_logit(logit: float, x: 
 
 @pytest.mark.parametrize("config", CONFIGS[1:])
 def test_gaussian_likelihood_is_that_of_unit_variance(config: Config) -> None:
-    want = -jstats.norm.logpdf(X, model.mean_image(config, LOGITS), scale=1).sum(-1)
-    np.testing.assert_allclose(loss.neg_log_likelihood(config, LOGITS, X, UNIT), want, rtol=1e-6)
+    want = -jstats.norm.logpdf(X, mean_image(config, LOGITS), scale=1).sum(-1)
+    np.testing.assert_allclose(neg_log_likelihood(config, LOGITS, X, UNIT), want, rtol=1e-6)
 
 
 def test_bernoulli_likelihood_sums_the_pixels() -> None:
     want = loss.cross_entropy(LOGITS, X).sum(-1)
-    np.testing.assert_allclose(loss.neg_log_likelihood(BERNOULLI, LOGITS, X, UNIT), want, rtol=1e-6)
+    np.testing.assert_allclose(neg_log_likelihood(BERNOULLI, LOGITS, X, UNIT), want, rtol=1e-6)
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_error_averages_over_pixels(config: Config) -> None:
     """A mean-reduced cross entropy is 1/D of the likelihood; a squared error is the MSE."""
     if config.likelihood == "bernoulli":
-        want = loss.neg_log_likelihood(config, LOGITS, X, UNIT) / 12
+        want = neg_log_likelihood(config, LOGITS, X, UNIT) / 12
     else:
-        want = np.square(np.asarray(model.mean_image(config, LOGITS)) - X).mean(-1)
-    np.testing.assert_allclose(loss.reconstruction_error(config, LOGITS, X), want, rtol=1e-6)
+        want = np.square(np.asarray(mean_image(config, LOGITS)) - X).mean(-1)
+    np.testing.assert_allclose(reconstruction_error(config, LOGITS, X), want, rtol=1e-6)
 
 
 def log_ratio(z: Any, mean: Any, logvar: Any, norm: Any) -> Any:
@@ -92,9 +96,9 @@ def test_kl_is_zero_at_the_prior_and_only_there() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_at_the_elbo_scale_the_objective_is_the_negative_elbo(config: Config) -> None:
-    error = loss.reconstruction_error(config, LOGITS, X)
+    error = reconstruction_error(config, LOGITS, X)
     got = loss.objective(config, knobs(config, recon_scale="elbo"), error, KL, UNIT, STEP)
-    neg_elbo = loss.neg_log_likelihood(config, LOGITS, X, UNIT) + KL.sum(-1)
+    neg_elbo = neg_log_likelihood(config, LOGITS, X, UNIT) + KL.sum(-1)
     constant = 0 if config.likelihood == "bernoulli" else 12 / 2 * math.log(2 * math.pi)
     np.testing.assert_allclose(got, neg_elbo - constant, rtol=1e-5)
 
@@ -108,11 +112,11 @@ def test_at_the_elbo_scale_importance_weights_are_those_of_the_joint_and_the_pos
     np.testing.assert_allclose(ratio, log_ratio(z, MEAN, LOGVAR, jstats.norm).sum(-1), atol=1e-4)
     logits = z @ jax.random.normal(KEYS[0], (2, 12))
     images = jnp.broadcast_to(X, logits.shape)
-    error = loss.reconstruction_error(config, logits, images)
+    error = reconstruction_error(config, logits, images)
     iwae = replace(config, importance_samples=7)
     got = loss.importance_weighted(iwae, knobs(iwae), error, ratio, UNIT, STEP)
     constant = 0 if config.likelihood == "bernoulli" else 12 / 2 * math.log(2 * math.pi)
-    log_p = constant - loss.neg_log_likelihood(config, logits, images, UNIT)
+    log_p = constant - neg_log_likelihood(config, logits, images, UNIT)
     want = math.log(7) - jax.nn.logsumexp(log_p - ratio, axis=0)
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
@@ -142,10 +146,10 @@ def test_effective_sigma_is_that_of_the_gaussian_whose_elbo_is_trained(
     config: Config, recon_scale: float, kl_weight: float
 ) -> None:
     lane = knobs(config, recon_scale=recon_scale, kl_weight=kl_weight)
-    got = loss.objective(config, lane, loss.reconstruction_error(config, LOGITS, X), KL, UNIT, STEP)
+    got = loss.objective(config, lane, reconstruction_error(config, LOGITS, X), KL, UNIT, STEP)
     sigma = math.sqrt(kl_weight * 12 / (2 * recon_scale))
     np.testing.assert_allclose(loss.effective_sigma(config, lane), sigma, rtol=1e-6)
-    density = jstats.norm.logpdf(X, model.mean_image(config, LOGITS), scale=sigma).sum(-1)
+    density = jstats.norm.logpdf(X, mean_image(config, LOGITS), scale=sigma).sum(-1)
     neg_elbo = KL.sum(-1) - density
     constant = -12 / 2 * math.log(2 * math.pi * sigma**2)
     assert np.ptp(neg_elbo) > 1  # images differ, so one constant for all of them says something
@@ -157,7 +161,7 @@ def test_effective_sigma_is_that_of_the_gaussian_whose_elbo_is_trained(
 @pytest.mark.parametrize("config", CONFIGS)
 def test_effective_beta_weighs_kl_beside_the_true_reconstruction(config, kl_weight) -> None:
     lane = knobs(config, recon_scale=50.0, kl_weight=kl_weight)
-    error = loss.reconstruction_error(config, LOGITS, X)
+    error = reconstruction_error(config, LOGITS, X)
     got = loss.objective(config, lane, error, KL, UNIT, STEP) * config.elbo_scale / 50
     beta_vae = config.elbo_scale * error + loss.effective_beta(config, lane) * KL.sum(-1)
     np.testing.assert_allclose(got, beta_vae, rtol=1e-5)

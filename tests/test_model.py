@@ -99,17 +99,17 @@ def test_an_encoder_of_centred_inputs_sees_pixels_less_a_half(config: Config) ->
     images = np.random.default_rng(2).integers(0, 256, (5, config.pixels), np.uint8)
     x = to_pixels(centred, images, KEY)
     np.testing.assert_array_equal(x, to_pixels(config, images, KEY))
-    got, want = model.encode(centred, params, x), model.encode(config, params, x - 0.5)
+    got, want = encode(centred, params, x), encode(config, params, x - 0.5)
     jax.tree.map(np.testing.assert_array_equal, got, want)
-    assert abs(got.mean - model.encode(config, params, x).mean).max() > 0.1
-    codes = model.decode(centred, params, got.mean), model.decode(config, params, got.mean)
+    assert abs(got.mean - encode(config, params, x).mean).max() > 0.1
+    codes = decode(centred, params, got.mean), decode(config, params, got.mean)
     np.testing.assert_array_equal(*codes)
 
 
 def test_pixels_whose_middle_is_0_are_centred_as_they_are() -> None:
     params, x = random_params(SIGNED), to_pixels(SIGNED, BYTES, KEY)
     centred = replace(SIGNED, centre_inputs=True)
-    got, want = (model.encode(config, params, x) for config in (centred, SIGNED))
+    got, want = (encode(config, params, x) for config in (centred, SIGNED))
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 

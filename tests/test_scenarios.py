@@ -453,7 +453,7 @@ def run_sequences(sequences: int, steps: int, seed: int | None = None) -> None:
 
 def test_every_answer_is_the_same_in_whatever_order_commands_run(tmp_path: Path) -> None:
     with prepared(tmp_path):
-        run_sequences(12, 10)
+        run_sequences(8, 10)
 
 
 def main(sequences: int = 2000, steps: int = 12, seed: int = 0) -> None:

@@ -97,14 +97,19 @@ def test_three_steps_are_those_of_the_optimizer_of_the_config(choices, optimizer
     config = replace(CONFIG, **choices)
     state = one_model(to_host(fresh([3], replace(CONFIG, optimizer=config.optimizer))))
     knob = knobs(config, learning_rate=0.01)
-    slopes = jax.jit(jax.grad(loss.of_batch, has_aux=True), static_argnums=1)
-    params, opt_state = state.params, optimizer.init(state.params)
+
+    @jax.jit
+    def wanted(params, opt_state, batch, number):
+        key = train.key_for(jax.random.key(3, impl=train.PRNG), train.Use.NOISE, number)
+        slopes = jax.grad(loss.of_batch, has_aux=True)
+        grads, _ = slopes(params, config, knob, batch, key, number)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, opt_state = state.params, jax.jit(optimizer.init)(state.params)
     for number in range(3):
         batch = IMAGES[16 * number : 16 * number + 16]
-        key = train.key_for(state.key, train.Use.NOISE, number)
-        grads, _ = slopes(params, config, knob, batch, key, jnp.int32(number))
-        updates, opt_state = optimizer.update(grads, opt_state)
-        params = optax.apply_updates(params, updates)
+        params, opt_state = wanted(params, opt_state, batch, number)
         state, _ = step(config, knob, state, batch, False)
     for got, want in zip(jax.tree.leaves(state.params), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)

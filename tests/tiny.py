@@ -25,12 +25,12 @@ LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
     "latent_size": [*FLAGS, "--latent-sizes", "2", "3", "--nll-samples", "5"],
-    "autoencoder": [*FLAGS, "--latent-sizes", "2", "3"],
+    "autoencoder": [*FLAGS, *SIZES],
     "blur": [*FLAGS, *SIZES],
     "collapse": [*FLAGS, *SIZES, "--depths", "1", "2"],
     "recon_scale": [*FLAGS, *SIZES, *ENDS, "--no-centre-inputs"],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
-    "few_images": [*FLAGS, *SIZES, "enough", *ENDS, "--images", "5", *LONG],
+    "few_images": [*FLAGS, *SIZES, *ENDS, "--images", "5", *LONG],
     "two_images": [*FLAGS, *SIZES, *ENDS, *LONG],
     "linear_vae": [*LINEAR, "--latent-size", "3"],
     "phase_diagram": [*FLAGS, *SIZE, "--nets", "linear", "--times", "0.9", "2", "elbo"],
