@@ -64,7 +64,7 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
         return function(config, params, images, key, *static)
 
     def in_turn(params: Any, images: Any, key: Any) -> Any:
-        images = jax.tree.map(jnp.asarray, images)
+        images = jax.device_put(images)
         lanes = range(len(jax.tree.leaves(params)[0]))
         return _stacked([of_lane(lane_of(params, lane), images, key) for lane in lanes])
 
@@ -72,12 +72,12 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
 
 
 def _stacked(lanes: list[Any]) -> Any:
-    """Equal trees as one with a leading axis. There may be much of them: each of their leaves goes
-    once it is copied."""
+    """The results of all lanes as one, with a lane axis. They may be large: each array of theirs is
+    let go once it is copied. (`device_put` compiles nothing; `jnp.asarray` would.)"""
     structure, leaves = jax.tree.structure(lanes[0]), [jax.tree.leaves(lane) for lane in lanes]
     lanes.clear()
     numbers = range(structure.num_leaves)
-    stacked = [jnp.asarray(np.stack([lane.pop(0) for lane in leaves])) for _ in numbers]
+    stacked = [jax.device_put(np.stack([lane.pop(0) for lane in leaves])) for _ in numbers]
     return jax.tree.unflatten(structure, stacked)
 
 

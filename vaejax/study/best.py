@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
@@ -32,7 +31,7 @@ def held_out_neg_elbo(
 def candidate(run: Run, images: UInt8[np.ndarray, "n pixels"], state: train.State) -> Best:
     """A state of all lanes, on the host, with what it comes to on the images held out."""
     lifted = over_lanes(held_out_neg_elbo, run.config)
-    neg_elbo = lifted(state.params, jnp.asarray(images), evaluation_key())
+    neg_elbo = lifted(state.params, images, evaluation_key())
     return Best(state, np.asarray(neg_elbo))
 
 
