@@ -333,7 +333,8 @@ def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
         ("study.json", b'{"figures": []}'),
         ("study.json", b'{"invocations": [1]}'),
         ("study.json", b'{"wanted": {"z2": 1}}'),
-        ("errors.png", b"no picture"),
+        ("errors.png", b"no picture, and longer than the head of one"),
+        ("errors.png", b"\x89PNG\r\n\x1a\n"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_remedy(file, content, tmp_path, capsys) -> None:

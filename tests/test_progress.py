@@ -82,6 +82,14 @@ def test_a_line_has_no_rate_before_the_first_epoch_and_no_time_left_after_the_la
         assert " left" not in progress.line(bars.tasks[0])
 
 
+def test_the_rate_counts_steps_not_epochs() -> None:
+    with progress.Bars(Console(file=io.StringIO())) as bars:
+        bars.add_run(RUN, PLAN, 1)
+        task = bars.tasks[0]
+        task.finished_speed = 2.5  # epochs a second
+        assert progress.rate(task) == "25 steps/s"
+
+
 def test_a_terminal_has_a_bar_for_each_run() -> None:
     text = io.StringIO()
     followed(text, epochs=2, force_terminal=True, width=200)
