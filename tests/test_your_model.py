@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your_model.md").read_text()
 VARIANTS = ROOT / "results" / "variants"
 MEASURED = VARIANTS / "conv_vae_patches"
-LONGER = [VARIANTS / f"conv_vae_patches_{steps}_steps" for steps in (4500, 12000)]
+LONGER = [
+    VARIANTS / f"conv_vae_{name}_steps"
+    for name in ("patches_4500", "patches_12000", "cifar10_14058")
+]
 SMALL = ["--dataset", "digits", "--train-images", "128", "--seeds", "0", "1", "--epochs", "2"]
 SMALL += ["--latent-size", "2", "--times", "0.5", "0.9", "1.1", "2"]
 
