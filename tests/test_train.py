@@ -96,11 +96,11 @@ def test_a_step_is_adam_on_the_gradient_of_the_objective():
 def test_three_steps_are_those_of_the_optimizer_of_the_config(choices, optimizer):
     config = replace(CONFIG, **choices)
     state = one_model(to_host(fresh([3], replace(CONFIG, optimizer=config.optimizer))))
-    knob = knobs(config, learning_rate=0.01)
+    knob, own_key = knobs(config, learning_rate=0.01), state.key
 
     @jax.jit
     def wanted(params, opt_state, batch, number):
-        key = train.key_for(jax.random.key(3, impl=train.PRNG), train.Use.NOISE, number)
+        key = train.key_for(own_key, train.Use.NOISE, number)
         slopes = jax.grad(loss.of_batch, has_aux=True)
         grads, _ = slopes(params, config, knob, batch, key, number)
         updates, opt_state = optimizer.update(grads, opt_state)

@@ -51,17 +51,19 @@ def over_lanes(function: Callable[..., Any], config: Config, *static: Any) -> Ca
     On an accelerator `AT_ONCE` lanes are measured at once. On a CPU they take turns: that takes as
     long, a fraction of the memory, and one program for any number of lanes.
     """
+
+    def of_model(params: Any, images: Any, key: Any) -> Any:
+        return function(config, params, images, key, *static)
+
     if jax.default_backend() != "cpu":
-        return jax.jit(side_by_side(partial(function, config), *static))
+        return jax.jit(side_by_side(of_model))
     # LLVM at level 3, the default, unrolls the loops that draw a few numbers for each image. They
     # get no faster, and compiling takes up to twice as long. Where JAX_DISABLE_MOST_OPTIMIZATIONS
     # asks for a lower level, that one stays.
     lower = not jax.config.read("jax_disable_most_optimizations")
-    options: Any = {"xla_backend_optimization_level": 2} if lower else {}
-
-    @partial(jax.jit, compiler_options=options)
-    def of_lane(params: Any, images: Any, key: Any) -> Any:
-        return function(config, params, images, key, *static)
+    of_lane = jax.jit(
+        of_model, compiler_options={"xla_backend_optimization_level": 2} if lower else {}
+    )
 
     def in_turn(params: Any, images: Any, key: Any) -> Any:
         images = jax.device_put(images)
@@ -81,14 +83,12 @@ def _stacked(lanes: list[Any]) -> Any:
     return jax.tree.unflatten(structure, stacked)
 
 
-def side_by_side(function: Callable[..., Any], *static: Any) -> Callable[[Any, Any, Any], Any]:
-    """`function(params, images, key, *static)` of every lane of `params`, `AT_ONCE` at once."""
+def side_by_side(of_model: Callable[..., Any]) -> Callable[..., Any]:
+    """`of_model(params, images, key)` of every lane of `params`, `AT_ONCE` at once."""
 
     def lifted(params: Any, images: Any, key: Any) -> Any:
         size = min(AT_ONCE, len(jax.tree.leaves(params)[0]))
-        return jax.lax.map(
-            lambda lane: function(lane, images, key, *static), params, batch_size=size
-        )
+        return jax.lax.map(lambda lane: of_model(lane, images, key), params, batch_size=size)
 
     return lifted
 
