@@ -13,8 +13,8 @@ not measured. The upper end: every product at the peak rate, or weights and mome
 written once, whichever takes longer. The lower end, one after another: products at the rate of full
 float32, every array of the step written once and read twice, and on a GPU 5 us for each kernel.
 
-Targets need `pip install 'jax[tpu]'` or `pip install 'jax[cuda13]'`. A file of --json keeps what it
-has of other programs.
+Compilers: `pip install 'jax[tpu]' jax-cuda13-plugin`. A file of --json keeps what it has of other
+programs.
 
 Command: JAX_PLATFORMS=cpu python -m benchmarks.compiled [--json FILE]
 """
@@ -112,10 +112,10 @@ def mesh_of(name: Name) -> Any:
     try:
         devices = describe(topology, platform, **options).devices
     except Exception as error:  # of many types
-        extra = "tpu" if platform == "tpu" else "cuda13"
+        package = "jax[tpu]" if platform == "tpu" else "jax-cuda13-plugin"
         raise vj.LabError(
             f"jax cannot compile for {name} ({vj.errors.first_line(error)}): install "
-            f"'jax[{extra}]', or leave it out of --targets."
+            f"'{package}', or leave it out of --targets."
         ) from None
     auto = (jax.sharding.AxisType.Auto,) * 2
     return jax.sharding.Mesh(np.reshape(devices, (chips, 1)), ("lanes", "batch"), axis_types=auto)

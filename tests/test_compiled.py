@@ -1,5 +1,5 @@
 """benchmarks.compiled, with the CPU in the place of accelerators; and the training program compiled
-for a TPU and for GPUs that are not there, which needs jax[tpu] or jax[cuda13]."""
+for a TPU and for GPUs that are not there, which needs jax[tpu] and jax-cuda13-plugin."""
 
 import importlib.util
 import json
@@ -13,6 +13,7 @@ from jax.experimental import topologies
 
 import vaejax as vj
 from benchmarks import compiled
+from docs.examples.conv_vae import CONV
 
 
 def test_a_program_is_described_without_running_it(
@@ -75,6 +76,11 @@ def test_chips_of_different_lanes_never_speak_and_take_what_the_lab_allots(chips
     images = COUNT * CONFIG.pixels
     allotted = lanes / 4 * vj.parallel.memory.lane_bytes(CONFIG, COUNT) + images
     assert taken < allotted
+
+
+def test_chips_of_different_convolutional_lanes_never_speak(chips: Any) -> None:
+    config = vj.Config(image_shape=(8, 8, 1), latent_size=4, nets=CONV)
+    assert collectives(compiled.lowered("training", config, 64, chips).compile()) == set()
 
 
 def test_chips_of_a_batch_only_sum(chips: Any) -> None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
@@ -178,7 +178,7 @@ def epoch(
     """
     order = epoch_order(config, state, len(images))
     if mesh is not None:
-        order = jax.lax.with_sharding_constraint(order, NamedSharding(mesh, P(None, "batch")))
+        order = jax.lax.with_sharding_constraint(order, P(None, "batch"))
     new, trace = jax.lax.scan(
         lambda state, batch: step(config, knobs, state, images[batch], clips), state, order
     )
@@ -199,21 +199,28 @@ def train_lanes(
     mesh: Mesh | None = None,
 ) -> tuple[State, Trace]:
     """So many epochs of every lane, over one copy of the images: on one device, or with the lanes
-    divided along the axis "lanes" of a mesh (see `vaejax.parallel`)."""
+    divided along the axis "lanes" of a mesh (see `vaejax.parallel`). There each device has a
+    program of its own lanes: left to XLA, convolutions of different lanes are one convolution."""
 
-    def of_model(knobs: Knobs, state: State) -> tuple[State, Trace]:
+    def of_model(images: Any, knobs: Knobs, state: State) -> tuple[State, Trace]:
         state, trace = jax.lax.scan(
             lambda state, _: epoch(config, knobs, state, images, clips, mesh), state, length=epochs
         )
         return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
 
-    if mesh is not None:
-        trained = jax.vmap(of_model, spmd_axis_name="lanes")(knobs, state)
-        return jax.lax.with_sharding_constraint(trained, NamedSharding(mesh, P("lanes")))
-    if len(state.step) > 1:
-        return jax.vmap(of_model)(knobs, state)
-    alone = of_model(*jax.tree.map(lambda leaf: leaf[0], (knobs, state)))  # an axis costs time
-    return jax.tree.map(lambda leaf: leaf[None], alone)
+    def of_lanes(images: Any, knobs: Knobs, state: State) -> tuple[State, Trace]:
+        if len(state.step) > 1:
+            return jax.vmap(of_model, in_axes=(None, 0, 0))(images, knobs, state)
+        alone = of_model(images, *jax.tree.map(lambda leaf: leaf[0], (knobs, state)))
+        return jax.tree.map(lambda leaf: leaf[None], alone)  # an axis of one lane costs time
+
+    if mesh is None:
+        return of_lanes(images, knobs, state)
+    lanes = P("lanes")
+    over = jax.shard_map(
+        of_lanes, mesh=mesh, in_specs=(P(), lanes, lanes), out_specs=lanes, axis_names={"lanes"}
+    )
+    return over(images, knobs, state)
 
 
 def take_lanes(tree: Any, lanes: Sequence[int]) -> Any:
