@@ -114,11 +114,7 @@ class AdviseFlags(vj.study.DataFlags):
             self.written()
 
     def written(self) -> vj.theory.WrittenLoss:
-        """The loss that the flags describe.
-
-        Raises:
-            LabError: they do not describe one.
-        """
+        """The loss that the flags describe."""
         if not (self.pixels and self.kl):
             raise vj.LabError(
                 "--loss needs --pixels and --kl: how your error is reduced over pixels, and your "
@@ -161,20 +157,12 @@ def configs(flags: AdviseFlags, image_shape: tuple[int, int, int]) -> dict[str, 
 
 
 def scale_of(config: vj.Config, flags: AdviseFlags, scale: vj.Scale) -> float:
-    """A recon_scale as a number.
-
-    Raises:
-        LabError: it is not positive.
-    """
+    """A recon_scale as a number."""
     return float(vj.knobs(config, recon_scale=scale, kl_weight=flags.kl_weight).recon_scale)
 
 
 def units_to_keep(flags: AdviseFlags, thresholds: np.ndarray) -> list[int]:
-    """The numbers of units that the table is about.
-
-    Raises:
-        LabError: one of `--units` is below one, or more than can be kept.
-    """
+    """The numbers of units that the table is about."""
     most = min(int(np.isfinite(thresholds).sum()), flags.latent_size or len(thresholds))
     for units in flags.units or ():
         if not 1 <= units <= most:

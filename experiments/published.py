@@ -299,12 +299,7 @@ def rows_of(
 
 
 def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
-    """Train and measure all stages: a row for each stage, split and seed.
-
-    Raises:
-        LabError: the folder holds results and --resume is not given, or those of other flags; a
-            model diverged.
-    """
+    """Train and measure all stages: a row for each stage, split and seed."""
     results = flags.folder / vj.store.records.RESULTS
     if any(flags.folder.glob("[!.]*")) and not flags.resume:
         raise vj.LabError(f"{flags.folder} holds results: use --resume, or another --out.")

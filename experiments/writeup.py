@@ -96,11 +96,7 @@ class Ended(NamedTuple):
 
 
 def plan(flags: WriteupFlags) -> list[Planned]:
-    """All studies, with their images and their runs.
-
-    Raises:
-        LabError: results would be overwritten; or see `vaejax.data.load`.
-    """
+    """All studies, with their images and their runs."""
     found: list[Planned] = []
     for study in STUDIES:
         own = (

@@ -6,7 +6,8 @@ import signal
 class LabError(Exception):
     """Bad input, missing data, a full disk, a diverged run: the message names cause and remedy.
 
-    Commands print it as one message, without a traceback, and exit with status 1.
+    Commands print it as one message, without a traceback, and exit with status 1. Any function may
+    raise it: what a room exports says when.
     """
 
 

@@ -12,11 +12,7 @@ ASIDE = ".vaejax-"
 
 
 def own_path(text: str | Path) -> Path:
-    """A path that a user has given, absolute, with `~` as the home directory.
-
-    Raises:
-        LabError: there is no home directory.
-    """
+    """A path that a user has given, absolute, with `~` as the home directory."""
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
@@ -24,11 +20,7 @@ def own_path(text: str | Path) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file, or leave the old one as it was.
-
-    Raises:
-        LabError: the file cannot be written (no space, no permission).
-    """
+    """Write a whole file, or leave the old one as it was."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f"{ASIDE}{uuid4().hex}")

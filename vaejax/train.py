@@ -138,11 +138,7 @@ def step(
 
 
 def steps_per_epoch(config: Config, count: int) -> int:
-    """Full batches in `count` images.
-
-    Raises:
-        LabError: not even one.
-    """
+    """Full batches in `count` images."""
     if count < config.batch_size:
         raise LabError(
             f"{count} training images fill no batch of {config.batch_size}: use "

@@ -48,11 +48,7 @@ class Names(NamedTuple):
 
 
 def contents(path: Path, source: Source) -> Contents:
-    """What a file holds, from the headers of its arrays.
-
-    Raises:
-        LabError: it is damaged, or its arrays are not as above.
-    """
+    """What a file holds, from the headers of its arrays."""
     headers = _headers(path)
     stamp = fingerprint([path], path.parent)
     named = _roles(path, headers)
@@ -83,11 +79,7 @@ def contents(path: Path, source: Source) -> Contents:
 
 
 def numbers(path: Path, split: str) -> Float[np.ndarray, "n d"]:
-    """Numbers of a file as they are: those of a split, or all if it has no splits.
-
-    Raises:
-        LabError: it is damaged, there is no such split, or it does not hold finite numbers [n, d].
-    """
+    """Numbers of a file as they are: those of a split, or all if it has no splits."""
     headers = _headers(path)
     named = {name or "train": names.images for name, names in _roles(path, headers).items()}
     pieces = splits.resolve(split, {name: headers[key].shape[0] for name, key in named.items()})
@@ -98,11 +90,7 @@ def numbers(path: Path, split: str) -> Float[np.ndarray, "n d"]:
 
 
 def _headers(path: Path) -> dict[str, Header]:
-    """The header of each array, by name; the array of an .npy file has no name.
-
-    Raises:
-        LabError: it is damaged.
-    """
+    """The header of each array, by name; the array of an .npy file has no name."""
     try:
         return _read_headers(path)
     except OSError as error:

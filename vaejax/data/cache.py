@@ -65,9 +65,6 @@ def fetch(
         source: tells this base split from all others; `name` and `split` are part of the file name.
         fingerprint: tells this state of the data from others.
         decode: gives the number of examples, and all of them in batches.
-
-    Raises:
-        LabError: the cache cannot be written; no unfinished file is left behind.
     """
     folder, key = root(), _digest([FORMAT, dict(source)])
     path = folder / f"{source['name']}-{source['split']}-{key}-{_digest(fingerprint)}.npy"

@@ -43,11 +43,7 @@ class Item(NamedTuple):
 
 
 def contents(folder: Path, source: Source) -> Contents:
-    """What a folder holds, from names alone.
-
-    Raises:
-        LabError: there are no images, or the folders are not as above.
-    """
+    """What a folder holds, from names alone."""
     others: list[Path] = []
     try:
         items = {name: _items(place, others) for name, place in _splits(folder).items()}
@@ -161,10 +157,6 @@ def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height wid
 
     Args:
         large: read it however many pixels it has; Pillow refuses more than 179 million.
-
-    Raises:
-        LabError: it is damaged or no image, has 16 bits, transparent pixels, several pictures,
-            colours other than grey and RGB, or too many pixels.
     """
     try:
         with warnings.catch_warnings(), _unlimited() if large else nullcontext():

@@ -46,11 +46,7 @@ def source(
     colour: Colour | None = None,
     white: float | None = None,
 ) -> Source:
-    """What `--dataset` stands for: a path (see `is_path`), or else the name of a data set.
-
-    Raises:
-        LabError: there is no home directory for `~`, or no such size, colour or white.
-    """
+    """What `--dataset` stands for: a path (see `is_path`), or else the name of a data set."""
     whole = isinstance(resize, Integral) and not isinstance(resize, bool)
     if not (resize is None or (whole and resize >= 1)):
         raise LabError(f"resize={resize!r}: use a whole number of 1 or more.")

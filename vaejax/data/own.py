@@ -29,11 +29,7 @@ def read(source: Source, whole: bool = False) -> Opened:
     Without splits of their own, about a fifth of the images is for test. A hash of the bytes of
     each image decides, so that the same images are divided in the same way everywhere, and copies
     of one image are on the same side. With `whole` they are not divided: their only split has
-    the name `contents.WHOLE`, and all are in the order of the files or of the array.
-
-    Raises:
-        LabError: there is no such path, it is damaged, or its images are not alike.
-    """
+    the name `contents.WHOLE`, and all are in the order of the files or of the array."""
     path = Path(source.path or "")
     found = _contents(path, source)
     divided = WHOLE in found.parts and not whole
@@ -130,11 +126,7 @@ def _sizes(shape: tuple[int, ...]) -> str:
 
 
 def divide(examples: Iterable[bytes]) -> dict[str, Indices]:
-    """Which examples are for training and which for test, by their bytes.
-
-    Raises:
-        LabError: there are too few to divide.
-    """
+    """Which examples are for training and which for test, by their bytes."""
     numbers = [
         int.from_bytes(hashlib.blake2b(example, digest_size=8).digest(), "big")
         for example in examples

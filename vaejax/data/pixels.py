@@ -19,11 +19,7 @@ Changed = UInt8[np.ndarray, "n new_height new_width new_channels"]
 
 
 def to_bytes(what: str, images: np.ndarray, white: float | None = None) -> UInt8[np.ndarray, "..."]:
-    """Images as bytes: `white` becomes 255, and other numbers in proportion, rounded.
-
-    Raises:
-        LabError: a number is NaN, or is not between 0 and `white`.
-    """
+    """Images as bytes: `white` becomes 255, and other numbers in proportion, rounded."""
     white = WHITE[images.dtype.kind] if white is None else white
     if images.dtype == np.uint8 and white == WHITE["u"]:
         return np.asarray(images)
@@ -42,11 +38,7 @@ def to_bytes(what: str, images: np.ndarray, white: float | None = None) -> UInt8
 
 
 def changed(images: Images, resize: int | None, colour: Colour | None) -> Changed:
-    """Images in another size and colour; None leaves it as it is.
-
-    Raises:
-        LabError: there is no such size or colour for these images.
-    """
+    """Images in another size and colour; None leaves it as it is."""
     if colour is not None:
         images = _coloured(images, colour)
     return images if resize is None else _resized(images, resize)

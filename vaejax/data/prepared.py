@@ -40,11 +40,7 @@ def data_dir() -> Path:
 
 
 def check_root(root: Path) -> None:
-    """Refuse a data directory that is a prepared set or lies inside one.
-
-    Raises:
-        LabError: names the directory that holds the set.
-    """
+    """Refuse a data directory that is a prepared set or lies inside one."""
     for depth in ("", "*/", "*/*/"):
         for info in root.glob(f"{depth}dataset_info.json"):
             name = _json(info).get("name")

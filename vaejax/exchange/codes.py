@@ -43,12 +43,7 @@ class Codes(NamedTuple):
 
 
 def read(path: Path) -> Codes:
-    """The codes in an npz file, as float32.
-
-    Raises:
-        LabError: there is no such file, it is of another format or damaged, an array is missing, or
-            see `measure.codes.numbers`.
-    """
+    """The codes in an npz file, as float32."""
     found = _arrays(path)
     if missing := [name for name in NEEDED if name not in found]:
         raise LabError(

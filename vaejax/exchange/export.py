@@ -37,9 +37,6 @@ def load(folder: Path, nets: str | None = None) -> Trained:
 
     Args:
         nets: MODULE:NAME of the nets that it was trained with, if they are not the MLPs.
-
-    Raises:
-        LabError: as `store.restore`, or there are no such nets, or they are needed and not named.
     """
     trained_with = nets_of(folder)
     if trained_with and nets is None:
@@ -85,10 +82,6 @@ def write_weights(
 
     Returns:
         The files.
-
-    Raises:
-        LabError: a file cannot be written, the package for it is not installed, or ONNX is asked
-            for nets that are not the MLPs.
     """
     about = json.dumps(trained.run.to_json() | {"steps": trained.step, "vaejax": version("vaejax")})
     if kind == "npz":

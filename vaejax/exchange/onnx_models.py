@@ -35,9 +35,6 @@ def encoder(config: Config, params: model.Params) -> Any:
 
     Args:
         params: of one model.
-
-    Raises:
-        LabError: onnx is not installed, or the nets are not the MLPs.
     """
     onnx = _onnx(config)
     centred = config.centre_inputs and config.pixel_range == "unit"
@@ -60,9 +57,6 @@ def decoder(config: Config, params: model.Params) -> Any:
 
     Args:
         params: of one model.
-
-    Raises:
-        LabError: onnx is not installed, or the nets are not the MLPs.
     """
     onnx = _onnx(config)
     nodes, constants = _mlp(onnx, "decoder", params, config.decoder_activation, "z", "logits")

@@ -8,11 +8,7 @@ from vaejax.errors import LabError
 
 
 def module(name: str) -> Any:
-    """A module of a package that vaejax does not require.
-
-    Raises:
-        LabError: the package is not installed; names the command that installs it.
-    """
+    """A module of a package that vaejax does not require."""
     package = name.partition(".")[0]
     if importlib.util.find_spec(package) is None:
         raise LabError(f"{package} is not installed: python -m pip install {package}")

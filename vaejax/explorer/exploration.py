@@ -201,9 +201,6 @@ def choose(folder: Path, seed: int | None = None, runs: Sequence[str] = ()) -> C
     Args:
         seed: None: the first seed of each run.
         runs: the names of the runs to show; none: all.
-
-    Raises:
-        LabError: there is no run, none that can be shown, or none of this name or seed.
     """
     folders = run_folders(folder)
     if unknown := sorted(set(runs) - {one.name for one in folders}):
@@ -234,11 +231,7 @@ def choose(folder: Path, seed: int | None = None, runs: Sequence[str] = ()) -> C
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The folder itself if it is that of a run, or the folders of the runs in it.
-
-    Raises:
-        LabError: there is no run.
-    """
+    """The folder itself if it is that of a run, or the folders of the runs in it."""
     if (folder / "config.json").exists():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/config.json"))
@@ -319,11 +312,7 @@ def weights_that_fit(parts: Sequence[Part], images: int) -> Weights:
 
 
 def check_size(parts: Sequence[Part], images: int, weights: Weights, most_megabytes: float) -> None:
-    """Refuse, before anything is worked out, a page that would be too large.
-
-    Raises:
-        LabError: names the size of each part, and what makes the page smaller.
-    """
+    """Refuse, before anything is worked out, a page that would be too large."""
     sizes = megabytes(parts, images, weights)
     total = sum(sizes.values())
     if total <= most_megabytes:
@@ -341,11 +330,7 @@ def check_size(parts: Sequence[Part], images: int, weights: Weights, most_megaby
 
 def weights_text(config: Config, params: model.Params, weights: Weights) -> str:
     """All weights of one model in base64: of each of `layers` the kernel [inputs, outputs], row by
-    row, and then the bias.
-
-    Raises:
-        LabError: a weight is too large for float16.
-    """
+    row, and then the bias."""
     arrays = [
         params[net]["params"][f"Dense_{layer}"][name]
         for net, widths in (("encoder", config.encoder_widths), ("decoder", config.decoder_widths))

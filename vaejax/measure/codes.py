@@ -33,10 +33,6 @@ def numbers(arrays: Mapping[str, Any], where: str = "") -> dict[str, np.ndarray]
 
     Args:
         where: the beginning of each message.
-
-    Raises:
-        LabError: an array holds no numbers, shapes or ranges of pixels disagree, or a number is
-            not finite.
     """
     found = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
     for name, array in found.items():

@@ -33,11 +33,7 @@ class Pairs(NamedTuple):
 
 
 def partners(key: Key[Array, ""], n: int) -> Int[Array, "n"]:
-    """A partner for each of n images: the next image in a random cyclic order.
-
-    Raises:
-        LabError: a single image, which has no partner.
-    """
+    """A partner for each of n images: the next image in a random cyclic order."""
     if n < 2:
         raise LabError("One image cannot be compared with another: use two or more.")
     circle = jax.random.permutation(key, n)

@@ -71,11 +71,7 @@ def host_memory() -> int:
 
 
 def lanes_that_fit(config: Config, images: int) -> int:
-    """How many lanes fit into the memory of a device, beside so many images.
-
-    Raises:
-        LabError: not even one.
-    """
+    """How many lanes fit into the memory of a device, beside so many images."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     # CPU devices share the memory of their host.

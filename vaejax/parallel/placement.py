@@ -22,11 +22,7 @@ class Placement(NamedTuple):
 
 
 def mesh_axes(devices: int, batch_devices: int) -> dict[str, int]:
-    """How many devices are along each axis of the mesh, `batch_devices` of them to each batch.
-
-    Raises:
-        LabError: the devices cannot be divided so.
-    """
+    """How many devices are along each axis of the mesh, `batch_devices` of them to each batch."""
     if not 1 <= batch_devices <= devices or devices % batch_devices:
         raise LabError(
             f"{devices} devices cannot share batches {batch_devices} at a time: use batch_devices "

@@ -34,12 +34,7 @@ def connect(
     others: `jax.distributed`).
 
     If the others have not come after `timeout` seconds, this process ends with one message and
-    status 1. No error is raised then, because jax cannot be told to stop waiting.
-
-    Raises:
-        LabError: some of the three are given and some are not, the coordinator is no address, or no
-            cluster is found.
-    """
+    status 1. No error is raised then, because jax cannot be told to stop waiting."""
     given = (coordinator, processes, process_id)
     if None in given and any(value is not None for value in given):
         raise LabError("Give all of coordinator, processes and process_id, or none of them.")
@@ -120,12 +115,7 @@ def _end(message: str) -> NoReturn:
 
 def once(function: Callable[[], T]) -> T:
     """Call `function` in the first process alone; all of them, which must all come here, return
-    what it returned. That is what JSON knows: None, numbers, strings, lists, dicts.
-
-    Raises:
-        LabError: the function raised it; in every process. If it raised anything else, the others
-            learn that the first process failed, and do not wait for it.
-    """
+    what it returned. That is what JSON knows: None, numbers, strings, lists, dicts."""
     if jax.process_count() == 1:
         return function()
     (text,) = arrays_once(lambda: [np.asarray(json.dumps(function()))])
@@ -133,11 +123,7 @@ def once(function: Callable[[], T]) -> T:
 
 
 def arrays_once(function: Callable[[], Sequence[Any]]) -> list[np.ndarray]:
-    """`once` for a function that returns arrays on the host, of whatever shapes.
-
-    Raises:
-        LabError: as `once`.
-    """
+    """`once` for a function that returns arrays on the host, of whatever shapes."""
     if jax.process_count() == 1:
         return [np.asarray(array) for array in function()]
     buffer, mistake = io.BytesIO(), None

@@ -45,21 +45,13 @@ class Best(NamedTuple):
 
 def create(folder: Path, run: Run) -> None:
     """Make the folder of a run and write its config.json. If there is one of a run that trains in
-    the same way, it now says where the images are, which of them are for test, and the labels.
-
-    Raises:
-        LabError: the folder holds another run.
-    """
+    the same way, it now says where the images are, which of them are for test, and the labels."""
     check(folder, run)
     description.write(folder, run)
 
 
 def check(folder: Path, run: Run) -> None:
-    """Refuse a folder with a checkpoint of another run: one that does not train in the same way.
-
-    Raises:
-        LabError: names what differs.
-    """
+    """Refuse a folder with a checkpoint of another run: one that does not train in the same way."""
     if latest(folder) is None:
         return
     there, asked = description.of_folder(folder), description.of_run(run)
@@ -77,11 +69,7 @@ def check(folder: Path, run: Run) -> None:
 
 def is_twin(folder: Path, run: Run) -> bool:
     """Whether the run in a folder trained as `run` does, on the same images: all is the same but
-    for its name, and for labels, which say nothing about the training.
-
-    Raises:
-        LabError: there is no run, or its config.json is damaged.
-    """
+    for its name, and for labels, which say nothing about the training."""
     return description.of_folder(folder) | {"name": run.name} == description.of_run(run)
 
 
@@ -116,9 +104,6 @@ def save(
         state: the state of all lanes, on the host.
         trace: the terms [lanes, steps, ...] of the steps since the checkpoint before.
         best: the best state so far, to be kept beside this one.
-
-    Raises:
-        LabError: it cannot be written.
     """
     # Asked beforehand: once a disk is full, orbax's threads print tracebacks of their own.
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves((state, trace, best))) * 1.2 + 2**20

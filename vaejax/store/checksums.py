@@ -29,11 +29,7 @@ def read(checkpoint: Path) -> dict[str, Any]:
 
 
 def check(folder: Path, checkpoint: Path, trace: Trace) -> None:
-    """Look at all that a checkpoint consists of; `trace` as `trace_files.read` gives it.
-
-    Raises:
-        ValueError: names the first part that is not what was saved.
-    """
+    """Look at all that a checkpoint consists of; `trace` as `trace_files.read` gives it."""
     saved, found = read(checkpoint), _found(folder, checkpoint, trace_files.checksums(trace))
     for part in sorted(found.keys() | saved.keys()):
         if saved.get(part) != found.get(part):

@@ -25,11 +25,7 @@ def write(folder: Path, run: Run) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What config.json says, as JSON values.
-
-    Raises:
-        LabError: there is no such file, it is damaged, or of another format.
-    """
+    """What config.json says, as JSON values."""
     path = folder / NAME
     try:
         found = json.loads(path.read_text())
@@ -50,11 +46,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def read_run(folder: Path, nets: Nets | None = None) -> Run:
-    """The run in a folder; give `nets` if its Config has nets of its own.
-
-    Raises:
-        LabError: as `read`, or it was trained with other nets.
-    """
+    """The run in a folder; give `nets` if its Config has nets of its own."""
     found, path = read(folder), folder / NAME
     try:
         return Run.from_json(found, nets)
@@ -66,11 +58,7 @@ def read_run(folder: Path, nets: Nets | None = None) -> Run:
 
 def nets_of(folder: Path) -> str | None:
     """The name of the nets that the run in a folder was trained with, if they are not the MLPs of
-    `vaejax.model`.
-
-    Raises:
-        LabError: as `read`.
-    """
+    `vaejax.model`."""
     return read(folder)["config"].get("nets")
 
 
@@ -97,11 +85,7 @@ def of_run(run: Run) -> dict[str, Any]:
 
 
 def of_folder(folder: Path) -> dict[str, Any]:
-    """The same of the run in a folder.
-
-    Raises:
-        LabError: as `read`.
-    """
+    """The same of the run in a folder."""
     return of_training(read(folder))
 
 

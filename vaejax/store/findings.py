@@ -43,11 +43,7 @@ class Finding(NamedTuple):
 
 def read_all(folder: Path) -> list[Finding]:
     """The findings of every study in a folder, at any depth: of the folders that hold
-    results.jsonl. They are in the order of data sets, and then of claims.
-
-    Raises:
-        LabError: there is no such folder or no study in it, or a file is damaged.
-    """
+    results.jsonl. They are in the order of data sets, and then of claims."""
     if not folder.is_dir():
         raise LabError(f"There is no folder {folder}: name one in which studies have run.")
     places = sorted(path.parent for path in folder.rglob(RESULTS) if path.is_file())
@@ -60,11 +56,7 @@ def read_all(folder: Path) -> list[Finding]:
 
 
 def read_study(place: Path, searched: Path) -> Finding:
-    """The findings of the study in one folder.
-
-    Raises:
-        LabError: a file is damaged, or cannot be read.
-    """
+    """The findings of the study in one folder."""
     rows, about = current_rows(place), read_about(place)
     folder = str(place.relative_to(searched))
     return Finding(
@@ -79,20 +71,12 @@ def read_study(place: Path, searched: Path) -> Finding:
 
 
 def current_rows(folder: Path) -> list[Row]:
-    """The rows of the study in a folder that count: those of its last command that ended.
-
-    Raises:
-        LabError: results.jsonl or study.json is damaged.
-    """
+    """The rows of the study in a folder that count: those of its last command that ended."""
     return records.current(records.read(folder / RESULTS), read_about(folder).get("wanted"))
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What study.json says; nothing if there is no such file, as after a command that was killed.
-
-    Raises:
-        LabError: it is damaged.
-    """
+    """What study.json says: nothing if there is none, as after a command that was killed."""
     path = folder / ABOUT
     found = {name: value for name, value in _json(path).items() if value is not None}
     for name, (kind, of) in SHAPES.items():

@@ -27,11 +27,7 @@ class Added(NamedTuple):
 
 def added_lanes(folder: Path, run: Run) -> Added | None:
     """Which lanes of a run the folder lacks. None if it has no checkpoint, if it has just these
-    lanes, or one that `run` has not.
-
-    Raises:
-        LabError: config.json is damaged.
-    """
+    lanes, or one that `run` has not."""
     if checkpoint.latest(folder) is None:
         return None
     there, asked = description.of_folder(folder)["lanes"], description.of_run(run)["lanes"]
@@ -54,9 +50,6 @@ def merge(folder: Path, run: Run, added: Added) -> None:
     Args:
         run: all lanes, in their order.
         added: which of them are in `folder`; the others, if any, are in `ADDED` there.
-
-    Raises:
-        LabError: a checkpoint cannot be read or written.
     """
     folders = [folder, folder / ADDED] if added.missing else [folder]
     parts = [checkpoint.restore(one, run.config.nets) for one in folders]

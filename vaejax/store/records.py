@@ -36,11 +36,7 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a JSON-lines file; none if there is no file.
-
-    Raises:
-        LabError: a damaged line, or a file that cannot be read.
-    """
+    """The rows of a JSON-lines file; none if there is no file."""
     return [
         _row(path, number, line) for number, line in enumerate(read_bytes(path).splitlines(), 1)
     ]

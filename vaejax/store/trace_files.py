@@ -54,11 +54,7 @@ def checksums(trace: Trace) -> dict[str, int]:
 
 
 def read(folder: Path, run: Run, steps: int) -> Trace:
-    """The terms of the first steps, mapped.
-
-    Raises:
-        ValueError: a file is too short.
-    """
+    """The terms of the first steps, mapped."""
     lanes = len(run.seeds)
 
     def mapped(term: str, *shape: int) -> np.ndarray:

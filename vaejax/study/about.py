@@ -99,9 +99,6 @@ def write(
         ran: a run of the command that comes after the earlier ones.
         wanted: what a row must say to count, see `records.current`; None leaves it as it is.
         captions: of the figures; None leaves them as they are.
-
-    Raises:
-        LabError: the old study.json is damaged, or the new one cannot be written.
     """
     if not processes.is_first():
         return

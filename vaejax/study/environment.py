@@ -66,11 +66,7 @@ def pin_settings() -> None:
 
 
 def find_devices() -> None:
-    """Have JAX find its devices.
-
-    Raises:
-        LabError: there are none of the platform that is asked for.
-    """
+    """Have JAX find its devices."""
     try:
         jax.devices()
     except Exception as error:  # of many types, by platform and version

@@ -277,12 +277,7 @@ class Lab(Generic[F]):
 
 
 def load(flags: F, study: str) -> Lab[F]:
-    """The `Lab` of a study: its flags, its folder, and the training and test images.
-
-    Raises:
-        LabError: a split of a single image, or too few images for `--keep-best`; and see
-            `vaejax.data.load`.
-    """
+    """The `Lab` of a study: its flags, its folder, and the training and test images."""
     opened = dataset.open_source(flags.source)
     train = dataset.take(opened, flags.train, flags.train_images)
     test = dataset.take(opened, flags.test, flags.test_images)
@@ -351,11 +346,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
 
 
 def with_images_at(run: Run, place: str | None) -> Run:
-    """A run whose images are at another place now; None: where they were.
-
-    Raises:
-        LabError: a path with `~`, and there is no home directory.
-    """
+    """A run whose images are at another place now; None: where they were."""
     if place is None:
         return run
     found = names.source(place)
@@ -363,11 +354,7 @@ def with_images_at(run: Run, place: str | None) -> Run:
 
 
 def images_like(run: Run, place: str, white: float | None = None) -> dataset.Dataset:
-    """All images at a place, new to a run, in the size and colours of its own.
-
-    Raises:
-        LabError: see `vaejax.data.load`; or the run has images of another size.
-    """
+    """All images at a place, new to a run, in the size and colours of its own."""
     colour = cast(names.Colour | None, run.images.colour)
     opened = dataset.open_source(names.source(place, run.images.resize, colour, white), whole=True)
     say(*opened.notes)

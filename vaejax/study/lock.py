@@ -18,11 +18,7 @@ LOCK = ".lock"
 def held(folder: Path) -> Iterator[None]:
     """Hold the folder for this process, or for the first of several. The operating system gives the
     lock of a process that died back; temporary files that such a process has left are removed. A
-    folder that holds nothing else in the end is removed.
-
-    Raises:
-        LabError: another process holds it, or it cannot be written.
-    """
+    folder that holds nothing else in the end is removed."""
     lock = FileLock(folder / LOCK)
     processes.once(partial(_acquire, lock, folder))
     try:

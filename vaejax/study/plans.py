@@ -36,11 +36,7 @@ def plan(
 ) -> Plan:
     """How long to train a run on so many images: for so many epochs, or else as the flags say. A
     run that trains until it has converged does so in blocks of about `BLOCK` steps, with a
-    checkpoint after each; the last may be shorter.
-
-    Raises:
-        LabError: there are fewer images than one batch.
-    """
+    checkpoint after each; the last may be shorter."""
     steps = train.steps_per_epoch(config, images)
     epochs = epochs or flags.run_epochs(steps)
     if until_converged:

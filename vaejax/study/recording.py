@@ -50,11 +50,7 @@ class Predicted(NamedTuple):
 
 def prepare(study: Study, lab: Lab[Any]) -> dict[str, Row]:
     """Refuse everything that can be refused, before anything is trained or measured. Returns what
-    the rows of each run must say to count, see `records.current`.
-
-    Raises:
-        LabError: the folder holds results and there is no `--resume`, or they are of other flags.
-    """
+    the rows of each run must say to count, see `records.current`."""
     if start := lab.flags.start:
         if study.initial_state is not None:
             raise LabError("This study chooses itself what it begins from: leave out --start.")
@@ -78,9 +74,6 @@ def record(
 
     Args:
         among: where to show the training, if several studies do it in one place.
-
-    Raises:
-        StoppedError: a signal came during the training; what was trained is saved.
     """
     flags, plans = lab.flags, plans_of(study, lab)
     initial_state = starts.initial_state if flags.start else study.initial_state
@@ -167,9 +160,6 @@ def _in_place(row: Row, lanes: Mapping[str, Sequence[Row]], folder: Path) -> Row
 
     Args:
         lanes: what the row of each lane says of where it comes from, by the name of the run.
-
-    Raises:
-        LabError: it is of another study, or of a model that its run does not have.
     """
     run, lane = row.get("run", ""), row.get("lane")
     if run not in lanes or lane is None:

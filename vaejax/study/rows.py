@@ -21,11 +21,7 @@ def by_seed(rows: Sequence[Row], **where: Any) -> list[Row]:
 
 
 def figure(row: Row, name: str) -> Any:
-    """A figure of a row; NaN where it is not a number.
-
-    Raises:
-        LabError: the row lacks it.
-    """
+    """A figure of a row; NaN where it is not a number."""
     if name not in row:
         raise LabError(
             f"The row of {row.get('run')}, lane {row.get('lane')} in results.jsonl lacks {name}: "

@@ -91,10 +91,6 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
         started: when the study began, by `time.monotonic`.
         among: for one of several studies, the `vaejax.study.progress.Bars` of all. It then shows
             nothing but its verdicts.
-
-    Raises:
-        LabError: nothing was done, because the folder holds other results.
-        StoppedError: a signal came during the training; what was trained is saved.
     """
     wanted = room.recording.prepare(study, lab)
     command = room.about.command(study, lab.flags)

@@ -20,12 +20,7 @@ MAY_DIFFER = ("model", "likelihood", "binarize", "batch_size")
 
 def read(folder: Path, run: Run) -> Trained:
     """The trained run that `run` begins from: the one in this folder, or the one of the same name
-    in the folder of a study.
-
-    Raises:
-        LabError: there is no checkpoint, it is of another net, or it has neither one lane nor as
-            many as `run`.
-    """
+    in the folder of a study."""
     folder = own_path(folder)
     if (folder / run.name / "config.json").exists():
         folder /= run.name

@@ -40,11 +40,7 @@ class Trainer(NamedTuple):
     ) -> tuple[train.State, int]:
         """Train lanes of the run in a folder to their end, for at least so many steps. Those that
         the folder lacks train alone, until they are as far as the others. Returns the state of the
-        lanes, on the host, and the steps that they have taken; the trace is in the folder.
-
-        Raises:
-            StoppedError: a signal came; what was trained is saved.
-        """
+        lanes, on the host, and the steps that they have taken; the trace is in the folder."""
         own = self.run.of_lanes(lanes)
         if found := processes.once(partial(merging.added_lanes, folder, own)):
             added = merging.Added(*found)

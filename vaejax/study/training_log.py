@@ -58,11 +58,7 @@ def write(
     images: UInt8[np.ndarray, "n pixels"],
 ) -> None:
     """Write the log of a run in these formats, after its checkpoint of a step. TensorBoard also
-    shows what the models make of the first flat images.
-
-    Raises:
-        LabError: it cannot be written.
-    """
+    shows what the models make of the first flat images."""
     if not formats:
         return
     found = list(entries(run, plan, trace_files.read(folder, run, step)))
@@ -128,11 +124,7 @@ def drawn(
 def write_events(
     folder: Path, found: Sequence[Entry], lane: int, pictures: Mapping[str, np.ndarray]
 ) -> None:
-    """Write an event file of the entries of one lane, with pictures at the last one.
-
-    Raises:
-        LabError: it cannot be written.
-    """
+    """Write an event file of the entries of one lane, with pictures at the last one."""
     package, last = importlib.import_module("tensorboardX"), found[-1].step
     try:
         with package.SummaryWriter(str(folder), filename_suffix=f".{last:09}") as writer:
