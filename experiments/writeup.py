@@ -21,6 +21,7 @@ that multiply matrices at 200 GFLOP/s each, 90 at 75 GFLOP/s, as computed from t
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,15 +78,6 @@ class WriteupFlags:
         return vj.files.own_path(self.out or usual)
 
 
-class Planned(NamedTuple):
-    """A study that has its images and its runs."""
-
-    study: Any
-    lab: Any
-    work: float
-    """How much its training is, see `vaejax.study.plans.work`."""
-
-
 class Ended(NamedTuple):
     """What became of a study."""
 
@@ -95,9 +87,9 @@ class Ended(NamedTuple):
     problems: list[str]
 
 
-def plan(flags: WriteupFlags) -> list[Planned]:
+def plan(flags: WriteupFlags) -> list[tuple[Any, Any]]:
     """All studies, with their images and their runs."""
-    found: list[Planned] = []
+    found: list[tuple[Any, Any]] = []
     for study in STUDIES:
         own = (
             vj.study.command.quick_flags(study.flags, study.quick) if flags.quick else study.flags()
@@ -107,34 +99,25 @@ def plan(flags: WriteupFlags) -> list[Planned]:
             seeds=flags.seeds or own.seeds,
         )  # fmt: skip
         lab = vj.study.runner.planned(study, own)
-        lab.other_studies = [other.lab.folder for other in found]
+        lab.other_studies = [other.folder for _, other in found]
         vj.study.recording.prepare(study, lab)
-        plans = vj.study.plans.plans_of(study, lab)
-        work = sum(vj.study.plans.work(run, plans[name]) for name, run in lab.runs.items())
-        found.append(Planned(study, lab, work))
+        found.append((study, lab))
     return found
 
 
-def conduct(studies: list[Planned]) -> list[Ended]:
-    """Run one study after the other, and show how far they are together. The list is empty in the
-    end: each study leaves it, and its images and their moments go."""
-    overall = vj.study.progress.OverallProgress(sum(planned.work for planned in studies))
+def conduct(studies: list[tuple[Any, Any]]) -> list[Ended]:
+    """Run one study after the other. The list is empty in the end: each study leaves it, and its
+    images and their moments go."""
     ended: list[Ended] = []
     total = len(studies)
-    console = vj.study.terminal.Terminal(stderr=True, highlight=False)
-    with vj.study.progress.Bars(console, overall) as bars:
-        while studies:
-            study, lab, work = studies.pop(0)
-            started, number = time.monotonic(), len(ended) + 1
-            overall.title = f"study {number} of {total}, {study.name} on {lab.dataset}"
-            bars.console.print(f"[bold]{overall.title}[/bold]")
-            problems: list[str] = []
-            with vj.study.runner.reporting(problems), vj.study.lock.held(lab.folder):
-                problems += vj.study.runner.conduct(study, lab, started, bars)
-            ended.append(Ended(study.name, lab.dataset, lab.folder, problems))
-            overall.finish_study(work, bars.tasks)
-            for task in bars.tasks:
-                bars.remove_task(task.id)
+    while studies:
+        study, lab = studies.pop(0)
+        number = f"study {len(ended) + 1} of {total}"
+        print(f"{number}, {study.name} on {lab.dataset}", file=sys.stderr)
+        problems: list[str] = []
+        with vj.study.runner.reporting(problems), vj.study.lock.held(lab.folder):
+            problems += vj.study.runner.conduct(study, lab, time.monotonic())
+        ended.append(Ended(study.name, lab.dataset, lab.folder, problems))
     return ended
 
 

@@ -96,17 +96,3 @@ def test_a_terminal_has_a_bar_for_each_run() -> None:
     plain = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", text.getvalue())
     for part in ("tiny", "3/4 epochs", "steps/s", SHOWN):
         assert part in plain
-
-
-def test_the_time_left_of_several_studies_counts_what_was_trained_now() -> None:
-    """Of 100 units of work 40 were done at the start of the run, as after --resume."""
-    overall = progress.OverallProgress(100, title="study 1 of 2", began=time.monotonic() - 60)
-    with progress.Bars(Console(file=io.StringIO())) as shown:
-        task = shown.add_task("z2", total=10, completed=8, first=8, work=5)
-        assert overall.text(shown.tasks) == "study 1 of 2, 40% of all training done"
-        shown.update(task, completed=10)
-        assert overall.text(shown.tasks) == (
-            "study 1 of 2, 50% of all training done, about 5 min left"
-        )
-        overall.finish_study(80, shown.tasks)
-    assert overall.text([]) == "study 1 of 2, 80% of all training done, about 2 min left"

@@ -159,5 +159,5 @@ def test_quick_has_two_seeds_unless_others_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, seeds: Any
 ) -> None:
     monkeypatch.setattr(writeup, "STUDIES", (latent_size.STUDY._replace(flags=OnDigits),))
-    (planned,) = writeup.plan(writeup.WriteupFlags(quick=True, seeds=asked, out=tmp_path))
-    assert [run.seeds for run in planned.lab.runs.values()] == [seeds] * 3
+    ((_, lab),) = writeup.plan(writeup.WriteupFlags(quick=True, seeds=asked, out=tmp_path))
+    assert [run.seeds for run in lab.runs.values()] == [seeds] * 3

@@ -5,12 +5,8 @@ from typing import Any, NamedTuple
 
 from vaejax import train
 from vaejax.config import Config
-from vaejax.parallel import memory
-from vaejax.run import Run
 from vaejax.study.flags import Flags
 
-STEP_IMAGES = 30
-"""About as many images as the optimizer takes time for, at each step."""
 BLOCK = 1000
 """About how many steps a run that trains until it has converged takes before it checks again; a
 block is a whole number of epochs."""
@@ -59,10 +55,3 @@ def plans_of(study: Any, lab: Any) -> dict[str, Plan]:
         )
         for name, run in lab.runs.items()
     }
-
-
-def work(run: Run, plan: Plan) -> float:
-    """How much the training of a run is, to compare runs: parameters times images, over all steps
-    and lanes."""
-    each = memory.parameters(run.config) * (run.config.batch_size + STEP_IMAGES)
-    return float(each * len(run.seeds) * plan.steps)

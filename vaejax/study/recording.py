@@ -1,7 +1,6 @@
 """Trains every run of a study that is not recorded yet, measures it and records its rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,15 +65,9 @@ def prepare(study: Study, lab: Lab[Any]) -> dict[str, Row]:
     }
 
 
-def record(
-    study: Study, lab: Lab[Any], wanted: Mapping[str, Row], among: Bars | None = None
-) -> Recorded:
+def record(study: Study, lab: Lab[Any], wanted: Mapping[str, Row]) -> Recorded:
     """Train, measure and record every run of `lab.runs` of which not all rows are there yet that
-    say what is wanted. A run that is trained already is only measured again.
-
-    Args:
-        among: where to show the training, if several studies do it in one place.
-    """
+    say what is wanted. A run that is trained already is only measured again."""
     flags, plans = lab.flags, plans_of(study, lab)
     initial_state = starts.initial_state if flags.start else study.initial_state
     finished = processes.once(partial(_finished, lab, wanted))
@@ -92,7 +85,7 @@ def record(
     diverged: list[str] = []
     measured = False
     config = None
-    with Bars(console) if among is None else nullcontext(among) as bars:
+    with Bars(console) as bars:
         for run in unfinished:
             if run.config != config:
                 environment.free_memory()

@@ -83,14 +83,12 @@ def run_study(study: Study) -> None:
             raise LabError("\n".join(problems))
 
 
-def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[str]:
+def conduct(study: Study, lab: Any, started: float) -> list[str]:
     """Train, record, judge, show and draw. Returns what went wrong, if anything: a part that fails
     does not stop the parts that do without it.
 
     Args:
         started: when the study began, by `time.monotonic`.
-        among: for one of several studies, the `vaejax.study.progress.Bars` of all. It then shows
-            nothing but its verdicts.
     """
     wanted = room.recording.prepare(study, lab)
     command = room.about.command(study, lab.flags)
@@ -98,7 +96,7 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
     found = None
     try:
         with reporting(problems):
-            found = room.recording.record(study, lab, wanted, among)
+            found = room.recording.record(study, lab, wanted)
     finally:
         if found is None:  # the time that it took counts all the same
             with reporting(problems):
@@ -113,7 +111,7 @@ def conduct(study: Study, lab: Any, started: float, among: Any = None) -> list[s
         )
     if found.rows:
         ran = [room.about.invocation(command, started)] if found.new else []
-        conclude(study, lab, found, wanted, ran, problems, silent=among is not None)
+        conclude(study, lab, found, wanted, ran, problems)
     return problems
 
 
@@ -124,7 +122,6 @@ def conclude(
     wanted: Mapping[str, Row],
     ran: Sequence[Row],
     problems: list[str],
-    silent: bool,
 ) -> None:
     """Judge, show and draw what was recorded; what goes wrong is added to `problems`."""
     verdicts: dict[str, Any] = {}
@@ -135,12 +132,9 @@ def conclude(
             room.about.remove_figures(lab.folder)  # those of other rows
         save_verdicts(lab, verdicts)
         room.about.write(lab.folder, study, ran, wanted)
-    if silent:
-        room.terminal.show_verdicts(room.terminal.console(), verdicts, lab.flags.quick)
-    else:
-        show_findings(study, lab, found.rows, verdicts)
+    show_findings(study, lab, found.rows, verdicts)
     with reporting(problems, NOT_DRAWN):
-        draw(study, lab, found.rows, silent)
+        draw(study, lab, found.rows)
 
 
 @contextmanager
@@ -207,17 +201,15 @@ def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str
     room.terminal.show_paths(out, *(lab.folder / file for file in files))
 
 
-def draw(study: Study, lab: Any, rows: list[Row], silent: bool) -> None:
-    """Draw and save the figures with a caption; unless `silent`, show where they are, and what to
-    do next."""
+def draw(study: Study, lab: Any, rows: list[Row]) -> None:
+    """Draw and save the figures with a caption; show where they are, and what to do next."""
     room.environment.free_memory()  # pictures at full size come now
     caption = room.about.caption(room.about.command(study, lab.flags), rows)
     out, captions, paths = room.terminal.console(), {}, []
     for name, figure in study.figures(lab, rows).items():
         captions[name] = f"{figure.get_suptitle()}. {caption}"
         new = show.save(figure, lab.folder, name, lab.flags.format, caption)
-        room.terminal.show_paths(out, *([] if silent else new))
+        room.terminal.show_paths(out, *new)
         paths += new
     room.about.write(lab.folder, study, captions=captions)
-    if not silent:
-        room.terminal.show_next_steps(lab.folder, paths)
+    room.terminal.show_next_steps(lab.folder, paths)
