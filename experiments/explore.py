@@ -45,8 +45,6 @@ class ExploreFlags:
     weights: Literal["float16", "float32"] | None = None
     """How weights are stored. float32: exactly. float16: off by less than a 2000th of themselves.
     None: float32 if the page is then under 6 MB, else float16."""
-    most_megabytes: float = 32.0
-    """Refuse to write a larger page; a phone may be slow with one of more than 10."""
     out: Path | None = None
     """The file to write, or a folder for it. None: explore.html in FOLDER."""
 
@@ -65,7 +63,6 @@ def explore(flags: ExploreFlags) -> None:
     ]
     chosen = chosen._replace(parts=parts)
     weights = flags.weights or vj.explorer.exploration.weights_that_fit(chosen.parts, flags.images)
-    vj.explorer.exploration.check_size(chosen.parts, flags.images, weights, flags.most_megabytes)
     found = vj.explorer.exploration.explore(folder, chosen, flags.images, weights)
     path = vj.files.own_path(flags.out or folder)
     if path.is_dir():

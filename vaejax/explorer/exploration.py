@@ -7,7 +7,6 @@ was measured on the test images, and what the linear theory predicts from the tr
 import base64
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +22,7 @@ from vaejax.errors import LabError
 from vaejax.measure.activity import ACTIVE_VARIANCE
 from vaejax.measure.batched import lane_of, over_lanes
 from vaejax.measure.elbo import evaluate, summary
+from vaejax.parallel import memory
 from vaejax.run import Run
 from vaejax.store import checkpoint, records
 from vaejax.study import provenance
@@ -283,53 +283,16 @@ def parts_of(folder: Path, run: Run, seed: int) -> list[Part]:
     ]
 
 
-def layers(config: Config) -> list[tuple[int, int]]:
-    """Inputs and outputs of every dense layer: those of the encoder, then those of the decoder."""
-    encoder = (config.pixels, *config.encoder_widths, 2 * config.latent_size)
-    decoder = (config.latent_size, *config.decoder_widths, config.pixels)
-    return [pair for sizes in (encoder, decoder) for pair in pairwise(sizes)]
-
-
-def megabytes(parts: Sequence[Part], images: int, weights: Weights) -> dict[str, float]:
-    """How large each part and the test images are on the page, in millions of bytes, by name.
-    Base64 takes four bytes for three."""
-    each = np.dtype(WEIGHT_TYPES[weights]).itemsize
-    sizes = {
-        part.name: each
-        * len(part.lanes)
-        * sum((inputs + 1) * outputs for inputs, outputs in layers(part.run.config))
-        for part in parts
-    }
-    sizes["test images"] = images * parts[0].run.config.pixels
-    return {name: size * 4 / 3 / MEGABYTE for name, size in sizes.items()}
-
-
 def weights_that_fit(parts: Sequence[Part], images: int) -> Weights:
     """float32, with which the page is exact, if it is then smaller than `SMALL` megabytes; else
     float16."""
-    exact = sum(megabytes(parts, images, "float32").values())
-    return "float32" if exact < SMALL else "float16"
-
-
-def check_size(parts: Sequence[Part], images: int, weights: Weights, most_megabytes: float) -> None:
-    """Refuse, before anything is worked out, a page that would be too large."""
-    sizes = megabytes(parts, images, weights)
-    total = sum(sizes.values())
-    if total <= most_megabytes:
-        return
-    listed = ", ".join(f"{name} {size:.1f} MB" for name, size in sizes.items())
-    smaller = ["--runs NAME ..."] if len({part.run.name for part in parts}) > 1 else []
-    smaller += ["--weights float16"] if weights == "float32" else []
-    smaller += ["fewer --images"]
-    raise LabError(
-        f"The page would take {total:.1f} MB ({listed}), more than --most-megabytes "
-        f"{most_megabytes:g}. Make it smaller with {' or '.join(smaller)}, or allow it with "
-        f"--most-megabytes {int(total) + 2}."
-    )
+    numbers = sum(len(part.lanes) * memory.parameters(part.run.config) for part in parts)
+    size = 4 * numbers + images * parts[0].run.config.pixels
+    return "float32" if size * 4 / 3 < SMALL * MEGABYTE else "float16"  # base64: 4 bytes for 3
 
 
 def weights_text(config: Config, params: model.Params, weights: Weights) -> str:
-    """All weights of one model in base64: of each of `layers` the kernel [inputs, outputs], row by
+    """All weights of one model in base64: of each layer the kernel [inputs, outputs], row by
     row, and then the bias."""
     arrays = [
         params[net]["params"][f"Dense_{layer}"][name]
