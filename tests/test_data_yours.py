@@ -272,13 +272,12 @@ def test_a_file_that_changes_is_decoded_again_and_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder_of(tmp_path / "a")
-    before = read(path)
+    read(path)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", None)
-        assert read(path).checksum == before.checksum
+        read(path)
     write(path / "train" / "000.png", 255 - GREY[0])
     np.testing.assert_array_equal(load(path).images[0, ..., 0], 255 - GREY[0])
-    assert read(path).checksum != before.checksum
 
 
 @pytest.mark.parametrize(

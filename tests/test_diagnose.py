@@ -135,7 +135,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Numbers up to 80 can be measured with.",
     ),
     ({"x_mean": with_one(X, math.inf)}, "x_mean is inf in row 4"),
-    ({"mean": np.array([[None]])}, "mean is an array of Python objects"),
+    ({"mean": np.array([[None]])}, "Object arrays cannot be loaded"),
     ({"mean": NOISE.astype(str)}, "mean holds <U32, not numbers"),
     ({"x": UNIT * 255, "x_mean": UNIT}, "x reaches 255, and x_mean is in [0, 1]: give all of them"),
     ({"x": UNIT, "x_mean": np.uint8(UNIT * 255)}, "x_mean reaches 255, and x is in [0, 1]"),
@@ -221,9 +221,9 @@ def test_a_file_of_another_kind_is_named_as_what_it_is(tmp_path, capsys) -> None
     changed[300] ^= 1
     (tmp_path / "changed.npz").write_bytes(changed)
     messages = {
-        "one.npy": "an .npy file",
-        "model.pt": "a PyTorch file",
-        "old.pt": "a pickle",
+        "one.npy": "no npz file",
+        "model.pt": "no npz file, it holds model/data.pkl: save it with numpy.savez",
+        "old.pt": "no npz file",
         "cut.npz": "no npz file, or a damaged one",
         "changed.npz": "damaged",
         "nowhere.npz": "no such file",

@@ -33,8 +33,6 @@ class Opened(NamedTuple):
     """Examples in each base split."""
     base_split: Callable[[str], tuple[cache.Images, cache.Labels]]
     """All images and labels of a base split."""
-    checksum: str | None = None
-    """Of your own images: differs if one of them does."""
     notes: tuple[str, ...] = ()
     """Of your own images: what was read and how, a line each."""
 

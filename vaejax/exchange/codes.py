@@ -17,12 +17,6 @@ from vaejax.measure import codes
 NEEDED = ("mean", "logvar")
 IMAGES = ("x", "x_mean", "x_shuffled")
 HOW = "save it with numpy.savez(FILE, mean=..., logvar=...), each array [n, z]"
-OTHER_FORMATS = {
-    b"\x93NUMPY": "an .npy file, which holds one array without a name",
-    b"\x89HDF": "an HDF5 file",
-    b"\x80": "a pickle, which may run any code when it is opened",
-}
-"""What a file is that begins with these bytes."""
 
 
 class Codes(NamedTuple):
@@ -67,34 +61,17 @@ def npz(arrays: Mapping[str, Any]) -> bytes:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file by name."""
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-        if not zipfile.is_zipfile(path):
-            kinds = (kind for magic, kind in OTHER_FORMATS.items() if start.startswith(magic))
-            raise LabError(f"{path} is {next(kinds, 'no npz file, or a damaged one')}: {HOW}.")
         with zipfile.ZipFile(path) as archive:
             others = [name for name in archive.namelist() if not name.endswith(".npy")]
-        if any(name.endswith("data.pkl") for name in others):
-            raise LabError(f"{path} is a PyTorch file: load it in PyTorch and {HOW}.")
         if others:
             raise LabError(f"{path} is no npz file, it holds {others[0]}: {HOW}.")
         with np.load(path, allow_pickle=False) as found:
-            return {name: _array(path, name, found) for name in found.files}
+            return {name: found[name] for name in found.files}
     except FileNotFoundError:
         raise LabError(f"{path}: no such file.") from None
     except OSError as error:
         raise LabError(f"Cannot read {path}: {error.strerror or first_line(error)}.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise LabError(f"{path} is damaged ({first_line(error)}): save it again.") from error
-
-
-def _array(path: Path, name: str, found: Any) -> np.ndarray:
-    try:
-        return found[name]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise LabError(f"{path}: {name} is damaged ({first_line(error)}).") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise LabError(
-            f"{path}: {name} is an array of Python objects, which only a pickle can hold: save an "
-            "array of floats."
-        ) from None
+            f"{path} is no npz file, or a damaged one ({first_line(error)}): {HOW}."
+        ) from error

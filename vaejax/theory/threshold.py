@@ -1,30 +1,12 @@
 """The recon_scale below which the collapsed solution of a VAE is stable, from the images alone, and
-what is predicted above it.
+what is predicted above it. docs/why_it_collapses.md derives the formulas.
 
-The objective of an image is `s * error + kl_weight * KL`, with `s = recon_scale / D` and the error
-summed over D pixels. At the collapsed solution the posterior is the prior and the output is the
-mean image m. Let one unit carry a little: its posterior mean is `a.(x - m)`, decoded to `m + w z`.
-With C the pixel covariance the objective changes, to second order in a and w, by
-
-    squared error   s * (w.w - 2 a.C.w)       + kl_weight / 2 * a.C.a
-    Bernoulli       s * (w.P.w / 2 - a.C.w)   + kl_weight / 2 * a.C.a
-
-(For a Bernoulli likelihood w moves the logits; its error has the slope `m - x` and the curvature
-`P = diag(m (1 - m))`.) The best a is `2 s w / kl_weight`, or half of it. The change is negative for
-some w if and only if `2 s lambda > kl_weight` for an eigenvalue lambda of C, or `s lambda >
-kl_weight` for one of `P^-1/2 C P^-1/2`.
-If the decoder variance is learned, its value at the collapsed solution is the mean variance of a
-pixel, `tr C / D`. It divides s, so the condition is `2 recon_scale lambda > kl_weight tr C`. At
-kl_weight 1 and the scale of the ELBO, D / 2, that says that the largest eigenvalue of C is above
-the mean eigenvalue, which holds unless all are equal.
-
-No net wakes at a smaller scale. Any encoder gives some mean and log variance for each x, and any
-decoder some output `m + W h(z)`. To second order the best mean and log variance are again linear in
-x - m. The expected output depends on the mean through the first Hermite coefficient of h, and on
-the log variance through the second. Every coefficient adds its square to the error. So no h lowers
-the objective before `h(z) = z` does. An encoder that cannot compute the best a, because it does not
-see all pixels, has a higher threshold. `vaejax.theory.linear` has the best linear VAE above the
-threshold.
+With C the covariance of the pixels, m their mean and `P = diag(m (1 - m))`, a unit that begins to
+code lowers the objective if and only if `2 s lambda > kl_weight` for an eigenvalue lambda of C
+(squared error), or `s lambda > kl_weight` for one of `P^-1/2 C P^-1/2` (Bernoulli), where `s =
+recon_scale / D`. If the decoder variance is learned, its value at the collapsed solution, `tr C /
+D`, divides s: `2 recon_scale lambda > kl_weight tr C`. At kl_weight 1 and the scale of the ELBO
+that says that the largest eigenvalue is above the mean one, which holds unless all are equal.
 """
 
 import math
