@@ -269,7 +269,10 @@ def train(
             over = done == epochs or stopped().all()
             if over or done % plan.every == 0:
                 terms = [np.concatenate(parts, 1) for parts in zip(*unsaved, strict=True)]
-                vj.store.checkpoint.save(folder, state, vj.train.Trace(*terms), done * steps, best)
+                vj.store.checkpoint.save(
+                    folder, state, vj.train.Trace(*terms), done * steps,
+                    best if setting.patience else None,
+                )  # fmt: skip
                 unsaved.clear()
             if over:
                 break

@@ -12,6 +12,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
+import vaejax as vj
 from tests.conv_nets import CONV
 from vaejax import loss, parallel, train
 from vaejax.config import Config, Nets, grid, knobs, stack
@@ -125,10 +126,12 @@ def test_what_fit_gives_is_what_a_study_saves(
     assert_same(restored[1:], trained[1:])
 
 
-def test_no_epochs_give_fresh_models(fitted: Trained) -> None:
+def test_no_epochs_give_fresh_models(tmp_path: Path) -> None:
     trained = fit(CONFIG, GRID, SEEDS, IMAGES, 0)
     assert trained.step == 0
     assert_same(trained.state, parallel.init(CONFIG, SEEDS))
+    vj.store.write(tmp_path / "fresh", trained)
+    assert_same(vj.store.restore(tmp_path / "fresh").state, trained.state)
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,10 @@ def read(folder: Path, run: Run, steps: int) -> Trace:
     lanes = len(run.seeds)
 
     def mapped(term: str, *shape: int) -> np.ndarray:
-        whole = np.memmap(_file(folder, term), "<f4", "r", shape=(steps, lanes, *shape))
-        return np.swapaxes(whole, 0, 1)
+        of_steps = (steps, lanes, *shape)
+        if not steps:  # an empty file cannot be mapped
+            return np.swapaxes(np.zeros(of_steps, "<f4"), 0, 1)
+        return np.swapaxes(np.memmap(_file(folder, term), "<f4", "r", shape=of_steps), 0, 1)
 
     return Trace(mapped("objective"), mapped("error"), mapped("kl", run.config.latent_size))
 
