@@ -107,10 +107,6 @@ class AutoencoderFlags(vj.study.Flags):
     recon_scale: vj.Scale = "elbo"
     """Weight of the error averaged over pixels; elbo: the weight of the true ELBO."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
-
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, planned = lab.flags, []

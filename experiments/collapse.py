@@ -130,7 +130,6 @@ class CollapseFlags(vj.study.Flags):
         super().__post_init__()
         if not 0 < self.recon_scale[0] < self.recon_scale[1]:
             raise vj.LabError(f"--recon-scale {self.recon_scale}: give a small and a larger scale.")
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
         few = [size for size in self.latent_sizes if size != "enough" and size < 2]
         if few or len(self.widths) != 1:
             raise vj.LabError(
@@ -152,7 +151,7 @@ def runs(lab: vj.study.Lab) -> list[vj.Run]:
         signed = lab.sized(size, pixel_range="signed", output="tanh")
         planned.append(flags.run(f"z{size}-signed", lab.split, signed, flags.recon_scale))
         # All latent sizes but the first have two seeds, and the ends of the depths.
-        flags = replace(flags, seeds=flags.seeds[:2], depths=(1, max(flags.depths)))
+        flags = replace(flags, seeds=flags.seeds[:2], depths=tuple(sorted({1, max(flags.depths)})))
     return planned
 
 

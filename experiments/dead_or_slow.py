@@ -130,10 +130,6 @@ class DeadOrSlowFlags(vj.study.NetFlags):
     times: tuple[float, ...] = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2, 1.3, 1.4)
     """Scales, as multiples of the predicted threshold."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vj.study.each_once("--times", self.times)
-
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [run for net in NETS for run in runs_of(lab, net)]

@@ -71,7 +71,6 @@ class ConvergingFlags(vj.study.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
         vj.study.each_once("--recon-scale", self.recon_scale, least=2)
 
 
@@ -85,7 +84,6 @@ class FewImagesFlags(ConvergingFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.study.each_once("--images", self.images)
         vj.study.at_least("--images", 2, *self.images)
 
 

@@ -80,8 +80,6 @@ class GapsFlags(vj.study.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
-        vj.study.each_once("--lengths", self.lengths)
         if not all(0 < length <= 1 for length in self.lengths):
             raise vj.LabError(f"--lengths {self.lengths}: use shares above 0, up to 1.")
         for name in ("gap_images", "nll_samples", "ascent_steps"):

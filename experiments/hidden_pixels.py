@@ -84,7 +84,6 @@ def threshold(lab: vj.study.Lab, columns: int) -> float:
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    vj.study.each_once("--columns", lab.flags.columns)
     width = lab.shape[1]
     if not all(1 <= columns <= width for columns in lab.flags.columns):
         raise vj.LabError(

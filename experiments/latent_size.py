@@ -70,7 +70,6 @@ class LatentSizeFlags(vj.study.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
         vj.study.at_least("--nll-samples", 1, self.nll_samples)
 
 

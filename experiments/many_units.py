@@ -106,11 +106,6 @@ class ManyUnitsFlags(vj.study.NetFlags):
     recon_scale: tuple[vj.Scale, ...] = ("elbo", 6000.0, 20_000.0)
     """Weights of the error averaged over pixels; elbo: the weight of the true ELBO."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vj.study.each_once("--nets", self.nets)
-        vj.study.each_once("--recon-scale", self.recon_scale)
-
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, planned = lab.flags, []

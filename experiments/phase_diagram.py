@@ -119,11 +119,6 @@ class PhaseDiagramFlags(vj.study.NetFlags):
     times: tuple[vj.Scale, ...] = (0.9, 0.96, 1.04, 1.1, 1.2, 1.5, 2.0, 3.0, "elbo")
     """Scales, as multiples of the predicted threshold; elbo: the scale of the ELBO."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        vj.study.each_once("--nets", self.nets)
-        vj.study.each_once("--times", self.times)
-
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     return [planned(lab, likelihood, net) for likelihood in OUTPUTS for net in lab.flags.nets]

@@ -125,7 +125,6 @@ class ReconScaleFlags(vj.study.Flags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        vj.study.each_once("--latent-sizes", self.latent_sizes)
         vj.study.each_once("--recon-scale", self.recon_scale, least=2)
 
 

@@ -161,9 +161,9 @@ class Flags(ExecutionFlags, KnobValues, DataFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        each_once("--seeds", self.seeds)
-        each_once("--format", self.format)
-        each_once("--log", self.log, least=0)
+        for name, value in vars(self).items():
+            if isinstance(value, tuple) and name != "widths":
+                each_once(flag(name), value, least=0 if name == "log" else 1)
         if (
             not self.distributed
             and (self.coordinator, self.processes, self.process_id) != (None,) * 3
