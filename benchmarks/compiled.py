@@ -244,7 +244,12 @@ def benchmark(flags: CompiledFlags) -> None:
             for net in flags.nets:
                 for lanes in flags.lanes:
                     chips = mesh if program == "training" else one
-                    found = compiled(program, net, lanes, name, chips)
+                    try:
+                        found = compiled(program, net, lanes, name, chips)
+                    except jax.errors.JaxRuntimeError as error:  # too little memory on a TPU
+                        what = f"{name}, {program}, {net}, {lanes} models"
+                        print(f"{what}: {vj.errors.first_line(error)}", flush=True)
+                        continue
                     same = ("target", "program", "net", "lanes")
                     rows = [row for row in rows if any(row[key] != found[key] for key in same)]
                     rows.append(found)
