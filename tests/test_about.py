@@ -9,17 +9,8 @@ import vaejax as vj
 from tests import tiny
 from vaejax.study import about
 
-SILENT = (
-    "--all-columns",
-    "--format",
-    "svg",
-    "--resume",
-    "--out",
-    "here",
-    "--checkpoint-every",
-    "3",
-    "--log",
-    "jsonl",
+SILENT = shlex.split(
+    "--all-columns --format svg --resume --out here --checkpoint-every 3 --log jsonl"
 )
 """Flags that change no result, and are in no command."""
 

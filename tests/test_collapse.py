@@ -97,8 +97,9 @@ def direct(mean: Any, logvar: Any, code: Any) -> float:
 
 @pytest.mark.parametrize(
     ("n", "latent", "sigma"),
-    [(2, 1, 1.0), (5, 3, 0.3), (127, 2, 0.3), (128, 2, 0.3), (129, 10, 1.0), (N, 4, 1e-3)],
-)
+    [(2, 1, 1.0), (5, 3, 0.3), (127, 2, 0.3), (128, 2, 0.3), (129, 10, 1.0),
+     *((N, 4, sigma) for sigma in (1e-12, 1e-3, 10.0))],
+)  # fmt: skip
 def test_information_is_that_of_a_direct_computation(n: int, latent: int, sigma: float) -> None:
     """Below, at and above one chunk of 128, with a remainder and without."""
     channel = posterior(n, latent, sigma)
@@ -115,14 +116,6 @@ def test_narrow_posteriors_are_not_rounded_away() -> None:
     exact = direct(*channel)
     assert math.log(n / 2) < exact < math.log(n) - 0.1
     np.testing.assert_allclose(mutual_information(*channel), exact, rtol=1e-4)
-
-
-def test_lanes_have_the_information_of_single_models() -> None:
-    lanes = [posterior(N, 4, sigma) for sigma in (0.1, 0.5, 2.0)]
-    alone = [mutual_information(*lane) for lane in lanes]
-    together = mutual_information(*(jnp.stack(rows) for rows in zip(*lanes, strict=True)))
-    np.testing.assert_allclose(together, alone, rtol=1e-5)
-    assert together[0] > together[1] > together[2]
 
 
 @pytest.mark.parametrize(
@@ -142,17 +135,6 @@ def test_a_gaussian_channel_has_its_closed_form(ratios: list[float]) -> None:
     # the information of each draw, of which `exact` is the expectation
     draws = np.square(code) / (sigma**2 + deviation**2) - np.square((code - mean) / sigma)
     assert abs(mutual_information(*channel) - exact) < SE * draws.sum(1).std() / 2 / math.sqrt(n)
-
-
-@pytest.mark.parametrize("sigma", [1e-12, 1e-4, 0.1, 1.0, 10.0])
-def test_information_lies_between_0_and_both_bounds(sigma: float) -> None:
-    """`log n`, and the KL to any prior; from 0 up to the noise of the estimate."""
-    mean, logvar, code = posterior(N, 4, sigma)
-    got = mutual_information(mean, logvar, code)
-    assert -0.1 < got <= math.log(N) * (1 + 1e-6)
-    assert got < loss.kl_divergence(mean, logvar).sum(-1).mean() + 0.1
-    if sigma < 1e-3:
-        np.testing.assert_allclose(got, math.log(N), rtol=1e-5)
 
 
 def circle(key: Any, n: int) -> np.ndarray:
@@ -297,15 +279,6 @@ def test_outputs_of_random_codes_differ_as_a_linear_decoder_says(factor: float) 
     got = many_pairs(linear(IDENTITY, 1.0, decode), FOUR)
     of_images = np.square(FOUR / 255 @ decode).sum(1).mean()
     assert_mean(got.random_change, (of_images + np.square(decode).sum()) / 4)
-
-
-def test_half_the_change_of_pairs_is_the_variance() -> None:
-    """Of the images, and of a decoder that shrinks their pixels unequally."""
-    shrink = np.array([1.0, 0.5, 0.1, 0.0])
-    got = many_pairs(linear(IDENTITY, 1.0, np.diag(shrink)), FOUR)
-    variances = (FOUR / 255).var(0)
-    assert_mean(got.input_change / 2, variances.mean())
-    assert_mean(got.output_change / 2, (variances * shrink**2).mean())
 
 
 def test_the_figures_of_lanes_are_those_of_single_models_and_more() -> None:

@@ -72,6 +72,7 @@ def test_only_combinations_with_a_meaning_construct(combination: tuple[Any, ...]
         with pytest.raises(LabError) as caught:
             Config(image_shape=SHAPE, **choices)
         assert any(f"{name}={value!r}" in str(caught.value) for name, value in choices.items())
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -105,22 +106,8 @@ def test_equal_configs_are_one_compilation() -> None:
 )
 def test_elbo_scale_is_pixels_or_half_of_them(config: Config, scale: float) -> None:
     assert config.elbo_scale == knobs(config, recon_scale="elbo").recon_scale == scale
-
-
-@pytest.mark.usefixtures("_no_type_checker")
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *product(("learning_rate", "recon_scale"), (0.0, -1.0, float("nan"), float("inf"))),
-        *product(("kl_weight",), (-1.0, float("nan"), float("inf"))),
-        ("recon_scale", "ELBO"),
-    ],
-)
-def test_a_knob_out_of_range_is_named_with_its_value(name: str, value: Any) -> None:
-    chosen: dict[str, Any] = {name: value}
-    with pytest.raises(LabError) as caught:
-        knobs(CONFIG, **chosen)
-    assert f"{name}={value!r}" in str(caught.value)
+    with pytest.raises(LabError, match="recon_scale='ELBO'"):
+        knobs(config, recon_scale="ELBO")  # pyright: ignore
 
 
 RATES, SCALES = (1e-3, 1e38), (1.0, 40.0)

@@ -7,26 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 from benchmarks import crash
 from tests import tiny
-from vaejax.errors import LabError
 
 LANES = next(kind for kind in crash.KINDS if kind.name == "lanes")
-
-
-def test_the_same_seed_draws_the_same_moments() -> None:
-    def aims(seed: int) -> list[crash.Aim]:
-        random = np.random.default_rng((seed, 0))
-        return [crash.draw_aim(random, LANES, 8.0) for _ in range(200)]
-
-    assert aims(1) == aims(1) != aims(2)
-    at_random = [aim.seconds for aim in aims(1) if not aim.sight]
-    assert 40 < len(at_random) < 120
-    assert 0 <= min(at_random) < 2 < 6 < max(at_random) <= 8
-    assert {aim.sight for aim in aims(1)} == {"", *LANES.sights}
 
 
 def test_a_copy_ends_alike_unless_one_bit_or_one_file_of_it_is_another(
@@ -66,22 +50,3 @@ def test_a_kill_waits_until_something_is_seen_so_often(tmp_path: Path) -> None:
         assert len(crash.unfinished_entries(place)) == seen
         for folder in tmp_path.iterdir():
             folder.rmdir()
-
-
-def test_a_process_that_does_not_end_is_named() -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
-        with pytest.raises(crash.WrongEndError, match="no end after 0 s"):
-            crash.end([process], 0.05)
-        process.kill()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"studies": 0}, "--studies and --jobs: use numbers above 0"),
-        ({"kinds": ("lane",)}, "--kinds 'lane' is unknown: use some of"),
-    ],
-)
-def test_bad_flags_are_refused(wrong, message: str) -> None:
-    with pytest.raises(LabError, match=message):
-        crash.CrashFlags(**wrong)

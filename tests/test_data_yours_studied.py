@@ -81,15 +81,6 @@ def test_a_study_of_image_files_is_that_of_the_same_arrays(
     assert "was trained on other images that are called my digits as well" in text
 
 
-def test_advice_on_image_files_is_that_on_the_same_arrays(
-    digits: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tiny.command("advise", "--dataset", digits, "--likelihood", "gaussian")
-    text = capsys.readouterr().out
-    tiny.command("advise", "--dataset", "digits", "--likelihood", "gaussian")
-    assert text.replace("my digits", "digits") == capsys.readouterr().out
-
-
 def test_a_study_of_vectors_has_lines_and_no_spectrum(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,13 @@
 """vaejax.files and the folders that a user names: permissions, `~`, and no home directory."""
 
+import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
+from vaejax import files
 from vaejax.data import cache, prepared
 from vaejax.errors import LabError
 from vaejax.study.flags import Flags
@@ -16,12 +16,13 @@ NOBODYS = "~nobody-has-this-name/x"
 
 
 def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
-    code = "import sys, pathlib, vaejax.files as f; f.write_bytes(pathlib.Path(sys.argv[1]), b'x')"
     for mask, mode in ((0o077, 0o600), (0o002, 0o664)):
-        path = tmp_path / f"{mask}"
-        command = [sys.executable, "-c", code, str(path)]
-        subprocess.run(command, cwd=Path(__file__).parents[1], umask=mask, check=True)
-        assert stat.S_IMODE(path.stat().st_mode) == mode
+        before = os.umask(mask)
+        try:
+            files.write_bytes(tmp_path / f"{mask}", b"x")
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / f"{mask}").stat().st_mode) == mode
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,6 @@ def test_the_gaps_add_up_to_what_the_elbo_lacks(finished) -> None:
         assert np.isfinite(row["nll_grid_nats"])
 
 
-def test_only_the_longest_training_is_judged(finished) -> None:
-    rows = tiny.rows_of(finished("gaps"))
-    assert [row["epochs"] for row in gaps.longest(rows)] == [2, 2]
-    assert gaps.longest([]) == []
-
-
 def test_lengths_that_are_the_same_epochs_train_once(tmp_path) -> None:
     lab = tiny.open_lab("gaps", tmp_path, "--epochs", 2, "--lengths", 0.1, 0.5, 1)
     assert list(lab.runs) == ["z2-1-epochs", "z2-2-epochs"]

@@ -22,6 +22,10 @@ LINEAR = Config(
 MLP = Config(image_shape=(1, 5, 1), latent_size=2, encoder_widths=(7,), decoder_widths=(7,))
 IMAGES = np.random.default_rng(1).integers(0, 256, (40, 5), dtype=np.uint8)
 KEY = jax.random.key(4)
+grid_nll, importance_nll = (
+    jax.jit(function, static_argnums=(0, 4))
+    for function in (vj.measure.grid_nll, vj.measure.importance_nll)
+)
 
 
 def params_of(config: Config, scale: float, log_sigma: float = -0.7) -> Any:
@@ -53,7 +57,7 @@ def test_a_linear_model_has_the_evidence_of_a_gaussian(
         LINEAR, latent_size=latent_size, decoder_variance=variance, pixel_range=pixel_range
     )
     params = params_of(config, 1.5)
-    found = vj.measure.grid_nll(config, params, IMAGES, KEY)
+    found = grid_nll(config, params, IMAGES, KEY)
     dense = params["decoder"]["params"]["Dense_0"]
     kernel, sigma = np.asarray(dense["kernel"]), np.exp(model.log_sigma(config, params))
     covariance = kernel.T @ kernel + sigma**2 * np.eye(5)
@@ -65,7 +69,7 @@ def test_a_linear_model_has_the_evidence_of_a_gaussian(
 
 def test_draws_from_the_prior_agree() -> None:
     params = params_of(MLP, 2.0)
-    found = vj.measure.grid_nll(MLP, params, IMAGES[:3], KEY, 201)
+    found = grid_nll(MLP, params, IMAGES[:3], KEY, 201)
     codes = jax.random.normal(jax.random.key(9), (200_000, 2))
     x = model.to_pixels(MLP, jnp.asarray(IMAGES[:3]), KEY)
 
@@ -80,37 +84,14 @@ def test_draws_from_the_prior_agree() -> None:
         assert nll == pytest.approx(float(averaged(image)), abs=0.01)
 
 
-def test_importance_samples_that_miss_the_place_are_worse_and_many_are_better() -> None:
-    """The encoder of this model is not trained."""
-    config = replace(LINEAR, decoder_variance="learned")
-    params = params_of(config, 1.5, -2.0)
-    grid = vj.measure.grid_nll(config, params, IMAGES, KEY)
-    wrong = vj.measure.importance_nll(config, params, IMAGES, KEY, 50)
-    assert np.mean(wrong.nll) > np.mean(grid.nll) + 0.1
-    more = vj.measure.importance_nll(config, params, IMAGES, KEY, 5000)
-    assert np.mean(grid.nll) - 0.05 < np.mean(more.nll) < np.mean(wrong.nll)
-
-
 def test_a_grid_that_is_too_coarse_says_so() -> None:
     config = replace(LINEAR, decoder_variance="learned")
     params = params_of(config, 3.0, -5.0)
-    coarse = vj.measure.grid_nll(config, params, IMAGES, KEY, 41)
+    coarse = grid_nll(config, params, IMAGES, KEY, 41)
     assert np.median(coarse.error) > 1
-
-
-def test_binarized_images_are_those_of_the_importance_samples() -> None:
-    """A decoder that ignores its code gives both the same likelihood, of the same pixels."""
-    config = replace(MLP, binarize=True)
-    params = params_of(config, 2.0)
-    params = jax.tree.map(jnp.zeros_like, params)  # the posterior is the prior
-    params["decoder"]["params"]["Dense_1"]["bias"] = jnp.linspace(-2.0, 2.0, 5)
-    grid = vj.measure.grid_nll(config, params, IMAGES, KEY, 101)
-    estimate = vj.measure.importance_nll(config, params, IMAGES, KEY, 2000)
-    np.testing.assert_allclose(grid.nll, estimate.nll, atol=0.2)
-    assert np.std(grid.nll) > 0.5
 
 
 @pytest.mark.parametrize("config", [replace(MLP, model="ae"), replace(MLP, latent_size=3)])
 def test_an_ae_and_more_units_are_refused(config: Config) -> None:
     with pytest.raises(LabError, match="for VAEs of one or 2 latent units"):
-        vj.measure.grid_nll(config, params_of(config, 1.0), IMAGES, KEY)
+        grid_nll(config, params_of(config, 1.0), IMAGES, KEY)

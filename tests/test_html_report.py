@@ -2,14 +2,14 @@
 needs nothing else; a folder of any version is read, and a damaged file is named."""
 
 import base64
+import io
 import json
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import vaejax as vj
 from tests import tiny
@@ -19,17 +19,11 @@ from vaejax.report import tables
 from vaejax.store import findings
 
 
-def png(width: int = 3, height: int = 2) -> bytes:
-    """A white picture."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    pixels = zlib.compress((b"\0" + b"\xff" * width) * height)
-    signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+def png() -> bytes:
+    """A white picture of 3 by 2 pixels."""
+    content = io.BytesIO()
+    Image.new("L", (3, 2), 255).save(content, "PNG")
+    return content.getvalue()
 
 
 def row(run: str = "z2", seed: int = 0, scale: float = 1.0, **figures: Any) -> vj.store.Row:
@@ -329,6 +323,7 @@ def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
         ("verdict.json", b"[]"),
         ("verdict.json", b'{"C1": {"rule": "no verdict"}}'),
         ("study.json", b"\xff"),
+        ("study.json", b"[1]"),
         ("study.json", b'{"columns": "mse"}'),
         ("study.json", b'{"figures": []}'),
         ("study.json", b'{"invocations": [1]}'),

@@ -44,14 +44,6 @@ def neg_log_evidence(decoder: np.ndarray, variance: float, x: np.ndarray) -> flo
 
 @CONFIGS
 @pytest.mark.parametrize("multiple", MULTIPLES)
-def test_the_optimum_is_the_evidence_of_its_decoder(config: Config, multiple: float) -> None:
-    best = theory.linear_optimum(config, SPACE, TOTAL, variance_at(config, multiple))
-    want = neg_log_evidence(best.decoder, variance_at(config, multiple), pixels(config))
-    assert best.neg_elbo == pytest.approx(want, rel=1e-6)
-
-
-@CONFIGS
-@pytest.mark.parametrize("multiple", MULTIPLES)
 def test_no_other_decoder_has_more_evidence(config: Config, multiple: float) -> None:
     """No decoder of three units has more, and the best one, its rows turned, has as much."""
     variance, x = variance_at(config, multiple), pixels(config)

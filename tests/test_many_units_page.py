@@ -171,18 +171,6 @@ def test_the_closed_form_is_as_predicted(weight, finished) -> None:
         np.testing.assert_allclose(row["direction_variances"], variances, atol=1e-4)
 
 
-def test_a_turned_code_has_the_same_directions_and_variances(finished) -> None:
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(SIZE, SIZE)))[0]
-    nets = [closed_form(finished("many_units"), 1.0, axes) for axes in (np.eye(SIZE), turn)]
-    one, other = (net.state.params["decoder"]["params"]["Dense_0"]["kernel"] for _, net in nets)
-    assert abs(one[-1] - other[-1]).max() > 0.1
-    for row, same in zip(*(many_units.measure(*net) for net in nets), strict=True):
-        assert row["active_directions"] == same["active_directions"]
-        np.testing.assert_allclose(
-            row["direction_variances"], same["direction_variances"], atol=1e-4
-        )
-
-
 def test_the_predicted_curves_go_through_the_predictions_of_the_rows(lab, rows) -> None:
     panels = vj.study.predicted_panels(rows, "recon_scale", many_units.thresholds_of(lab)[:SIZE])
     expected = ("predicted_units", "predicted_kl_nats", "predicted_gain_nats")

@@ -1,6 +1,5 @@
 """A number that is missing in a row shows as a dash, and leaves a claim that needs it undecided."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +42,3 @@ def test_a_missing_number_decides_nothing_wherever_it_stands(study: str) -> None
                 for claim, word in words(name, place, value).items():
                     if word != known[claim] or without[claim] != known[claim]:
                         assert without[claim] == "UNDECIDED", (claim, name, place)
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=tiny.STUDIES)
-def test_a_missing_number_is_a_dash_in_the_table(folder: Path) -> None:
-    study = importlib.import_module(f"experiments.{folder.name}").STUDY
-    rows = vj.store.findings.current_rows(folder)
-    for name in study.columns:
-        if name in measured(rows):
-            lacking = [rows[0] | {name: None}, *rows[1:]]
-            (cell,) = next(vj.study.terminal.lines(study.shown(lacking), [name], study.by))[-1:]
-            assert cell == "-"

@@ -162,28 +162,10 @@ def test_codes_have_the_mean_and_variance_of_the_posterior() -> None:
     assert (abs(correlation - np.eye(3)) < SE / math.sqrt(DRAWS)).all()
 
 
-def test_codes_and_binarized_pixels_are_functions_of_the_key() -> None:
-    posterior = model.Posterior(jnp.zeros((4, 2)), jnp.zeros((4, 2)))
-    binarized = replace(CONFIG, binarize=True)
-    for draw in (
-        lambda key: draw_code(CONFIG, posterior, key),
-        lambda key: to_pixels(binarized, BYTES, key),
-    ):
-        first, same, other = (np.asarray(draw(jax.random.key(seed))) for seed in (0, 0, 1))
-        np.testing.assert_array_equal(first, same)
-        assert (first != other).any()
-
-
 def test_noise_is_what_jax_draws() -> None:
     np.testing.assert_array_equal(
         model.standard_normal(KEY, (4, 3, 2)), jax.random.normal(KEY, (4, 3, 2))
     )
-
-
-def test_an_ae_draws_its_mean() -> None:
-    posterior = model.Posterior(jnp.array([[1.0, -2.0]]), jnp.array([[3.0, 4.0]]))
-    code = draw_code(replace(CONFIG, model="ae"), posterior, KEY)
-    np.testing.assert_array_equal(code, posterior.mean)
 
 
 @pytest.mark.parametrize(("config", "low"), [(CONFIG, 0), (SIGNED, -1)])
@@ -212,13 +194,6 @@ def test_the_mean_image_is_the_output_function_of_the_logits(output, function) -
     logits = np.linspace(-9, 9, 12, dtype=np.float32)
     mean = model.mean_image(config, jnp.asarray(logits))
     np.testing.assert_allclose(mean, function(np.float64(logits)), rtol=1e-5)
-
-
-@pytest.mark.parametrize("config", [CONFIG, SIGNED])
-def test_images_of_far_codes_are_black_or_white(config: Config) -> None:
-    images = images_of(config, random_params(config), jnp.array([[1e4, -1e4]]))
-    np.testing.assert_allclose(images * (1 - images), 0, atol=1e-6)
-    assert set(np.unique(np.round(images))) == {0, 1}
 
 
 def test_samples_of_a_linear_gaussian_model_have_its_covariance() -> None:

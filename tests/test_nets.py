@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from tests.conv_nets import CONV
-from vaejax import model, parallel, train
-from vaejax.config import Config, Nets, grid
+from tests.tiny import assert_same
+from vaejax import parallel, train
+from vaejax.config import Config, grid
 from vaejax.errors import LabError
-from vaejax.measure import batched, collapse, elbo, pairing
+from vaejax.measure import batched, collapse, elbo
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
-from vaejax.study import provenance
-from vaejax.trained import Trained, begin, fit
+from vaejax.trained import Trained, begin
 
 CONFIG = Config(image_shape=(4, 4, 1), latent_size=2, batch_size=16, nets=CONV)
 LANES, SEEDS = grid(CONFIG, (0, 1), learning_rate=(0.02,))
@@ -67,10 +67,6 @@ def evaluation(params: Any) -> elbo.Evaluation:
     return jax.device_get(batched.over_lanes(elbo.evaluate, CONFIG)(params, IMAGES, KEY))
 
 
-def assert_same(got: Any, want: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, got, want)
-
-
 def test_they_learn_what_a_constant_image_cannot_tell(
     fitted: Fitted, evaluation: elbo.Evaluation
 ) -> None:
@@ -81,45 +77,20 @@ def test_they_learn_what_a_constant_image_cannot_tell(
     assert (evaluation.mse.mean(1) < constant / 2).all()
 
 
-def test_lanes_are_each_lane_alone_bit_for_bit(fitted: Fitted) -> None:
-    for lane, seed in enumerate(SEEDS):
-        alone = jax.tree.map(lambda values, lane=lane: values[lane : lane + 1], LANES)
-        want = fit(CONFIG, alone, [seed], IMAGES, EPOCHS)
-        assert_same(train.take_lanes((fitted.states[-1], fitted.trace), [lane]), want[1:])
-
-
 def test_their_collapse_is_judged(params: Any, evaluation: elbo.Evaluation) -> None:
     """Half of the images are bright on the left: the code must tell the two halves apart."""
     figures = collapse.collapse_figures(CONFIG, params, IMAGES, KEY)
-    pairs = batched.over_lanes(pairing.pairs, CONFIG)(params, IMAGES, KEY)
     for lane in range(2):
         found = collapse.judge_collapse(batched.lane_of(figures, lane))
         assert found.verdict in ("healthy", "partial")
         assert float(figures["mi_nats"][lane]) > 0.7 * math.log(2)
-        assert batched.lane_of(pairs.shuffled_gap, lane).mean() > 1
+        assert float(figures["shuffled_gap_nats"][lane]) > 1
 
 
 @pytest.fixture
 def folder(fitted: Fitted, tmp_path: Path) -> Path:
     checkpoint.write(tmp_path, Trained(RUN, fitted.states[-1], fitted.trace))
     return tmp_path
-
-
-def test_they_are_restored_when_they_are_given(fitted: Fitted, folder: Path) -> None:
-    restored = checkpoint.restore(folder, nets=CONV)
-    assert restored.run.config == CONFIG
-    assert restored.run.to_json() == RUN.to_json()
-    assert_same(restored.state, fitted.states[-1])
-    assert_same(restored.trace, fitted.trace)
-
-
-@pytest.mark.parametrize("nets", [None, model.MLP_NETS])
-def test_a_run_of_theirs_is_not_restored_without_them(folder: Path, nets: Nets | None) -> None:
-    with pytest.raises(LabError) as caught:
-        checkpoint.restore(folder, nets)
-    assert str(caught.value) == (
-        f"{folder / 'config.json'}: The run was trained with the nets conv: give them as nets=...."
-    )
 
 
 def test_another_run_in_their_folder_is_refused_with_what_differs(folder: Path) -> None:
@@ -145,8 +116,3 @@ def test_an_interrupted_run_of_theirs_resumes_to_the_bits_of_one_that_never_stop
     assert restored.step == 20
     assert_same(restored.state, fitted.states[4])
     assert_same(restored.trace, jax.tree.map(lambda terms: terms[:, :20], fitted.trace))
-
-
-def test_a_run_of_theirs_is_described_by_their_name() -> None:
-    assert provenance.describe(RUN).startswith("conv: vae conv of 2 latent units, bernoulli, 2 ")
-    assert provenance.identities("study", RUN)[0]["config"]["nets"] == "conv"

@@ -328,6 +328,7 @@ def test_the_verdicts_of_a_quick_study_do_not_count(study, finished, again) -> N
 BAD = [
     ("latent_size", "--learning-rate -1", "learning_rate=-1.0: use a positive number"),
     ("latent_size", "--recon-scale nan", "recon_scale=nan"),
+    ("latent_size", "--recon-scale 1e39", "a float32 can hold"),
     ("latent_size", "--kl-weight -0.1", "kl_weight=-0.1"),
     ("latent_size", "--batch-size 0", "batch_size=0"),
     ("latent_size", "--batch-size 5000", "1438 training images fill no batch of 5000"),
@@ -336,6 +337,7 @@ BAD = [
     ("latent_size", "--steps 0", "--steps 0"),
     ("latent_size", "--checkpoint-every 0", "--checkpoint-every 0"),
     ("latent_size", "--train-images 1", "--train-images 1"),
+    ("latent_size", "--train-images 100", "use a batch_size of 100 or less"),
     ("latent_size", "--test-images 1", "--test-images 1"),
     ("latent_size", "--seeds 1 1", "--seeds (1, 1): give one or more, each once"),
     ("latent_size", "--seeds", "--seeds (): give one or more"),
@@ -390,6 +392,7 @@ BAD = [
     ("phase_diagram", "--times 2 2", "--times (2.0, 2.0)"),
     ("phase_diagram", "--nets mlp1 mlp1", "--nets ('mlp1', 'mlp1')"),
     ("dead_or_slow", "--kl-weight 0", "--kl-weight 0"),
+    ("dead_or_slow", "--widths", "use one width"),
     ("dead_or_slow", "--train-images 1", "--train-images 1"),
     ("dead_or_slow", "--times 2 2", "--times (2.0, 2.0)"),
     ("many_units", "--widths 4 4", "--widths (4, 4)"),
@@ -474,14 +477,6 @@ def test_a_quick_study_has_other_defaults_and_nothing_else(study) -> None:
     assert all(getattr(quick, name) == value for name, value in want.items())
     assert plain.folder == Path("checkpoints") / plain.dataset
     assert quick.folder == Path("checkpoints") / f"{plain.dataset}-quick"
-
-
-@EVERY
-def test_flags_that_are_given_win_over_quick(study) -> None:
-    given = ["--seeds", "5", "6", "7", "--steps", "7", "--test-images", "None"]
-    found = tiny.flags_of(study, *given, "--quick")
-    assert (found.seeds, found.steps, found.test_images) == ((5, 6, 7), 7, None)
-    assert found.train_images == 10_000
 
 
 REAL = [

@@ -14,6 +14,7 @@ import pytest
 
 import vaejax as vj
 from tests.conv_nets import CONV
+from tests.tiny import assert_same
 from vaejax import loss, parallel, train
 from vaejax.config import Config, Nets, grid, knobs, stack
 from vaejax.errors import LabError
@@ -45,10 +46,6 @@ def fitted() -> Trained:
     return fit(CONFIG, GRID, SEEDS, IMAGES, 2)
 
 
-def assert_same(got: Any, want: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, got, want)
-
-
 def test_a_chunk_is_the_program_of_its_lanes_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two cores train four of eight lanes each; all comes back to the host."""
     monkeypatch.setattr(devices, "cores", lambda: 2)
@@ -73,19 +70,16 @@ def test_lanes_in_chunks_are_lanes_together(
     jax.tree.map(close, (state.params, trace), (fitted.state.params, fitted.trace))
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_a_state_brought_to_the_host_later_is_that_of_its_time(chunk: int | None) -> None:
-    early, late = (lanes.on_host() for lanes, _ in list(steps(chunk)))
-    assert early.step.tolist() == [4] * 4 + [0] * 4
-    assert late.step.tolist() == [8] * 4 + [0] * 4
-
-
-def test_one_compilation_serves_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_compilation_serves_all_chunks_and_a_state_is_that_of_its_time_on_the_host_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls, original = [], loss.of_batch
     monkeypatch.setattr(loss, "of_batch", lambda *args: calls.append(1) or original(*args))
     config = replace(CONFIG, batch_size=8)  # not traced before
-    assert len(list(steps(3, config))) == 2
+    early, late = (lanes.on_host() for lanes, _ in list(steps(3, config)))
     assert len(calls) == 1
+    assert early.step.tolist() == [8] * 4 + [0] * 4
+    assert late.step.tolist() == [16] * 4 + [0] * 4
 
 
 def test_runs_in_which_no_lane_clips_have_no_clipping_in_their_program(
@@ -112,18 +106,16 @@ def test_fresh_weights_are_those_of_each_seed() -> None:
     assert_same(parallel.init(CONFIG, seeds), devices.to_host(want))
 
 
-@pytest.mark.parametrize("per_call", [1, 2])
-def test_what_fit_gives_is_what_a_study_saves(
-    fitted: Trained, per_call: int, tmp_path: Path
-) -> None:
+def test_what_fit_gives_is_what_a_study_saves(fitted: Trained, tmp_path: Path) -> None:
     """The bits of the loop that studies save from, as a run that is written and restored."""
-    trained = fit(CONFIG, GRID, SEEDS, IMAGES, 2, epochs_per_call=per_call)
-    assert_same((trained.state, trained.trace), advanced(None))
-    assert trained.step == 8
-    checkpoint.write(tmp_path, trained)
+    both, looped = fit(CONFIG, GRID, SEEDS, IMAGES, 2, epochs_per_call=2), advanced(None)
+    for trained in (fitted, both):
+        assert_same((trained.state, trained.trace), looped)
+    assert both.step == 8
+    checkpoint.write(tmp_path, both)
     restored = checkpoint.restore(tmp_path)
     assert restored.run.to_json() == fitted.run.to_json()
-    assert_same(restored[1:], trained[1:])
+    assert_same(restored[1:], both[1:])
 
 
 def test_no_epochs_give_fresh_models(tmp_path: Path) -> None:

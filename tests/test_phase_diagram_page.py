@@ -129,17 +129,6 @@ def test_a_code_that_is_no_unit_s_own_is_one_direction(lab, trained) -> None:
         assert (row["active_units"], row["active_directions"]) == (0, 1)
 
 
-def test_what_is_predicted_is_in_multiples_of_the_first_threshold() -> None:
-    """What probabilistic PCA has, see test_thresholds."""
-    relative = np.array([1.0, 1.5, 4.0])
-    found = vj.theory.predictions(relative, np.array([0.9, 1.0, 2.0, 8.0]), 1.0, len(relative))
-    np.testing.assert_array_equal(found["predicted_units"], [0, 0, 2, 3])
-    kl = np.log([1, 1, 2 * 2 / 1.5, 8 * 8 / 1.5 * 2]) / 2
-    np.testing.assert_allclose(found["predicted_kl_nats"], kl)
-    slack = [0, 0, 2 + 2 / 1.5 - 2, 8 + 8 / 1.5 + 2 - 3]
-    np.testing.assert_allclose(found["predicted_gain_nats"], np.array(slack) / 2 - kl)
-
-
 def test_the_onset_of_each_seed_comes_from_its_own_rows_by_rising_scale() -> None:
     awake = {0: {1.0: 0, 4.0: 1, 16.0: 2}, 1: {1.0: 1, 4.0: 0, 16.0: 1}, 2: {1.0: 1, 4.0: None}}
     rows = [

@@ -55,7 +55,7 @@ ACCEPTED: dict[str, st.SearchStrategy[float]] = {
     "clip_norm": st.just(0.0) | powers(-6, 3),
 }
 """Each alone is in its range."""
-ANY = st.floats() | st.sampled_from([0.0, -0.0, -1.0, 0.5, 1e-46, 1e39])
+ANY = st.floats() | st.sampled_from([0.0, -0.0, -1.0, 0.5, 7.5, 1e-46, 1e39])
 
 
 def made_or_refused(make: Callable[..., Any], *arguments: Any, **chosen: Any) -> Any:
@@ -88,7 +88,7 @@ def test_a_step_of_any_knobs_in_their_ranges_is_finite(
     assert int(state.step) == taken + 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(Knobs._fields), ANY, st.sampled_from([0.0, 1.0, 7.0]))
 def test_any_number_is_stored_as_a_float32_or_refused_by_name(
     name: str, value: float, warmup: float
@@ -108,26 +108,3 @@ def test_any_number_is_stored_as_a_float32_or_refused_by_name(
     assert float(getattr(stored, name)) == pytest.approx(value, rel=1e-7, abs=1e-45)
     for count in ("decay_steps", "kl_warmup", "kl_cycle"):
         assert float(getattr(stored, count)).is_integer()
-
-
-CHOICES: dict[str, st.SearchStrategy[Any]] = {
-    "model": st.sampled_from(["vae", "ae"]),
-    "likelihood": st.sampled_from(["bernoulli", "gaussian"]),
-    "output": st.sampled_from(["sigmoid", "tanh", "linear"]),
-    "pixel_range": st.sampled_from(["unit", "signed"]),
-    "decoder_variance": st.sampled_from(["fixed", "learned"]),
-    "binarize": st.booleans(),
-    "latent_size": st.integers(-1, 3),
-}
-
-
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(st.fixed_dictionaries(CHOICES))
-def test_a_config_is_made_whole_or_refused_with_one_message(chosen: dict[str, Any]) -> None:
-    config = made_or_refused(Config, **SMALL | chosen)
-    if isinstance(config, str):
-        assert "\n" not in config
-        return
-    assert config.latent_size >= 1
-    assert config.likelihood == "gaussian" or config.output == "sigmoid"
-    assert config.elbo_scale == knobs(config).recon_scale

@@ -63,12 +63,6 @@ def inline_code(document: Path) -> list[str]:
     return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
 
 
-def test_the_first_two_shell_blocks_are_the_two_commands() -> None:
-    first, second = blocks(README, "sh")
-    assert first.startswith("python -m pip install -e . && python -m experiments.recon_scale")
-    assert second == "python -m pip install -e '.[test]' && python -m pytest\n"
-
-
 def test_readmes_code_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks(README, "python")
     exec(code, {})

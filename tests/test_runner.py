@@ -44,38 +44,6 @@ def write_rows(folder: Path, rows: list[vj.store.Row]) -> None:
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        ([], "holds results already"),
-        (["--resume", "--learning-rate", 0.01], "learning_rate"),
-        (["--resume", "--epochs", 1], "trained for 2 epochs already"),
-    ],
-)
-def test_results_are_never_overwritten_nor_mixed_with_other_settings(
-    more, why, finished, capsys
-) -> None:
-    assert why in refused(capsys, finished("latent_size").parent, *more)
-
-
-def test_other_importance_samples_are_measured_again_without_training(
-    copy, tmp_path, monkeypatch
-) -> None:
-    before = tiny.rows_of(copy)
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
-    resumed_to_draw(tmp_path, *ONE_SIZE, "--nll-samples", 6)
-    rows = tiny.rows_of(copy)
-    assert rows[: len(before)] == before
-    new = rows[len(before) :]
-    assert [(row["run"], row["seed"], row["nll_samples"]) for row in new] == [
-        ("z2", 0, 6),
-        ("z2", 1, 6),
-    ]
-    for row, old in zip(new, before, strict=False):
-        assert row["neg_elbo_nats"] == old["neg_elbo_nats"]
-        assert row["nll_nats"] != old["nll_nats"]
-
-
 def test_a_row_that_lacks_a_figure_is_named(copy, tmp_path, capsys) -> None:
     rows = tiny.rows_of(copy)
     del rows[0]["mse"]
@@ -169,25 +137,32 @@ def test_study_json_keeps_every_run_that_measured_anything(copy, tmp_path, monke
     (first,) = tiny.about(copy)["invocations"]
     assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == [first]
     more = [*ONE_SIZE, "--nll-samples", 6]
+    old = tiny.rows_of(copy)
     _, second = resumed_to_draw(tmp_path, *more)["invocations"]
+    for new, same in zip(tiny.rows_of(copy)[len(old) :], old[:2], strict=True):
+        assert (new["run"], new["seed"], new["nll_samples"]) == ("z2", same["seed"], 6)
+        assert new["neg_elbo_nats"] == same["neg_elbo_nats"]
+        assert new["nll_nats"] != same["nll_nats"]
     assert second["command"].endswith(" --latent-sizes 2 --nll-samples 6")
     assert second["date"] >= first["date"]
     assert resumed_to_draw(tmp_path, *more)["invocations"] == [first, second]
 
 
-@pytest.mark.parametrize(
-    "content", [b"{", b"[1]", b"\xff", b'{"invocations": 3}', b'{"figures": []}']
-)
-def test_a_damaged_study_json_is_one_message(content, copy, tmp_path, capsys) -> None:
-    (copy / "study.json").write_bytes(content)
-    message = refused(capsys, tmp_path, "--resume", figures=tiny.no_figures)
+def test_a_damaged_study_json_is_one_message_before_the_training(
+    copy, tmp_path, capsys, monkeypatch
+) -> None:
+    (copy / "study.json").write_bytes(b"{")
+    shutil.rmtree(copy / "z3")
+    with monkeypatch.context() as patch:
+        patch.setattr(vj.parallel, "advance", tiny.not_again)
+        message = refused(capsys, tmp_path, "--resume")
     assert message.startswith(f"error: {copy / 'study.json'} is damaged (")
     assert "delete it" in message
     (copy / "study.json").unlink()
-    assert resumed_to_draw(tmp_path)["invocations"] == []
+    assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == []
 
 
-@pytest.mark.parametrize("field", ["study", "dataset", "seed", "recon_scale", "config"])
+@pytest.mark.parametrize("field", ["study", "dataset", "start", "seed", "recon_scale", "config"])
 def test_rows_of_other_models_under_the_same_name_are_refused(
     field, copy, tmp_path, capsys
 ) -> None:
@@ -198,13 +173,10 @@ def test_rows_of_other_models_under_the_same_name_are_refused(
     assert "results.jsonl holds a row of another study, or of a model with other" in message
 
 
-@pytest.mark.parametrize(
-    "wild", [("--learning-rate", "1e+38"), ("--recon-scale", "1e+24")], ids=["rate", "optimizer"]
-)
-def test_a_diverging_run_is_named_with_its_last_good_state(wild, tmp_path, capsys) -> None:
-    message = refused(capsys, tmp_path, *ONE_SIZE, *wild)
+def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:
+    message = refused(capsys, tmp_path, *ONE_SIZE, "--learning-rate", "1e+38")
     assert "Training diverged" in message
-    assert re.search(rf"z2 lane 0 \(seed 0, .*{wild[0][2:5]}.* {re.escape(wild[1])}", message)
+    assert re.search(r"z2 lane 0 \(seed 0, .*learning_rate 1e\+38", message)
     assert "in epoch 1; its state after epoch 0 is in" in message
     folder = tmp_path / "latent_size"
     state = folder / "z2" / str(vj.store.checkpoint.latest(folder / "z2"))
@@ -324,15 +296,6 @@ def test_a_signal_in_any_epoch_ends_the_study_in_one_line(
     assert not (folder / "z3").exists()
     tiny.run("latent_size", tmp_path, *ONE_SIZE, "--resume", figures=tiny.no_figures)
     assert tiny.rows_of(folder) == tiny.rows_of(finished("latent_size"))[:2]
-
-
-def test_a_damaged_study_json_is_found_before_the_training(tmp_path, capsys, monkeypatch) -> None:
-    folder = tmp_path / "latent_size"
-    folder.mkdir()
-    (folder / "study.json").write_text("{")
-    monkeypatch.setattr(vj.parallel, "advance", tiny.not_again)
-    assert "study.json is damaged" in refused(capsys, tmp_path, "--resume")
-    assert [path.name for path in folder.glob("[!.]*")] == ["study.json"]
 
 
 def test_without_git_a_row_names_no_commit(monkeypatch) -> None:

@@ -60,20 +60,6 @@ def test_moments_are_those_of_the_projections(components: int) -> None:
     assert got.covariance.shape == (components, components)
 
 
-def test_of_the_images_that_span_the_space_the_moments_are_zero_and_the_eigenvalues() -> None:
-    space = principal_components(moments(IMAGES), 12)
-    got = samples.feature_moments(space, PIXELS)
-    np.testing.assert_allclose(got.mean, 0, atol=1e-6)
-    np.testing.assert_allclose(got.covariance, np.diag(space.eigenvalues), atol=1e-6)
-
-
-def test_a_shift_of_all_pixels_is_its_squared_length() -> None:
-    space = principal_components(moments(IMAGES), 12)
-    shift = np.linspace(-1, 2, 12, dtype=np.float32)
-    a, b = (samples.feature_moments(space, pixels) for pixels in (PIXELS, PIXELS + shift))
-    np.testing.assert_allclose(frechet_distance(a, b), np.square(shift).sum(), rtol=1e-5)
-
-
 def test_the_floor_is_the_distance_of_the_training_images_from_the_test_images() -> None:
     space = principal_components(moments(IMAGES), 12)
     got = samples.reference(space, IMAGES, TEST)

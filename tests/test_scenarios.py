@@ -168,6 +168,7 @@ class Commands(RuleBasedStateMachine):
         assert self.asked is not None
         self.refused(self.asked, "holds results already", resume=False)
 
+    @precondition(lambda self: self.history)
     @rule(seeds=st.integers(1, 3), epochs=st.integers(1, 3), writes=st.integers(0, 25))
     def killed(self, seeds: int, epochs: int, writes: int) -> None:
         """A study that is killed at one of the files that it writes."""
@@ -453,7 +454,7 @@ def run_sequences(sequences: int, steps: int, seed: int | None = None) -> None:
 
 def test_every_answer_is_the_same_in_whatever_order_commands_run(tmp_path: Path) -> None:
     with prepared(tmp_path):
-        run_sequences(8, 10)
+        run_sequences(6, 10)
 
 
 def main(sequences: int = 2000, steps: int = 12, seed: int = 0) -> None:

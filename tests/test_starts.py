@@ -11,6 +11,7 @@ import pytest
 
 import vaejax as vj
 from tests import tiny
+from tests.tiny import assert_same
 from vaejax.store import checkpoint
 from vaejax.study import starts
 from vaejax.trained import one_lane
@@ -18,10 +19,6 @@ from vaejax.trained import one_lane
 
 def state_of(run: vj.Run, folder: Path) -> vj.train.State:
     return starts.initial_state(SimpleNamespace(flags=SimpleNamespace(start=folder)), run)
-
-
-def assert_same(got, want) -> None:
-    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +80,3 @@ def test_a_study_records_its_start_and_goes_on_with_no_other(z2: Path, tmp_path,
     assert f"start is {told}, asked is z2 after 11 steps" in text
     tiny.command("latent_size", *longer, "--start", z2, figures=tiny.no_figures)
     assert {row["epochs"] for row in tiny.rows_of(folder)} == {1, 2}
-
-
-def test_a_row_of_another_start_is_refused(z2: Path, finished) -> None:
-    """Its checkpoint may be gone, so that nothing else tells."""
-    row, run = tiny.rows_of(finished("latent_size"))[0], checkpoint.read_run(z2)
-    here, other = (
-        vj.study.provenance.identities("latent_size", one)[0]
-        for one in (run, replace(run, start="z2 after 1 step"))
-    )
-    assert vj.study.recording._belongs(row, here)
-    assert not vj.study.recording._belongs(row, other)

@@ -207,27 +207,6 @@ def test_a_threshold_needs_a_kl_and_a_direction() -> None:
         theory.thresholds(SQUARED, IMAGES, 0)
 
 
-def test_two_images_awake_at_two_over_their_mean_squared_difference() -> None:
-    apart = np.square(IMAGES[0] / 255 - IMAGES[1] / 255).mean()
-    first, second = theory.thresholds(SQUARED, IMAGES[:2], 2)
-    assert first == pytest.approx(2 / apart, rel=1e-12)
-    assert second == np.inf
-
-
-THRESHOLDS = np.array([2.0, 4.0, 4.0, 8.0, np.inf])
-
-
-def test_a_unit_is_predicted_for_each_threshold_below_the_scale() -> None:
-    scales = np.array([1.0, 2.0, 2.1, 4.1, 7.9, 8.1, 1e9])
-    units = theory.predicted_units(THRESHOLDS, scales, 1.0, 5)
-    assert units.tolist() == [0, 0, 1, 3, 3, 4, 4]
-    assert theory.predicted_units(THRESHOLDS, scales, 1.0, 2).tolist() == [0, 0, 1, 2, 2, 2, 2]
-    assert theory.predicted_units(THRESHOLDS, 3 * scales, 3.0, 5).tolist() == units.tolist()
-    weights = np.array([1.0, 2.0])
-    assert theory.predicted_units(THRESHOLDS, np.array([8.1, 8.1]), weights, 5).tolist() == [4, 3]
-    assert theory.predicted_units(THRESHOLDS, 5.0, 1.0, 5) == 3
-
-
 @pytest.mark.parametrize(
     ("config", "words"),
     [

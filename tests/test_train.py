@@ -63,32 +63,10 @@ def assert_same_bits(a, b):
         np.testing.assert_array_equal(left, right)
 
 
-@partial(jax.jit, static_argnums=0)
-def adam_step(config, knob, state, images):
-    key = jax.random.fold_in(jax.random.split(state.key, 3)[2], 0)
-    grads, _ = jax.grad(loss.of_batch, has_aux=True)(
-        state.params, config, knob, images, key, state.step
-    )
-    adam = optax.adam(0.01)
-    updates, _ = adam.update(grads, adam.init(state.params))
-    return optax.apply_updates(state.params, updates)
-
-
-def test_a_step_is_adam_on_the_gradient_of_the_objective():
-    state, knob = single(3), knobs(CONFIG, learning_rate=0.01)
-    batch = jnp.asarray(IMAGES[:16])
-    after, trace = step(CONFIG, knob, state, batch, False)
-    expected = adam_step(CONFIG, knob, state, batch)
-    for got, want in zip(jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-6)
-    assert int(after.step) == 1
-    total = 6 * np.asarray(trace.error) + np.asarray(trace.kl).sum()
-    np.testing.assert_allclose(trace.objective, total, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("choices", "optimizer"),
     [
+        ({"binarize": True}, optax.adam(0.01)),
         ({"optimizer": "rmsprop", "epsilon": 1e-6}, optax.rmsprop(0.01, eps=1e-6)),
         ({"beta1": 0.5, "epsilon": 1e-4}, optax.adam(0.01, b1=0.5, eps=1e-4)),
     ],
@@ -252,13 +230,3 @@ def test_a_linear_autoencoder_learns_the_principal_components():
         components.principal_components(components.moments(images), 2), images, 2
     )
     assert best * (1 - 1e-5) < mse < best * 1.005
-
-
-def test_dynamic_binarization_trains_on_the_bernoulli_mean_of_the_pixels():
-    config = replace(CONFIG, binarize=True, batch_size=64)
-    images = np.full((64, 6), 51, np.uint8)  # p = 0.2 everywhere
-    state, _ = trained(config, [{"learning_rate": 1e-2}], [0], 400, images)
-    (recon,) = np.asarray(evaluated(config, state.params, np.tile(images, (50, 1))).recon)
-    entropy = -6 * (0.2 * np.log(0.2) + 0.8 * np.log(0.8))
-    error = recon.std() / np.sqrt(len(recon))
-    assert abs(recon.mean() - entropy) < 5 * error + 0.05

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.tiny import assert_same
 from vaejax import parallel, train
 from vaejax.config import Config, knobs, stack
-from vaejax.errors import LabError, StoppedError
+from vaejax.errors import StoppedError
 from vaejax.measure.trace import at_rest
 from vaejax.run import Images, Run
 from vaejax.store import checkpoint
@@ -74,11 +75,6 @@ def test_epochs_that_are_not_given_make_the_steps_of_the_page() -> None:
         assert abs(found.steps - Flags.steps) <= found.steps_per_epoch / 2
 
 
-def test_images_that_fill_no_batch_have_no_plan() -> None:
-    with pytest.raises(LabError, match="4 training images fill no batch of 5"):
-        plans.plan(Flags(), CONFIG, 4, until_converged=False)
-
-
 def rests(_: Any, run: Run, error: np.ndarray) -> np.ndarray:
     return at_rest(error, 0.1, BLOCK)
 
@@ -118,10 +114,6 @@ def trained(
     assert restored.step == step
     assert_same(restored.state, state)
     return restored
-
-
-def assert_same(got: Any, want: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
 def assert_same_run(got: Trained, want: Trained) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 import vaejax as vj
@@ -66,6 +68,11 @@ FILES = {
     "test_many_units_page": "many_units",
     "test_gaps_page": "gaps",
     "test_scenarios": "gaps",
+    "test_training": "latent_size",
+    "test_training_log": "latent_size",
+    "test_own_study": "many_units",
+    "test_your_model": "many_units",
+    "test_one_file": "many_units",
     "test_results": "latent_size",
     "test_extremes": "recon_scale",
     "test_surroundings": "latent_size",
@@ -164,3 +171,8 @@ def no_figures(*_: Any) -> dict[str, Any]:
 def not_again(*_: Any, **__: Any) -> None:
     """For `vj.parallel.advance` where everything is trained already."""
     raise AssertionError("it trains again")
+
+
+def assert_same(got: Any, want: Any) -> None:
+    """The same bits in every leaf."""
+    jax.tree.map(np.testing.assert_array_equal, got, want)
