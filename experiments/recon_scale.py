@@ -181,7 +181,7 @@ def has_closed_form(run: vj.Run) -> bool:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    all_rows, rows = rows, in_range(rows, False)
+    all_rows, rows = rows, in_range(rows, False) or rows
     last = max(row["recon_scale"] for row in rows)
     floors = {
         "mse": ("mean image", vj.study.fact(rows, "mean_image_mse")),

@@ -10,9 +10,8 @@ order of their file names, whatever their label.
 """
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -130,7 +129,7 @@ def _images(files: list[Path], source: Source, indices: Indices) -> Images:
     """Raises LabError where a file is damaged or is not like the first one."""
 
     def decode(path: Path) -> UInt8[np.ndarray, "1 height width channels"]:
-        image = read_image(path, source.resize is not None)[None]
+        image = read_image(path)[None]
         image = pixels.to_bytes(str(path), image, source.white)
         return pixels.changed(image, source.resize, source.colour)
 
@@ -151,16 +150,11 @@ def _images(files: list[Path], source: Source, indices: Indices) -> Images:
     return np.concatenate(images)
 
 
-def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height width channels"]:
+def read_image(path: Path) -> UInt8[np.ndarray, "height width channels"]:
     """The pixels of an image file, turned as its EXIF data say: grey images have one channel, all
-    others three.
-
-    Args:
-        large: read it however many pixels it has; Pillow refuses more than 179 million.
-    """
+    others three."""
     try:
-        with warnings.catch_warnings(), _unlimited() if large else nullcontext():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _of_any_size():
             image = Image.open(path)
         with image:
             if problem := _problem(image):
@@ -176,10 +170,6 @@ def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height wid
             array = np.asarray(turned.convert(CONVERTED[turned.mode]))
     except LabError:
         raise
-    except Image.DecompressionBombError:
-        raise LabError(
-            f"{path} is too large: more than 179 million pixels are read with --resize N only."
-        ) from None
     except Exception as error:  # each decoder of Pillow has errors of its own
         raise LabError(
             f"{path} is damaged or no image ({first_line(error)}): mend it or take it away."
@@ -188,8 +178,8 @@ def read_image(path: Path, large: bool = False) -> UInt8[np.ndarray, "height wid
 
 
 @contextmanager
-def _unlimited() -> Iterator[None]:
-    """Have Pillow open images of any size."""
+def _of_any_size() -> Iterator[None]:
+    """Have Pillow open images of more than 179 million pixels, too."""
     most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
