@@ -162,18 +162,18 @@ def epoch(
     state: State,
     images: UInt8[Array, "n pixels"],
     clips: bool,
-    mesh: Mesh | None = None,
+    shared: bool = False,
 ) -> tuple[State, Trace]:
     """One pass of one model over the images, in full batches: at the end of the random order some
-    may be left out. With a mesh, the devices along its axis "batch" share each batch: XLA sums
-    their gradients.
+    may be left out. If batches are `shared`, it is by the devices along the axis "batch" of the
+    mesh: XLA sums their gradients.
 
     If a loss term of some step, or any number at the end of the epoch, is not finite, the model is
     returned as it was before the epoch, with `diverged` set: no NaN or infinity ever stays in the
     state.
     """
     order = epoch_order(config, state, len(images))
-    if mesh is not None:
+    if shared:
         order = jax.lax.with_sharding_constraint(order, P(None, "batch"))
     new, trace = jax.lax.scan(
         lambda state, batch: step(config, knobs, state, images[batch], clips), state, order
@@ -197,11 +197,11 @@ def train_lanes(
     """So many epochs of every lane, over one copy of the images: on one device, or with the lanes
     divided along the axis "lanes" of a mesh (see `vaejax.parallel`). There each device has a
     program of its own lanes: left to XLA, convolutions of different lanes are one convolution."""
+    shared = mesh is not None and mesh.shape["batch"] > 1
 
     def of_model(images: Any, knobs: Knobs, state: State) -> tuple[State, Trace]:
-        state, trace = jax.lax.scan(
-            lambda state, _: epoch(config, knobs, state, images, clips, mesh), state, length=epochs
-        )
+        one = partial(epoch, config, knobs, images=images, clips=clips, shared=shared)
+        state, trace = jax.lax.scan(lambda state, _: one(state), state, length=epochs)
         return state, jax.tree.map(lambda steps: steps.reshape(-1, *steps.shape[2:]), trace)
 
     def of_lanes(images: Any, knobs: Knobs, state: State) -> tuple[State, Trace]:
