@@ -226,6 +226,8 @@ PICTURE = Image.fromarray(RGB[0])
 PALETTE = PICTURE.quantize(8)
 OPAQUE = np.concatenate([RGB[0], np.full((6, 5, 1), 255, np.uint8)], -1)
 LARGE = Image.fromarray(RGB[0].repeat(8, 0).repeat(8, 1))
+ABSENT = (1, 2, 3)
+"""A colour that no pixel of it has."""
 QUARTER_TURN = Image.Exif()
 QUARTER_TURN[0x0112] = 6  # the camera was held a quarter turn to the left
 
@@ -237,6 +239,7 @@ QUARTER_TURN[0x0112] = 6  # the camera was held a quarter turn to the left
         ("two.png", PICTURE.convert("1"), {}, np.asarray(PICTURE.convert("1"))[..., None] * 255),
         ("turned.png", PICTURE, {"exif": QUARTER_TURN}, np.rot90(RGB[0], -1)),
         ("opaque.png", OPAQUE, {}, RGB[0]),
+        ("keyed.png", PICTURE, {"transparency": ABSENT}, RGB[0]),
         ("preview.jpg", LARGE, {"format": "MPO", "save_all": True, "append_images": [PICTURE]},
          None),
     ],
@@ -323,6 +326,7 @@ def test_an_empty_split_is_passed_over(tmp_path: Path) -> None:
 LABELS: dict[str, tuple[Any, Any]] = {
     "floats": (np.arange(12.0), np.arange(12)),
     "one-hot": (np.eye(12)[::-1], np.arange(12)[::-1]),
+    "one-hot of two": (np.eye(2)[[0, 1] * 6], np.array([0, 1] * 6)),
     "a column": (np.arange(12)[:, None], np.arange(12)),
     "bool": (np.arange(12) > 5, np.arange(12) > 5),
     "text": (np.array(["dog", "cat", "ant", "cat"] * 3), [3, 2, 0, 2] * 3),
