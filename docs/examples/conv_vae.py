@@ -138,8 +138,6 @@ class ConvVaeFlags(vj.study.Flags):
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags = lab.flags
-    vj.study.each_once("--times", flags.times)
-    vj.study.each_once("--starts", flags.starts)
     height, width, _ = lab.shape
     if height % 8 or width % 8:
         raise vj.LabError(

@@ -58,10 +58,12 @@ def read(folder: Path, run: Run, steps: int) -> Trace:
     lanes = len(run.seeds)
 
     def mapped(term: str, *shape: int) -> np.ndarray:
-        of_steps = (steps, lanes, *shape)
-        if not steps:  # an empty file cannot be mapped
-            return np.swapaxes(np.zeros(of_steps, "<f4"), 0, 1)
-        return np.swapaxes(np.memmap(_file(folder, term), "<f4", "r", shape=of_steps), 0, 1)
+        size = (steps, lanes, *shape)
+        if steps:
+            whole = np.memmap(_file(folder, term), "<f4", "r", shape=size)
+        else:  # an empty file cannot be mapped
+            whole = np.zeros(size, "<f4")
+        return np.swapaxes(whole, 0, 1)
 
     return Trace(mapped("objective"), mapped("error"), mapped("kl", run.config.latent_size))
 

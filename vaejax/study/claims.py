@@ -207,12 +207,8 @@ def _at(name: str, value: Any) -> str:
         return f"at the {value.value} {noun}"
     if isinstance(words, dict):
         return words.get(value, f"of {value}")
-    return words.format(_setting(value) if isinstance(value, int | float) else value)
-
-
-def _setting(value: float) -> str:
-    """A number with four digits, or all of them before the decimal point: 1.005 is not 1."""
-    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.4g}"
+    # Four digits: 1.005 times the threshold is not 1.
+    return words.format(number(value, 4) if isinstance(value, int | float) else value)
 
 
 def each(names: str | tuple[str, ...], *comparisons: Comparison) -> list[Comparison]:

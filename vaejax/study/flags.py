@@ -162,7 +162,7 @@ class Flags(ExecutionFlags, KnobValues, DataFlags):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, value in vars(self).items():
-            if isinstance(value, tuple) and name != "widths":
+            if isinstance(value, tuple) and name != "widths":  # layers may be equally wide
                 each_once(flag(name), value, least=0 if name == "log" else 1)
         if (
             not self.distributed

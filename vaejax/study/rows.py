@@ -56,9 +56,9 @@ def fact(rows: Sequence[Row], name: str) -> Any:
     return first
 
 
-def number(value: float) -> str:
-    """A number with three digits, or all of them before the decimal point."""
-    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many digits, or all of them before the decimal point."""
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:.{digits}g}"
 
 
 def span(values: Sequence[float]) -> str:
