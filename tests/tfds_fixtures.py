@@ -198,7 +198,7 @@ def tfrecord_writer() -> Iterator[None]:
 def frame(record: bytes) -> bytes:
     """A record as TFRecord frames it."""
     length = struct.pack("<Q", len(record))
-    sums = [struct.pack("<I", *masked_crc32c([part])) for part in (length, record)]
+    sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, record)]
     return length + sums[0] + record + sums[1]
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ def _records(builder: Any, directory: Path, split: str) -> Iterator[Sequence[byt
             yield source.__getitems__(range(start, min(start + _BATCH, len(source))))
     elif file_format is tfds.core.FileFormat.TFRECORD:
         files = [Path(file) for file in builder.info.splits[split].filepaths]
-        yield from tfrecord.read_batches(files, _BATCH)
+        records = tfrecord.read(files)
+        while batch := list(islice(records, _BATCH)):
+            yield batch
     else:
         raise LabError(
             f"{directory} is in the format '{file_format}'; prepare the set again as "
