@@ -94,12 +94,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without the real data its tests are left out, unless they were asked for: then they fail."""
+    """Tests that need what pip does not bring are left out, unless they were asked for: then they
+    fail without it."""
     chosen = config.getoption("-m") or ""
-    asked = "real_data" in chosen and "not real_data" not in chosen
-    root = Path(os.environ.get("TFDS_DATA_DIR", "-"))
-    if asked and not all((root / name).is_dir() for name in ("mnist", "cifar10")):
-        raise pytest.UsageError("TFDS_DATA_DIR names no directory with mnist and cifar10 in it")
     for item in items:
-        if "real_data" in item.keywords and not asked:
-            item.add_marker(pytest.mark.skip(reason="asked for with -m real_data"))
+        for mark in {"real_data", "browser"} & set(item.keywords):
+            if mark not in chosen:
+                item.add_marker(pytest.mark.skip(reason=f"asked for with -m {mark}"))

@@ -1,8 +1,5 @@
 """explore in a browser: the models in the page compute what Python computes, and the page answers
-to mouse, keys and touch.
-
-Without playwright or a Chromium the tests are skipped, see tests/browser.py.
-"""
+to mouse, keys and touch."""
 
 import re
 from collections.abc import Callable
@@ -18,6 +15,8 @@ import pytest
 import vaejax as vj
 from tests import explored, tiny
 from tests.browser import PHONE
+
+pytestmark = pytest.mark.browser
 
 exploration = vj.explorer.exploration
 IMAGES = 40

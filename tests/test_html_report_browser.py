@@ -10,6 +10,8 @@ from tests import tiny
 from tests.browser import DESKTOP, PHONE
 from tests.test_html_report import ABOUT, VERDICT, make, row
 
+pytestmark = pytest.mark.browser
+
 GAPS = {1: 3.5, 2: None, 3: -20.0, 4: 1e-3, 5: 100.0}
 """A figure by seed, which no order of letters sorts."""
 MANY = {f"figure_{index}": float(index) for index in range(30)}
