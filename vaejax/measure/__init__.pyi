@@ -1,4 +1,5 @@
 from . import activity as activity
+from . import annealed as annealed
 from . import batched as batched
 from . import codes as codes
 from . import collapse as collapse
@@ -16,6 +17,7 @@ from .activity import active_directions as active_directions
 from .activity import active_units as active_units
 from .activity import code_distance_to_prior as code_distance_to_prior
 from .activity import direction_variances as direction_variances
+from .annealed import annealed_nll as annealed_nll
 from .batched import lane_of as lane_of
 from .batched import map_images as map_images
 from .batched import over_lanes as over_lanes
