@@ -51,42 +51,38 @@ MORE_COLUMNS = (
     "frechet_gaussian", "frechet_floor", "nearest_mse", "nearest_recon_mse", "active_units",
     "kl_nats", "neg_elbo_nats",
 )  # fmt: skip
-AE, VAE = {"model": "ae"}, {"model": "vae"}
 MSE = vj.study.column("mse", "MSE")
 PCA_MSE = vj.study.column("pca_mse", "MSE of PCA")
 TO_PRIOR = vj.study.column("code_distance_to_prior", "distance of the codes to N(0, I)")
 SAMPLES_OFF = vj.study.column("frechet", "Frechet distance of samples from N(0, I)")
 MIXTURE_OFF = vj.study.column("frechet_mixture", "Frechet distance of samples from the mixture")
 CLAIMS = [
-    vj.study.Claim(name, question, vj.study.each("latent_size", comparison))
-    for name, question, comparison in (
-        (
-            "C1",
-            "Does an autoencoder compress images through a small code better than PCA?",
-            MSE.at(**AE) < PCA_MSE.at(**AE),
-        ),
-        (
-            "C2",
-            "Are images decoded from Gaussian codes better with a VAE than with an AE?",
-            SAMPLES_OFF.at(**VAE) < SAMPLES_OFF.at(**AE),
-        ),
-        (
-            "C3",
-            "Does the KL term pull the codes to N(0, I)?",
-            TO_PRIOR.at(**VAE) < TO_PRIOR.at(**AE),
-        ),
-        (
-            "B6",
-            "Does an AE draw better images than a VAE, if its codes come from a mixture fitted to "
-            "training codes?",
-            MIXTURE_OFF.at(**AE) < SAMPLES_OFF.at(**VAE),
-        ),
-        (
-            "B6, both fitted",
-            "Does it still, if the codes of the VAE come from a mixture, too?",
-            MIXTURE_OFF.at(**AE) < MIXTURE_OFF.at(**VAE),
-        ),
-    )
+    vj.study.Claim(
+        "C1",
+        "Does an autoencoder compress images through a small code better than PCA?",
+        vj.study.each("latent_size", MSE.at(model="ae") < PCA_MSE.at(model="ae")),
+    ),
+    vj.study.Claim(
+        "C2",
+        "Are images decoded from Gaussian codes better with a VAE than with an AE?",
+        vj.study.each("latent_size", SAMPLES_OFF.at(model="vae") < SAMPLES_OFF.at(model="ae")),
+    ),
+    vj.study.Claim(
+        "C3",
+        "Does the KL term pull the codes to N(0, I)?",
+        vj.study.each("latent_size", TO_PRIOR.at(model="vae") < TO_PRIOR.at(model="ae")),
+    ),
+    vj.study.Claim(
+        "B6",
+        "Does an AE draw better images than a VAE, if its codes come from a mixture fitted to "
+        "training codes?",
+        vj.study.each("latent_size", MIXTURE_OFF.at(model="ae") < SAMPLES_OFF.at(model="vae")),
+    ),
+    vj.study.Claim(
+        "B6, both fitted",
+        "Does it still, if the codes of the VAE come from a mixture, too?",
+        vj.study.each("latent_size", MIXTURE_OFF.at(model="ae") < MIXTURE_OFF.at(model="vae")),
+    ),
 ]
 PARTS = 10
 """Gaussians of the mixture that is fitted to codes."""
@@ -100,8 +96,6 @@ SHOWN = 12
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     latent_sizes: tuple[int, ...] = (2, 4, 10, 32)
     """Code sizes."""
     recon_scale: vj.Scale = "elbo"

@@ -53,8 +53,6 @@ SHOWN = 12
 
 @dataclass(frozen=True, kw_only=True)
 class BlurFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     dataset: str = "cifar10"
     widths: tuple[int, ...] = (400,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower

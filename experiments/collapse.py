@@ -108,8 +108,6 @@ DEPTH_PANELS = {"mse": "mean squared error", "kl_nats": "KL, nats", "active_unit
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     dataset: str = "cifar10"
     steps: int = 1560  # four epochs of CIFAR10
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"

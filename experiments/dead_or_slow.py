@@ -113,8 +113,6 @@ CLAIMS = [claim for net, name in NETS.items() for claim in claims(net, name)]
 
 @dataclass(frozen=True, kw_only=True)
 class DeadOrSlowFlags(vj.study.NetFlags):
-    """The flags of linear nets and MLPs, and this study's own."""
-
     train_images: int | None = 10_000
     """Use only the first so many training images; the threshold is predicted from them, too. None:
     all."""

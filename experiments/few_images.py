@@ -76,8 +76,6 @@ class ConvergingFlags(vj.study.Flags):
 
 @dataclass(frozen=True, kw_only=True)
 class FewImagesFlags(ConvergingFlags):
-    """Those, and this study's own."""
-
     batch_size: int = 25
     images: tuple[int, ...] = (200, 100, 25)
     """Numbers of training images."""

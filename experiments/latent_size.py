@@ -59,8 +59,6 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSizeFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     latent_sizes: tuple[int, ...] = SIZES
     """Numbers of latent units."""
     recon_scale: vj.Scale = "elbo"

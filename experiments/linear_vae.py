@@ -58,8 +58,6 @@ MORE_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LinearVaeFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     steps: int = 10_000
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.study.Fixed[vj.config.Output] = "linear"

@@ -86,8 +86,6 @@ MORE_COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ManyUnitsFlags(vj.study.NetFlags):
-    """The flags of linear nets and MLPs, and this study's own."""
-
     seeds: tuple[int, ...] = (0, 1)
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"

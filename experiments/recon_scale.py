@@ -105,8 +105,6 @@ LONGER = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ReconScaleFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     dataset: str = "cifar10"
     steps: int = 2340  # six epochs of CIFAR10
     likelihood: vj.config.Likelihood = "gaussian"

@@ -100,8 +100,6 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 @dataclass(frozen=True, kw_only=True)
 class RemediesFlags(vj.study.Flags):
-    """The shared flags, and this study's own."""
-
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
     kl_warmup: vj.study.Fixed[float] = 0.0
