@@ -52,11 +52,10 @@ ACTIVE = vj.study.column("active_units", "number of active units")
 RECON = vj.study.column("recon_last", "reconstruction term at the end")
 CONSTANT_RECON = vj.study.column("constant_recon", "term of a constant image")
 KL = vj.study.column("kl_last_nats", "KL in nats at the end")
-UNIT, SIGNED = (
-    partial(vj.study.matching, pixel_range=pixel_range) for pixel_range in ("unit", "signed")
-)
-"""The rows of the models with pixels in [0, 1], of any depth, and of those in [-1, 1]."""
+UNIT = partial(vj.study.matching, pixel_range="unit")
+"""The rows of the models with pixels in [0, 1], of any depth."""
 SHALLOW = partial(UNIT, depth=1)
+SIGNED = partial(vj.study.matching, pixel_range="signed")
 CLAIMS = [
     vj.study.Claim(name, question, comparisons, rows, counts_if=LEARNED, by_size=True)
     for name, question, rows, comparisons in (
@@ -142,7 +141,7 @@ def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, planned = lab.flags, []
     for size in lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1]):
         config = lab.sized(size)
-        for depth in sorted(set(flags.depths)):
+        for depth in sorted(flags.depths):
             deep = replace(config, decoder_widths=config.decoder_widths * depth)
             scales = flags.recon_scale if depth == 1 else flags.recon_scale[:1]
             planned.append(flags.run(f"z{size}-depth{depth}", lab.split, deep, scales))
