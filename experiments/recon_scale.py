@@ -38,6 +38,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import vaejax as vj
+from experiments import blur
 
 COLUMNS = (
     "mse", "kl_nats", "active_directions", "units_that_pay", "half_power_cycles",
@@ -54,7 +55,6 @@ PANELS = {
     "output_variance_ratio": "variance of outputs / of images",
     "half_power_cycles": "cycles per image of half power",
 }
-SPECTRUM_IMAGES = 2000
 SHOWN = 12
 SIGNED = "-signed"
 """The end of the name of a run with pixels in [-1, 1]."""
@@ -155,20 +155,15 @@ def signed_runs(lab: vj.study.Lab, scales: list[float]) -> list[vj.Run]:
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
-    run, images = trained.run, lab.test[:SPECTRUM_IMAGES]
-    known = {"mean_image_mse": vj.measure.constant_mse(lab.mean_image, lab.test)}
-    known |= lab.sharpness_of_pca(images, run.config.latent_size)
+    run, images = trained.run, lab.test[: blur.SPECTRUM_IMAGES]
     one_of_each = {lane["recon_scale"]: lane for lane in run.lanes} if has_closed_form(run) else {}
     of_linear = {
         scale: lab.sharpness(lab.best_linear(run.config, lane, images), images)["half_power_cycles"]
         for scale, lane in one_of_each.items()
     }
     return [
-        row
-        | known
-        | {"linear_half_power_cycles": of_linear.get(run.lanes[lane]["recon_scale"])}
-        | lab.sharpness(vj.study.outputs(trained, lane, images), images)
-        for lane, row in enumerate(vj.study.collapse_rows(trained, lab.test))
+        row | {"linear_half_power_cycles": of_linear.get(lane["recon_scale"])}
+        for row, lane in zip(blur.measure(lab, trained), run.lanes, strict=True)
     ]
 
 
