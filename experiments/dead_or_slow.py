@@ -6,14 +6,12 @@ around the threshold: the sleeping ones are raised to them, the waking ones lowe
 seeds are lanes. The learning rate falls to 0, so that noise keeps no unit awake.
 
 Measurement: the growth rate of a raised unit, per 1,000 steps of the first learning rate, and the
-scale at which a line through the rates is 0. At the end, on the images that are trained on: KL, and
-active units. A unit that is not active is slow where the line is above 0, else dead.
+scale at which a line through the rates is 0 (in the claim, through those of all seeds but one,
+whichever is left out). At the end, on the images that are trained on: KL, and active units. A unit
+that is not active is slow where the line is above 0, else dead.
 
 Figures: waking.png (KL at every scale against the step), rates.png (growth rate against the scale),
 loop.png (KL at the end against the scale, of raised and of lowered units).
-
-Two claims for each net: its growth is 0 near the threshold (by the line through the growth rates of
-all seeds but one, whichever is left out), and it shows hysteresis.
 
 Command: python -m experiments.dead_or_slow
 
@@ -45,7 +43,7 @@ ACTIVE = vj.study.column(
 ACTIVE_AT = "times", "active_units"
 LOOPS = vj.study.column("loops", "number of scales at which only the lowered unit is active")
 CURVE = 60
-"""Points of a curve of KL over training."""
+"""Points of a curve of KL over training, or as many as there are steps."""
 THRESHOLD = ("threshold", 1.0)
 DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
 """Multiples of the threshold whose curves are drawn."""
@@ -130,23 +128,20 @@ class DeadOrSlowFlags(vj.study.NetFlags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [run for net in NETS for run in runs_of(lab, net)]
-
-
-def runs_of(lab: vj.study.Lab, net: str) -> list[vj.Run]:
-    """The start of a net, and its raised and lowered copies."""
-    flags, config = lab.flags, vj.study.net_config(lab, net, latent_size=1)
-    first = flags.kl_weight * lab.first_threshold(config)
-    rate = flags.gentle_rate(config.pixels) * (vj.study.LINEAR_RATE if net == "linear" else 1)
-    start = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
-    later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
-    parts = {"start": (start, START_TIMES.values())}
-    parts |= {part: (later, flags.times) for part in START_TIMES}
-    planned = []
-    for part, (schedule, times) in parts.items():
-        scales = [float(f"{first * time:.4g}") for time in times]
-        labels = {"net": net, "from": part}
-        planned.append(schedule.run(f"{net}-{part}", lab.split, config, scales, **labels))
+    """The start of each net, and its raised and lowered copies."""
+    flags, planned = lab.flags, []
+    for net in NETS:
+        config = vj.study.net_config(lab, net, latent_size=1)
+        first = flags.kl_weight * lab.first_threshold(config)
+        rate = flags.gentle_rate(config.pixels) * (vj.study.LINEAR_RATE if net == "linear" else 1)
+        start = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
+        later = replace(start, learning_rate=LATER_RATE * rate, kl_warmup=0.0)
+        parts = {"start": (start, START_TIMES.values())}
+        parts |= {part: (later, flags.times) for part in START_TIMES}
+        for part, (schedule, times) in parts.items():
+            scales = [float(f"{first * time:.4g}") for time in times]
+            labels = {"net": net, "from": part}
+            planned.append(schedule.run(f"{net}-{part}", lab.split, config, scales, **labels))
     return planned
 
 
@@ -170,7 +165,8 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     first = lab.thresholds(config)[:1]
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     predicted = vj.theory.predicted_kl(first, scale, weight, 1)
-    kl = np.ascontiguousarray(trained.trace.kl[..., 0])
+    kl = np.ascontiguousarray(trained.trace.kl[..., 0])  # [lanes, steps]
+    parts = np.array_split(kl, min(CURVE, kl.shape[1]), 1)
     rates = vj.train.learning_rates(run.knobs, kl.shape[1])
     clock = np.cumsum(rates / rates[:, :1], 1) / 1000
     raised = run.labels["from"][0] == "raised"
@@ -185,15 +181,9 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
         "kl_nats": found.kl.sum(-1).mean(-1),
         "predicted_kl_nats": predicted,
         "active_units": np.asarray(vj.measure.active_units(found.mean)).sum(-1),
-        "kl_curve_nats": curve(kl),
+        "kl_curve_nats": np.stack([part.mean(-1) for part in parts], 1),
     }
     return vj.study.rows_of(trained, figures)
-
-
-def curve(kl: np.ndarray) -> np.ndarray:
-    """KL [lanes, steps], averaged to `CURVE` points, or as many as there are steps."""
-    parts = np.array_split(kl, min(CURVE, kl.shape[1]), 1)
-    return np.stack([part.mean(-1) for part in parts], 1)
 
 
 def with_state(rows: list[vj.store.Row]) -> list[vj.store.Row]:
