@@ -32,8 +32,7 @@ import numpy as np
 import vaejax as vj
 
 TIMES = (0.5, 0.9, 1.2, 2.0, 4.0, 20.0)
-"""Scales, as multiples of the threshold."""
-MORE_SCALES = ("elbo", 6000.0)
+"""Scales beside elbo and 6000, as multiples of the threshold."""
 MOST_GAP = 0.1
 """The gap that is allowed in nats, or 1% of the gain if that is more."""
 ALLOWED_GAP = vj.study.column(
@@ -88,14 +87,12 @@ def oracle_of(lab: vj.study.Lab, config: vj.Config) -> vj.theory.Oracle:
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
     flags, config = lab.flags, lab.config(latent_size=lab.flags.latent_size)
-    scales = flags.recon_scale or default_scales(lab, config)
+    scales = flags.recon_scale
+    if not scales:
+        first = flags.kl_weight * lab.first_threshold(config)
+        scales = (*(times * first for times in TIMES), "elbo", 6000.0)
     schedule = vj.study.falling(lab, config, learning_rate=flags.gentle_rate(config.pixels))
     return [schedule.run("linear", lab.split, config, scales)]
-
-
-def default_scales(lab: vj.study.Lab, config: vj.Config) -> tuple[vj.Scale, ...]:
-    first = lab.flags.kl_weight * lab.first_threshold(config)
-    return (*(times * first for times in TIMES), *MORE_SCALES)
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
