@@ -187,9 +187,8 @@ def training_panel(lab: vj.study.Lab, rows: list[vj.store.Row], scale: float) ->
         per_epoch = vj.train.steps_per_epoch(trained.run.config, len(lab.train))
         kl = np.ascontiguousarray(trained.trace.kl[lanes]).sum(-1)
         kl = kl.reshape(len(kl), -1, per_epoch).mean(-1)
-        lines[vj.study.words.NETS[net]] = vj.show.Line(
-            list(range(1, kl.shape[1] + 1)), kl.T.tolist()
-        )
+        epochs = list(range(1, kl.shape[1] + 1))
+        lines[vj.study.words.NETS[net]] = vj.show.Line(epochs, kl.T.tolist())
     predicted = vj.study.fact(vj.study.matching(rows, recon_scale=scale), "predicted_kl_nats")
     floor = ("predicted", predicted) if predicted else None  # 0 is on no logarithmic axis
     return vj.show.Panel(f"scale {scale:g}", "KL, nats", lines, floor, log_y=True)
