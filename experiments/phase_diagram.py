@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -119,34 +120,23 @@ class PhaseDiagramFlags(vj.study.NetFlags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [planned(lab, likelihood, net) for likelihood in OUTPUTS for net in lab.flags.nets]
-
-
-def planned(lab: vj.study.Lab, likelihood: str, net: str) -> vj.Run:
-    """A net with a likelihood, at multiples of its threshold."""
-    flags = lab.flags
-    config = vj.study.net_config(
-        lab,
-        net,
-        likelihood=likelihood,
-        output=OUTPUTS[likelihood],
-        pixel_range=flags.pixel_range if likelihood == "gaussian" else "unit",
-        latent_size=flags.latent_size,
-    )
-    rate = vj.study.net_rate(flags, config)
-    schedule = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
-    first = lab.first_threshold(config)
-    return schedule.run(f"{net}-{likelihood}", lab.split, config, scales(flags, config, first))
-
-
-def scales(flags: PhaseDiagramFlags, config: vj.Config, first: float) -> list[float]:
-    """The scales of `--times` in rising order, to four digits."""
-    return sorted(
-        {
-            config.elbo_scale if time == "elbo" else float(f"{flags.kl_weight * first * time:.4g}")
+    """Each net with each likelihood, at multiples of its threshold (to four digits), rising."""
+    flags, planned = lab.flags, []
+    for likelihood, net in product(OUTPUTS, flags.nets):
+        pixel_range = flags.pixel_range if likelihood == "gaussian" else "unit"
+        pixels = {"output": OUTPUTS[likelihood], "pixel_range": pixel_range}
+        config = vj.study.net_config(
+            lab, net, latent_size=flags.latent_size, likelihood=likelihood, **pixels
+        )
+        rate = vj.study.net_rate(flags, config)
+        schedule = vj.study.falling(lab, config, warmup=True, learning_rate=rate)
+        first = flags.kl_weight * lab.first_threshold(config)
+        scales = {
+            config.elbo_scale if time == "elbo" else float(f"{first * time:.4g}")
             for time in flags.times
         }
-    )
+        planned.append(schedule.run(f"{net}-{likelihood}", lab.split, config, sorted(scales)))
+    return planned
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
@@ -179,24 +169,19 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
+    panels, mark = [], ("threshold", 1.0)
+    for likelihood, error in vj.study.words.LIKELIHOODS.items():
+        found = [
+            row | {"net": row["run"].removesuffix(f"-{likelihood}")}
+            for row in rows
+            if row["config"]["likelihood"] == likelihood
+        ]
+        if found:
+            relative = np.asarray(vj.study.fact(found, "threshold_times"), float)
+            relative = np.nan_to_num(relative, nan=np.inf)
+            panels += vj.study.predicted_panels(found, "times", relative, f"{error}: ", mark)
     title = f"{lab.dataset}, {lab.split}: mean and range over seeds"
-    drawn = [panel for likelihood in OUTPUTS for panel in panels(rows, likelihood)]
-    return {"phase_diagram": vj.show.curves(drawn, "recon_scale / threshold", title)}
-
-
-def panels(rows: list[vj.store.Row], likelihood: str) -> list[vj.show.Panel]:
-    """Directions, KL and gain of all nets with a likelihood, with the predicted curves."""
-    found = [
-        row | {"net": row["run"].removesuffix(f"-{likelihood}")}
-        for row in rows
-        if row["config"]["likelihood"] == likelihood
-    ]
-    if not found:
-        return []
-    relative = np.asarray(vj.study.fact(found, "threshold_times"), float)
-    relative = np.nan_to_num(relative, nan=np.inf)
-    prefix = f"{vj.study.words.LIKELIHOODS[likelihood]}: "
-    return vj.study.predicted_panels(found, "times", relative, prefix, mark=("threshold", 1.0))
+    return {"phase_diagram": vj.show.curves(panels, "recon_scale / threshold", title)}
 
 
 STUDY = vj.study.Study(
