@@ -55,13 +55,6 @@ class InspectFlags:
         vj.study.at_least("--nll-images", 2, self.nll_images)
 
 
-def metrics(trained: vj.store.Trained, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of one lane on the test set, by name and unit; the same as in the studies."""
-    config, params = trained.run.config, trained.state.params
-    figures = vj.measure.collapse_figures(config, params, images, vj.study.evaluation_key())
-    return {name: np.asarray(figure)[0] for name, figure in figures.items()}
-
-
 def likelihood(
     trained: vj.store.Trained, images: np.ndarray, neg_elbo: float, flags: InspectFlags
 ) -> dict[str, float]:
@@ -94,13 +87,14 @@ def likelihood(
     return figures
 
 
-def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset) -> dict[str, Any]:
+def pictures(
+    trained: vj.store.Trained, order: np.ndarray, images: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
     """The figures by name; `order` are the latent units, the most informative first."""
     show = vj.show
-    flat = test.images.reshape(len(test.images), -1)
-    means = vj.study.posterior_means(trained, 0, flat)
+    means = vj.study.posterior_means(trained, 0, images)
     rows = {
-        "input": vj.study.unit_pixels(flat[:SHOWN], trained.run.config.image_shape),
+        "input": vj.study.unit_pixels(images[:SHOWN], trained.run.config.image_shape),
         "output": vj.study.decoded(trained, 0, means[:SHOWN]),
     }
     samples = vj.study.samples(trained, 0, 64)
@@ -122,7 +116,7 @@ def pictures(trained: vj.store.Trained, order: np.ndarray, test: vj.data.Dataset
             "Decoded manifold: unit 0 across, unit 1 up, at quantiles of N(0, 1)",
         )
         title = "Posterior means of the test images; circles: 1, 2, 3 standard deviations"
-        drawn["codes"] = show.codes({"": means}, test.labels, title)
+        drawn["codes"] = show.codes({"": means}, labels, title)
     return drawn
 
 
@@ -148,8 +142,7 @@ def table(
     (sigma,), (beta,) = vj.study.provenance.effective(run)
     known = {"steps": trained.step, "lane": flags.lane, **run.lanes[0]}
     known |= {"effective_sigma": sigma, "effective_beta": beta}
-    per_unit = ("kl_per_unit_nats", "mean_variance_per_unit")
-    known |= {name: figure for name, figure in figures.items() if name not in per_unit}
+    known |= {name: figure for name, figure in figures.items() if figure.ndim == 0}
     shown = Table("", "value")
     for name, value in run.to_json()["config"].items():
         shown.add_row(name, str(value))
@@ -183,11 +176,12 @@ def inspect(flags: InspectFlags) -> None:
     folder = vj.files.own_path(flags.folder)
     whole = vj.store.restore(folder, best=flags.best)
     trained = vj.study.chosen_lane(whole, flags.lane)
-    test = vj.study.images_of(
-        vj.study.laboratory.with_images_at(trained.run, flags.dataset), "test"
-    )
+    run = vj.study.laboratory.with_images_at(trained.run, flags.dataset)
+    test = vj.study.images_of(run, "test")
     images = test.images.reshape(len(test.images), -1)
-    figures = metrics(trained, images)
+    key = vj.study.evaluation_key()  # as in the studies
+    found = vj.measure.collapse_figures(run.config, trained.state.params, images, key)
+    figures = {name: np.asarray(figure)[0] for name, figure in found.items()}
     order = np.argsort(-figures["kl_per_unit_nats"], kind="stable")
 
     out = vj.study.terminal.console()
@@ -206,7 +200,7 @@ def inspect(flags: InspectFlags) -> None:
         neg_elbo = float(figures["neg_elbo_nats"])
         out.print(likelihood_table(likelihood(trained, images, neg_elbo, flags)))
     drawn_in = vj.files.own_path(flags.out or folder)
-    for name, figure in pictures(trained, order, test).items():
+    for name, figure in pictures(trained, order, images, test.labels).items():
         vj.study.terminal.show_paths(out, *vj.show.save(figure, drawn_in, name))
 
 
