@@ -37,18 +37,13 @@ from experiments import (
     few_images,
     latent_size,
     recon_scale,
+    report,
     two_images,
 )
-from experiments import report as report_page
 
-STUDIES = (
-    autoencoder.STUDY,
-    latent_size.STUDY,
-    recon_scale.STUDY,
-    collapse.STUDY,
-    blur.STUDY,
-    few_images.STUDY,
-    two_images.STUDY,
+STUDIES = tuple(
+    page.STUDY
+    for page in (autoencoder, latent_size, recon_scale, collapse, blur, few_images, two_images)
 )
 """A study comes after those whose runs it takes over."""
 
@@ -142,7 +137,7 @@ def writeup(flags: WriteupFlags) -> None:
         problems = [f"{one.study}: {problem}" for one in ended for problem in one.problems]
         with vj.study.runner.reporting(problems):
             vj.study.terminal.console().print(table(flags, ended))
-            report_page.report(report_page.ReportFlags(folder=flags.folder))
+            report.report(report.ReportFlags(folder=flags.folder))
     if problems:
         raise vj.LabError("\n".join(problems))
 
