@@ -208,16 +208,13 @@ def planned(flags: PublishedFlags, shape: tuple[int, int, int], images: Splits) 
     widths = flags.setting.choices["encoder_widths"][::-1]
     config = vj.Config(image_shape=shape, decoder_widths=widths, **flags.setting.choices)
     drawn = "" if config.binarize else f", drawn with seed {flags.drawing}"
-    described = vj.Images(
-        f"{flags.dataset}{drawn}", f"train[:{len(images.train)}]",
-        train_digest=vj.run.digest(images.train),
-    )  # fmt: skip
+    split, digest = f"train[:{len(images.train)}]", vj.run.digest(images.train)
+    described = vj.Images(f"{flags.dataset}{drawn}", split, train_digest=digest)
     warmup = flags.setting.warmup * vj.train.steps_per_epoch(config, len(images.train))
     runs = []
     for number, stage in enumerate(flags.setting.stages[: flags.stages], 1):
-        knobs, seeds = vj.grid(
-            config, flags.seeds, learning_rate=[stage.learning_rate], kl_warmup=[warmup]
-        )
+        rate = [stage.learning_rate]
+        knobs, seeds = vj.grid(config, flags.seeds, learning_rate=rate, kl_warmup=[warmup])
         runs.append(vj.Run(f"{flags.source}-{number}", described, config, knobs, seeds))
     return runs
 
