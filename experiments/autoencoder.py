@@ -1,23 +1,18 @@
 """An autoencoder compresses; does only the VAE generate (C1, C2, C3, B6)?
 
-C1: an AE compresses images through a small code. Measured: test reconstruction MSE against code
-size, beside PCA with the same number of components.
-
-C2: a Gaussian code decodes to noise with an AE, and a VAE fixes that. Measured: Frechet distance
-of prior samples from the test images (floor: training against test images).
-
-C3: the KL term pulls the codes to N(0, I). Measured: the squared 2-Wasserstein distance of the
-Gaussian with the mean and covariance of all test codes from N(0, I), with and without the term.
-
-B6: an AE generates as well as a VAE, if codes are drawn from where its codes lie (Ghosh et al.
-2020). Measured: the Frechet distance of images decoded from codes that are drawn from one Gaussian,
-and from a mixture of ten, fitted to the codes of 10,000 training images; of the AE and of the VAE.
-The distance does not notice a model that repeats its training images. So the squared error of 1,000
-images from the mixture to the nearest training image is shown (nearest_mse): a copy would have
-none. Beside it is that of as many reconstructed test images (nearest_recon_mse), which are no
-copies.
-
 Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side.
+
+Measurement, on the test set: reconstruction MSE, beside that of PCA with as many components (C1);
+the Frechet distance of images decoded from codes of N(0, I) from the test images, whose floor is
+that of the training images (C2); the squared 2-Wasserstein distance of the Gaussian with the mean
+and covariance of all test codes from N(0, I) (C3). For B6, that an AE generates as well if codes
+are drawn from where its codes lie (Ghosh et al. 2020): the Frechet distance with codes drawn from
+one Gaussian, and from a mixture of ten, fitted to the codes of 10,000 training images.
+
+The Frechet distance does not notice a model that repeats its training images. So the squared error
+of 1,000 images from the mixture to the nearest training image is shown (nearest_mse): a copy would
+have none. Beside it is that of as many reconstructed test images (nearest_recon_mse), which are no
+copies.
 
 Figures: mse.png, distances.png, samples.png (codes from N(0, I) and from the mixture), nearest.png
 (images of the mixture above the nearest training image), codes.png (units 0 and 1 of the test codes
