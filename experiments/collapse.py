@@ -56,44 +56,42 @@ UNIT = partial(vj.study.matching, pixel_range="unit")
 """The rows of the models with pixels in [0, 1], of any depth."""
 SHALLOW = partial(UNIT, depth=1)
 SIGNED = partial(vj.study.matching, pixel_range="signed")
+claim = partial(vj.study.Claim, counts_if=LEARNED, by_size=True)
 CLAIMS = [
-    vj.study.Claim(name, question, comparisons, rows, counts_if=LEARNED, by_size=True)
-    for name, question, rows, comparisons in (
-        (
-            "C9",
-            "At {smallest}, do different images, and random codes, give nearly the same output?",
-            SHALLOW,
-            [
-                OUTPUTS_VARY.at(**LOW) < FAINT,
-                RANDOM_VARY.at(**LOW) < FAINT,
-                GAP.at(**LOW) < FAINT * GAP.at(**HIGH),
-            ],
+    claim(
+        "C9",
+        "At {smallest}, do different images, and random codes, give nearly the same output?",
+        [
+            OUTPUTS_VARY.at(**LOW) < FAINT,
+            RANDOM_VARY.at(**LOW) < FAINT,
+            GAP.at(**LOW) < FAINT * GAP.at(**HIGH),
+        ],
+        SHALLOW,
+    ),
+    claim(
+        "C10",
+        "At {smallest}, do sampled codes differ because the encoder tells images apart?",
+        [MEANS_APART.at(**LOW) > 0.5 * CODES_APART.at(**LOW)],
+        SHALLOW,
+    ),
+    claim(
+        "C11",
+        "At {smallest}, does a VAE with a deeper decoder collapse all the same?",
+        vj.study.each(
+            "depth", ACTIVE.at(**LOW) < 0.5, MSE.at(**LOW) > 0.99 * CONSTANT_MSE.at(**LOW)
         ),
-        (
-            "C10",
-            "At {smallest}, do sampled codes differ because the encoder tells images apart?",
-            SHALLOW,
-            [MEANS_APART.at(**LOW) > 0.5 * CODES_APART.at(**LOW)],
-        ),
-        (
-            "C11",
-            "At {smallest}, does a VAE with a deeper decoder collapse all the same?",
-            UNIT,
-            vj.study.each(
-                "depth", ACTIVE.at(**LOW) < 0.5, MSE.at(**LOW) > 0.99 * CONSTANT_MSE.at(**LOW)
-            ),
-        ),
-        (
-            "C12",
-            "Is the balance of the two loss terms the cause of the collapse?",
-            SIGNED,
-            [
-                *vj.study.within(RECON.at(**LOW), CONSTANT_RECON.at(**LOW), 0.1),
-                KL.at(**LOW) < 2.0,
-                RECON.at(**HIGH) < 0.5 * CONSTANT_RECON.at(**HIGH),
-            ],
-        ),
-    )
+        UNIT,
+    ),
+    claim(
+        "C12",
+        "Is the balance of the two loss terms the cause of the collapse?",
+        [
+            *vj.study.within(RECON.at(**LOW), CONSTANT_RECON.at(**LOW), 0.1),
+            KL.at(**LOW) < 2.0,
+            RECON.at(**HIGH) < 0.5 * CONSTANT_RECON.at(**HIGH),
+        ],
+        SIGNED,
+    ),
 ]
 COLUMNS = (
     "kl_nats", "active_units", "mse", "output_variance_ratio", "random_output_ratio",

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, Literal
 
@@ -66,30 +67,28 @@ def of_seeds(rows: list[vj.store.Row]) -> list[vj.store.Row]:
     return found
 
 
+claim = partial(vj.study.Claim, rows=of_seeds)
 CLAIMS = [
-    vj.study.Claim(name, question, comparisons, rows=of_seeds)
-    for name, question, comparisons in (
-        (
-            "B1",
-            "Does the first latent unit wake at the threshold that the images predict?",
-            vj.study.each("run", ONSET_OFF < MARGIN - 1),
-        ),
-        (
-            "B1, directions",
-            "Does the first direction of the code wake at the threshold that the images predict?",
-            vj.study.each("run", DIRECTIONS_ONSET_OFF < MARGIN - 1),
-        ),
-        (
-            "B2",
-            "Near the threshold, are as many directions of the code active as the images predict?",
-            vj.study.each("run", UNITS_OFF < 1.5),
-        ),
-        (
-            "B2, KL",
-            "Is the KL of a linear VAE with squared error the predicted one?",
-            [KL_OFF.at(run=EXACT) < 1.0],
-        ),
-    )
+    claim(
+        "B1",
+        "Does the first latent unit wake at the threshold that the images predict?",
+        vj.study.each("run", ONSET_OFF < MARGIN - 1),
+    ),
+    claim(
+        "B1, directions",
+        "Does the first direction of the code wake at the threshold that the images predict?",
+        vj.study.each("run", DIRECTIONS_ONSET_OFF < MARGIN - 1),
+    ),
+    claim(
+        "B2",
+        "Near the threshold, are as many directions of the code active as the images predict?",
+        vj.study.each("run", UNITS_OFF < 1.5),
+    ),
+    claim(
+        "B2, KL",
+        "Is the KL of a linear VAE with squared error the predicted one?",
+        [KL_OFF.at(run=EXACT) < 1.0],
+    ),
 ]
 COLUMNS = (
     "predicted_units", "active_units", "active_directions", "predicted_kl_nats", "kl_nats",
