@@ -155,6 +155,7 @@ def signed_runs(lab: vj.study.Lab, scales: list[float]) -> list[vj.Run]:
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
+    """What `blur` measures, and the detail that the best linear VAE keeps at the scale."""
     run, images = trained.run, lab.test[: blur.SPECTRUM_IMAGES]
     one_of_each = {lane["recon_scale"]: lane for lane in run.lanes} if has_closed_form(run) else {}
     of_linear = {
