@@ -43,7 +43,7 @@ ACTIVE = vj.study.column(
 ACTIVE_AT = "times", "active_units"
 LOOPS = vj.study.column("loops", "number of scales at which only the lowered unit is active")
 CURVE = 60
-"""Points of a curve of KL over training, or as many as there are steps."""
+"""Points of a curve of KL over training; of fewer steps it has all."""
 THRESHOLD = ("threshold", 1.0)
 DRAWN = (0.9, 0.95, 1.05, 1.1, 1.2, 1.4)
 """Multiples of the threshold whose curves are drawn."""
@@ -160,8 +160,7 @@ def initial_state(lab: vj.study.Lab, run: vj.Run) -> vj.train.State | None:
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
-    key = vj.study.evaluation_key()
-    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, key)
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, vj.study.evaluation_key())
     first = lab.thresholds(config)[:1]
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     predicted = vj.theory.predicted_kl(first, scale, weight, 1)

@@ -98,10 +98,9 @@ def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
 
 
 def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
-    paying = vj.study.fact(rows, "units_that_pay")
     floors = {
         "frechet": ("train against test", vj.study.fact(rows, "frechet_floor")),
-        "active_units": ("units that pay for their KL", paying),
+        "active_units": ("units that pay for their KL", vj.study.fact(rows, "units_that_pay")),
     }
     titles = BETTER | {"active_units": "active units"}
     panels = vj.study.column_panels(rows, "latent_size", titles, label="VAE", floors=floors)

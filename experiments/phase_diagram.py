@@ -140,15 +140,13 @@ def runs(lab: vj.study.Lab) -> list[vj.Run]:
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:
     run, config = trained.run, trained.run.config
-    key = vj.study.evaluation_key()
-    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, key)
+    found = vj.study.on_lanes(vj.measure.evaluate, trained, lab.train, vj.study.evaluation_key())
     scale, weight = np.asarray(run.knobs.recon_scale), np.asarray(run.knobs.kl_weight)
     thresholds = lab.thresholds(config)[: config.latent_size]
     times, relative = scale / weight / thresholds[0], thresholds / thresholds[0]
     directions = np.asarray(vj.measure.active_directions(found.mean))
     kl = found.kl.sum(-1).mean(-1)
-    bernoulli = config.likelihood == "bernoulli"
-    error = found.recon / config.pixels if bernoulli else found.mse
+    error = found.recon / config.pixels if config.likelihood == "bernoulli" else found.mse
     in_range = config.pixel_width**2  # both errors are for pixels in [0, 1]
     error_saved = in_range * (vj.theory.constant_error(config, lab.moments) - error.mean(-1))
     expected = vj.theory.predictions(relative, times, 1.0, len(relative))

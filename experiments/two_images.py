@@ -185,9 +185,8 @@ def figures(lab: vj.study.Lab, rows: list[vj.store.Row]) -> dict[str, Any]:
         trained = lab.trained(row["run"])
         lane = vj.study.lane_at(trained.run, row["recon_scale"])
         (strips[name],) = vj.study.drawn_outputs(trained, lane, lab.train[:2], 1)
-    mark = vj.study.threshold_mark(rows)
     panels = vj.study.column_panels(
-        rows, "recon_scale", PANELS, "latent_size", "{} units", mark=mark
+        rows, "recon_scale", PANELS, "latent_size", "{} units", mark=vj.study.threshold_mark(rows)
     )
     shown = f"{lab.dataset}: trained on two images, seed {lab.flags.seeds[0]}"
     title = f"{lab.dataset}: distances, as shares of that between the two images"
