@@ -140,7 +140,8 @@ def table(
     """Configuration, settings and figures, and the KL of each unit."""
     run = trained.run
     (sigma,), (beta,) = vj.study.provenance.effective(run)
-    known = {"steps": trained.step, "lane": flags.lane, **run.lanes[0]}
+    steps = trained.state.step[0] if flags.best else trained.step
+    known = {"steps": steps, "lane": flags.lane, **run.lanes[0]}
     known |= {"effective_sigma": sigma, "effective_beta": beta}
     known |= {name: figure for name, figure in figures.items() if figure.ndim == 0}
     shown = Table("", "value")

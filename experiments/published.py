@@ -230,15 +230,28 @@ def begun(flags: PublishedFlags, config: vj.Config, images: Splits) -> vj.train.
     return state
 
 
+def resumed(run: vj.Run, folder: Path, state: vj.train.State) -> vj.store.Trained:
+    """A stage as its newest checkpoint has it, or before its first step."""
+    vj.store.checkpoint.create(folder, run)
+    if vj.store.checkpoint.latest(folder) is None:
+        return vj.trained.begin(run, state)
+    trained = vj.store.restore(folder)
+    elsewhere = trained.state.step != state.step + trained.step
+    if (elsewhere & ~trained.state.diverged).any():
+        raise vj.LabError(
+            f"{folder} began where the stage before it ended with other --epochs: use those again, "
+            "or another --out."
+        )
+    return trained
+
+
 def train(
     run: vj.Run, flags: PublishedFlags, epochs: int, images: Splits, state: vj.train.State
 ) -> tuple[vj.train.State, vj.train.State]:
     """Train a stage from a state, or go on after its newest checkpoint. Returns the last state,
     with which the next stage begins, and the state that counts."""
     setting, folder, unsaved = flags.setting, flags.folder / run.name, []
-    vj.store.checkpoint.create(folder, run)
-    fresh = vj.store.checkpoint.latest(folder) is None
-    trained = vj.trained.begin(run, state) if fresh else vj.store.restore(folder)
+    trained = resumed(run, folder, state)
     state = trained.state
     best = vj.study.best.so_far(folder, run, images.held_out, state, measured=False)
     steps = vj.train.steps_per_epoch(run.config, len(images.train))
@@ -311,10 +324,12 @@ def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
         state, counts = train(run, flags, epochs, images, state)
         if state.diverged.any():
             raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")
-        if not any(row["run"] == run.name for row in rows):
-            new = list(rows_of(run, flags, stage, counts, images))
-            vj.store.records.append(results, new)
-            rows += new
+        samples = flags.samples or flags.setting.samples
+        known = vj.study.matching(rows, run=run.name, samples=samples)
+        if {(row["lane"], row["steps"]) for row in known} != set(enumerate(counts.step.tolist())):
+            rows = [row for row in rows if row["run"] != run.name]
+            rows += rows_of(run, flags, stage, counts, images)
+            vj.store.records.write(results, rows)
     return rows
 
 

@@ -53,6 +53,23 @@ def test_a_source_that_is_resumed_ends_with_the_rows_of_one_that_never_stopped(
     )  # an epoch of 1,199 digits
 
 
+def test_what_is_resumed_with_other_samples_is_measured_again_and_with_other_epochs_refused(
+    setting: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting(stages=(published.Stage(2, 1e-3), published.Stage(1, 1e-4)))
+    results = tmp_path / "flax-0" / "results.jsonl"
+    tiny.command("published", *FLAGS, tmp_path, "--epochs", "1")
+    before = vj.store.records.read(results)
+    tiny.command("published", *FLAGS, tmp_path, "--epochs", "1", "--samples", "3", "--resume")
+    after = vj.store.records.read(results)
+    assert [row["nll_nats"] for row in after] != [row["nll_nats"] for row in before]
+    assert [row | {"samples": 2, "nll_nats": 0} for row in after] == [
+        row | {"nll_nats": 0} for row in before
+    ]
+    message = tiny.fail(capsys, "published", *FLAGS, tmp_path, "--resume")
+    assert "flax-2 began where the stage before it ended with other --epochs" in message
+
+
 def test_results_are_never_written_over(
     setting: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
