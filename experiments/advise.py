@@ -21,6 +21,7 @@ Cost: seconds; a minute for 3072 or more images of 3072 pixels.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -91,10 +92,10 @@ class AdviseFlags(vj.study.DataFlags):
     def __post_init__(self) -> None:
         super().__post_init__()
         vj.study.flags.at_least("--latent-size", 1, self.latent_size)
-        if not self.kl_weight > 0:
+        if not 0 < self.kl_weight < math.inf:
             raise vj.LabError(
-                f"--kl-weight {self.kl_weight:g}: use a positive weight; without one there is no "
-                "threshold."
+                f"--kl-weight {self.kl_weight:g}: use a positive and finite weight; without one "
+                "there is no threshold."
             )
         for out_of_place, names, why in (
             (self.loss, ("likelihood", "recon_scale"), "does not go with --loss"),

@@ -189,7 +189,7 @@ def inspect(flags: InspectFlags) -> None:
     out.print(vj.study.provenance.describe(whole.run))
     if flags.best:
         out.print(f"The best state, after {trained.state.step[0]} of {trained.step} steps.")
-    source = f"{flags.folder}: {trained.run.images.dataset}, {trained.run.images.test}"
+    source = f"{flags.folder}: {run.images.dataset}, {run.images.test}"
     out.print(source, style="italic", markup=False, soft_wrap=True)  # a path is not cut
     out.print(table(flags, trained, figures, order))
     is_vae = trained.run.config.model == "vae"

@@ -165,16 +165,22 @@ class PublishedFlags:
     out: Path = Path("checkpoints/published")
     """Models and results go to OUT/SOURCE, or OUT/SOURCE-DRAWING."""
     resume: bool = False
-    """Go on after the newest checkpoint, with the flags of before; --stages may be more."""
+    """Go on after the newest checkpoint, with the --epochs of before if the stage had ended. Other
+    --stages and --samples may be asked for: what they lack is trained and measured."""
 
     def __post_init__(self) -> None:
         vj.study.each_once("--seeds", self.seeds)
         for name in ("stages", "epochs", "samples"):
             vj.study.at_least(f"--{name}", 1, getattr(self, name))
+        if self.setting.patience and self.setting.warmup:  # no state of the warm-up counts
+            vj.study.at_least("--epochs", self.setting.warmup + 1, self.epochs)
 
     @property
     def setting(self) -> Setting:
         return SETTINGS[self.source]
+
+    def epochs_of(self, stage: Stage) -> int:
+        return min(stage.epochs, self.epochs or stage.epochs)
 
     @property
     def folder(self) -> Path:
@@ -204,7 +210,7 @@ def load(flags: PublishedFlags) -> tuple[tuple[int, int, int], Splits]:
 
 
 def planned(flags: PublishedFlags, shape: tuple[int, int, int], images: Splits) -> list[vj.Run]:
-    """A run for each stage."""
+    """A run for each stage of the source."""
     widths = flags.setting.choices["encoder_widths"][::-1]
     config = vj.Config(image_shape=shape, decoder_widths=widths, **flags.setting.choices)
     drawn = "" if config.binarize else f", drawn with seed {flags.drawing}"
@@ -212,7 +218,7 @@ def planned(flags: PublishedFlags, shape: tuple[int, int, int], images: Splits) 
     described = vj.Images(f"{flags.dataset}{drawn}", split, train_digest=digest)
     warmup = flags.setting.warmup * vj.train.steps_per_epoch(config, len(images.train))
     runs = []
-    for number, stage in enumerate(flags.setting.stages[: flags.stages], 1):
+    for number, stage in enumerate(flags.setting.stages, 1):
         rate = [stage.learning_rate]
         knobs, seeds = vj.grid(config, flags.seeds, learning_rate=rate, kl_warmup=[warmup])
         runs.append(vj.Run(f"{flags.source}-{number}", described, config, knobs, seeds))
@@ -230,19 +236,18 @@ def begun(flags: PublishedFlags, config: vj.Config, images: Splits) -> vj.train.
     return state
 
 
-def resumed(run: vj.Run, folder: Path, state: vj.train.State) -> vj.store.Trained:
-    """A stage as its newest checkpoint has it, or before its first step."""
-    vj.store.checkpoint.create(folder, run)
-    if vj.store.checkpoint.latest(folder) is None:
-        return vj.trained.begin(run, state)
-    trained = vj.store.restore(folder)
-    elsewhere = trained.state.step != state.step + trained.step
-    if (elsewhere & ~trained.state.diverged).any():
-        raise vj.LabError(
-            f"{folder} began where the stage before it ended with other --epochs: use those again, "
-            "or another --out."
-        )
-    return trained
+def check(runs: list[vj.Run], flags: PublishedFlags, steps_per_epoch: int) -> None:
+    """Refuse a folder whose stages were trained for other numbers of epochs than are asked for. A
+    stage may be unfinished if none came after it."""
+    stages = flags.setting.stages
+    trained = [vj.store.checkpoint.latest(flags.folder / run.name) for run in runs]
+    for run, stage, step, later in zip(runs, stages, trained, [*trained[1:], None], strict=True):
+        asked = flags.epochs_of(stage) * steps_per_epoch
+        if step is not None and (step > asked or (later is not None and step < asked)):
+            raise vj.LabError(
+                f"{flags.folder / run.name} was trained for {step // steps_per_epoch} epochs: use "
+                "the --epochs of before, or another --out."
+            )
 
 
 def train(
@@ -251,7 +256,9 @@ def train(
     """Train a stage from a state, or go on after its newest checkpoint. Returns the last state,
     with which the next stage begins, and the state that counts."""
     setting, folder, unsaved = flags.setting, flags.folder / run.name, []
-    trained = resumed(run, folder, state)
+    vj.store.checkpoint.create(folder, run)
+    fresh = vj.store.checkpoint.latest(folder) is None
+    trained = vj.trained.begin(run, state) if fresh else vj.store.restore(folder)
     state = trained.state
     best = vj.study.best.so_far(folder, run, images.held_out, state, measured=False)
     steps = vj.train.steps_per_epoch(run.config, len(images.train))
@@ -318,19 +325,20 @@ def conduct(flags: PublishedFlags) -> list[vj.store.Row]:
         raise vj.LabError(f"{flags.folder} holds results: use --resume, or another --out.")
     shape, images = load(flags)
     runs, rows = planned(flags, shape, images), vj.store.records.read(results)
+    samples = flags.samples or flags.setting.samples
+    check(runs, flags, vj.train.steps_per_epoch(runs[0].config, len(images.train)))
     state = begun(flags, runs[0].config, images)
+    runs = runs[: flags.stages]
     for run, stage in zip(runs, flags.setting.stages, strict=False):
-        epochs = min(stage.epochs, flags.epochs or stage.epochs)
-        state, counts = train(run, flags, epochs, images, state)
+        state, counts = train(run, flags, flags.epochs_of(stage), images, state)
         if state.diverged.any():
             raise vj.LabError(f"A model of {run.name} diverged: its numbers are not finite.")
-        samples = flags.samples or flags.setting.samples
         known = vj.study.matching(rows, run=run.name, samples=samples)
         if {(row["lane"], row["steps"]) for row in known} != set(enumerate(counts.step.tolist())):
             rows = [row for row in rows if row["run"] != run.name]
             rows += rows_of(run, flags, stage, counts, images)
             vj.store.records.write(results, rows)
-    return rows
+    return [row for run in runs for row in vj.study.matching(rows, run=run.name)]
 
 
 class Compared(NamedTuple):

@@ -233,6 +233,7 @@ def test_vectors_that_are_no_pixels_are_taken_as_they_are(capsys, tmp_path) -> N
     ("arguments", "message"),
     [
         (["--kl-weight", "0"], "--kl-weight 0"),
+        (["--kl-weight", "inf"], "--kl-weight inf"),
         (["--units", "0"], "--units 0"),
         (["--units", "65"], "--units 65"),
         ([*MEAN, "--units", "65"], "--units 65"),

@@ -275,6 +275,11 @@ def test_a_folder_without_a_run_is_told_as_such(tmp_path: Path) -> None:
         checkpoint.restore(tmp_path)
 
 
+def test_a_folder_that_orbax_would_take_for_a_pattern_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"below a \[ in its path"):
+        checkpoint.create(tmp_path / "z[2]" / "run", make_run())
+
+
 def test_a_folder_or_file_of_another_name_is_no_checkpoint(two: Advanced, folder: Path) -> None:
     others = ["0099", "8 copy", "backup_7", "backup_99"]
     for name in others:

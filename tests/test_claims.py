@@ -101,6 +101,12 @@ def test_the_answer_names_the_comparison_that_decided(a, b, c, verdict, answer) 
     assert found.answer.startswith(answer)
 
 
+@pytest.mark.parametrize("comparisons", [[], A < 1, [each("b", A < 1)]])
+def test_comparisons_that_are_no_list_of_them_are_refused(comparisons: Any) -> None:
+    with pytest.raises(LabError, match="Claim C0: its comparisons are a list of one or more"):
+        Claim("C0", "Is all well?", comparisons)
+
+
 def test_a_chain_is_refused_since_python_would_drop_its_first_half() -> None:
     with pytest.raises(TypeError, match="a < b and b < c"):
         A < B < C  # noqa: B015

@@ -104,7 +104,8 @@ def test_an_error_is_told_even_if_no_one_reads_what_was_printed_before() -> None
         ),
     ],
 )
-def test_an_end_is_a_status_and_one_message(error, status, message, capsys) -> None:
+def test_an_end_is_a_status_and_one_message(error, status, message, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit) as end, failing_clearly():
         raise error
     assert end.value.code == status

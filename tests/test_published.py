@@ -66,8 +66,10 @@ def test_what_is_resumed_with_other_samples_is_measured_again_and_with_other_epo
     assert [row | {"samples": 2, "nll_nats": 0} for row in after] == [
         row | {"nll_nats": 0} for row in before
     ]
-    message = tiny.fail(capsys, "published", *FLAGS, tmp_path, "--resume")
-    assert "flax-2 began where the stage before it ended with other --epochs" in message
+    for other in ([], ["--stages", "1"]):
+        message = tiny.fail(capsys, "published", *FLAGS, tmp_path, "--resume", *other)
+        assert "flax-1 was trained for 1 epochs: use the --epochs of before" in message
+    assert vj.store.records.read(results) == after
 
 
 def test_results_are_never_written_over(

@@ -40,6 +40,15 @@ def resumed_to_draw(out: Path, *more: Any, figures: Any = tiny.no_figures) -> di
     return tiny.about(out / "latent_size")
 
 
+def test_a_finished_study_gets_the_log_that_is_asked_for_later(copy: Path, tmp_path: Path) -> None:
+    before = tiny.rows_of(copy)
+    tiny.run("latent_size", tmp_path, "--resume", "--log", "jsonl", figures=tiny.no_figures)
+    assert tiny.rows_of(copy) == before
+    for run in copy.glob("z*/"):
+        lines = (run / "log" / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 1, 2, 2]
+
+
 def write_rows(folder: Path, rows: list[vj.store.Row]) -> None:
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

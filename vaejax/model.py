@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt8
 
 from vaejax.config import Config, Nets, Posterior
+from vaejax.errors import LabError
 
 Params = dict[str, Any]
 
@@ -91,7 +92,13 @@ def decode(
 def to_pixels(
     config: Config, images: UInt8[Array, "*batch pixels"], key: Key[Array, ""]
 ) -> Float[Array, "*batch pixels"]:
-    """Bytes to model input in the pixel range; `key` draws the pixels if the config binarizes."""
+    """Bytes to model input in the pixel range; `key` draws the pixels if the config binarizes.
+
+    Raises:
+        LabError: pixels of another type, which would be divided by 255 once more.
+    """
+    if images.dtype != jnp.uint8:
+        raise LabError(f"The images are {images.dtype}: give uint8, from 0 to 255.")
     unit = images.astype(jnp.float32) / 255
     if config.binarize:
         return jax.random.bernoulli(key, unit).astype(jnp.float32)

@@ -46,6 +46,8 @@ class Best(NamedTuple):
 def create(folder: Path, run: Run) -> None:
     """Make the folder of a run and write its config.json. If there is one of a run that trains in
     the same way, it now says where the images are, which of them are for test, and the labels."""
+    if "[" in str(folder.resolve()):
+        raise LabError(f"{folder}: orbax reads no checkpoint below a [ in its path. Rename it.")
     check(folder, run)
     description.write(folder, run)
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaejax.errors import LabError
 from vaejax.store.records import Row
 from vaejax.study.rows import by_seed, distinct, figure, matching, number, span
 from vaejax.study.words import MODELS, RUNS
@@ -275,6 +276,14 @@ class Claim:
     UNDECIDED."""
     by_size: bool = False
     """It is judged at each latent size by itself."""
+
+    def __post_init__(self) -> None:
+        parts = self.comparisons
+        if len(parts) == 0 or not all(isinstance(one, Comparison) for one in parts):
+            raise LabError(
+                f"Claim {self.name}: its comparisons are a list of one or more, such as "
+                f"[MSE < 0.1] or each('latent_size', MSE < 0.1), not {parts!r}."
+            )
 
     def judge(self, rows: Sequence[Row]) -> Verdict | None:
         """The verdict; None if the study has not measured what some comparison needs.

@@ -19,6 +19,8 @@ PLAIN = {"±": "+/-", "…": "...", "≤": "<=", "λ": "lambda"}
 """Characters that an ASCII terminal lacks, and what it shows instead."""
 UNREAD = 141
 """The status of a program that SIGPIPE ends."""
+INTERRUPTED = 130
+"""The status of a program that Ctrl-C ends."""
 F = TypeVar("F")
 S = TypeVar("S", bound=Flags)
 
@@ -78,7 +80,7 @@ def failing_clearly() -> Iterator[None]:
         status = UNREAD
     except KeyboardInterrupt:
         print("\ninterrupted (a study goes on with --resume)", file=sys.stderr)
-        status = 130
+        status = INTERRUPTED
     except SystemExit as end:  # as after --help
         status = end.code or 0
     finally:
@@ -86,6 +88,8 @@ def failing_clearly() -> Iterator[None]:
     if not _flushed(sys.stdout) and not status:
         status = UNREAD
     _flushed(sys.stderr)
+    if status == INTERRUPTED:
+        os._exit(status)  # a thread of XLA that still compiles would crash the end of the process
     if status is not None:
         sys.exit(status)
 

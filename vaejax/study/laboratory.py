@@ -333,6 +333,8 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
         LabError: see `vaejax.data.load`; or the images are not those of the run.
     """
     images, colour = run.images, cast(names.Colour | None, run.images.colour)
+    if images.dataset == "array" and images.path is None:  # as `fit` calls them
+        raise LabError(f"The run {run.name} was trained on an array: --dataset names its images.")
     source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
     split, known = getattr(images, which), getattr(images, f"{which}_digest")
     found = dataset.take(dataset.open_source(source), split)

@@ -67,7 +67,7 @@ def prepare(study: Study, lab: Lab[Any]) -> dict[str, Row]:
 
 def record(study: Study, lab: Lab[Any], wanted: Mapping[str, Row]) -> Recorded:
     """Train, measure and record every run of `lab.runs` of which not all rows are there yet that
-    say what is wanted. A run that is trained already is only measured again."""
+    say what is wanted. A run that is trained already is only measured again, or its log written."""
     flags, plans = lab.flags, plans_of(study, lab)
     initial_state = starts.initial_state if flags.start else study.initial_state
     finished = processes.once(partial(_finished, lab, wanted))
@@ -75,6 +75,7 @@ def record(study: Study, lab: Lab[Any], wanted: Mapping[str, Row]) -> Recorded:
         run
         for name, run in lab.runs.items()
         if len(finished[name]) < len(run.seeds)
+        or flags.log
         or processes.once(partial(merging.added_lanes, lab.folder / name, run)) is not None
     ]
     on_devices = {

@@ -1,6 +1,7 @@
 """The end of a study in the terminal: a table, the answers to the claims, what was written."""
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,8 @@ def show_next_steps(folder: Path, figures: Sequence[Path]) -> None:
     out = console()
     for what, how in (
         *(("Open", str(figure)) for figure in figures[:1]),
-        ("Report", f"python -m experiments.report {folder}"),
-        ("Explore", f"python -m experiments.explore {folder}"),
+        ("Report", f"python -m experiments.report {shlex.quote(str(folder))}"),
+        ("Explore", f"python -m experiments.explore {shlex.quote(str(folder))}"),
     ):
         out.print(f"[bold]{what:>7}[/bold]  {how}", soft_wrap=True)
 
