@@ -171,15 +171,13 @@ def test_a_damaged_study_json_is_one_message_before_the_training(
     assert resumed_to_draw(tmp_path, *ONE_SIZE)["invocations"] == []
 
 
-@pytest.mark.parametrize("field", ["study", "dataset", "start", "seed", "recon_scale", "config"])
-def test_rows_of_other_models_under_the_same_name_are_refused(
-    field, copy, tmp_path, capsys
-) -> None:
+def test_rows_of_other_models_under_the_same_name_are_refused(copy, tmp_path, capsys) -> None:
     first, *others = tiny.rows_of(copy)
-    other = {"config": first["config"] | {"batch_size": 3}}.get(field, 7)
-    write_rows(copy, [first | {field: other}, *others])
-    message = refused(capsys, tmp_path, "--resume", figures=tiny.no_figures)
-    assert "results.jsonl holds a row of another study, or of a model with other" in message
+    changes = dict.fromkeys(("study", "dataset", "start", "seed", "recon_scale"), 7)
+    for field, other in (*changes.items(), ("config", first["config"] | {"batch_size": 3})):
+        write_rows(copy, [first | {field: other}, *others])
+        message = refused(capsys, tmp_path, "--resume", figures=tiny.no_figures)
+        assert "holds a row of another study, or of a model with other" in message, field
 
 
 def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:

@@ -2,7 +2,7 @@
 collapsed solution: the posterior is the prior, and the output the best constant image."""
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.test_elbo import random_params
 from vaejax import loss, model, theory
 from vaejax.config import Config, Knobs, knobs
 
@@ -65,11 +66,11 @@ def inputs(config: Config, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def curvatures(config: Config) -> Any:
-    """A compiled function of inputs, their probabilities and knobs. It returns the eigenvalues of
-    the Hessian at the collapsed solution, and the steepest slope there, of the objective averaged
-    over inputs and over codes (by Gauss-Hermite quadrature). Hidden layers have fresh weights."""
+    """A compiled function of inputs, their probabilities and knobs. It returns the Hessian at the
+    collapsed solution, and the steepest slope there, of the objective averaged over inputs and over
+    codes (by Gauss-Hermite quadrature). Hidden layers have random weights."""
     nodes, masses = np.polynomial.hermite_e.hermegauss(60)
-    params = jax.tree.map(np.float64, jax.jit(partial(model.init, config))(jax.random.key(1)))
+    params = jax.tree.map(np.float64, random_params(config))
     for net in ("encoder", "decoder"):
         layers = params[net]["params"]
         last = f"Dense_{len(layers) - 1}"
@@ -99,17 +100,23 @@ def curvatures(config: Config) -> Any:
         if "log_sigma" in params:
             params["log_sigma"] = jnp.log(chance @ jnp.square(x - best).mean(-1)) / 2
         flat, tree = jax.flatten_util.ravel_pytree(params)
-        at = lambda flat: objective(tree(flat), x, chance, weights)  # noqa: E731
-        return jnp.linalg.eigvalsh(jax.hessian(at)(flat)), jnp.abs(jax.grad(at)(flat)).max()
+
+        def slopes(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+            found = jax.grad(lambda flat: objective(tree(flat), x, chance, weights))(flat)
+            return found, found
+
+        hessian, slope = jax.jacfwd(slopes, has_aux=True)(flat)
+        return hessian, jnp.abs(slope).max()
 
     return of
 
 
 def at(config: Config, images: np.ndarray, scale: float, kl_weight: float = 1.0) -> np.ndarray:
+    """The eigenvalues of the Hessian."""
     weights = knobs(config, recon_scale=scale, kl_weight=kl_weight)
-    found, slope = curvatures(config)(*inputs(config, images), weights)
+    hessian, slope = curvatures(config)(*inputs(config, images), weights)
     assert slope < ROUNDING * scale  # a stationary point
-    return np.asarray(found)
+    return np.linalg.eigvalsh(hessian)
 
 
 @pytest.mark.parametrize("images", [MANY, TWO], ids=["many", "two"])

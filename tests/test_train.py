@@ -111,7 +111,7 @@ def test_the_learning_rate_of_a_lane_falls_along_half_a_cosine_or_not_at_all():
     assert (type(rates), rates.shape, rates.dtype) == (np.ndarray, (3, 50), np.float64)
     assert set(rates[0]) == {np.float32(0.3)}
     for of_lane, choice in zip(rates[1:], choices[1:], strict=True):
-        schedule = optax.cosine_decay_schedule(*choice)
+        schedule = jax.jit(optax.cosine_decay_schedule(*choice))
         np.testing.assert_allclose(of_lane, schedule(np.arange(50)), atol=1e-7)
 
 
