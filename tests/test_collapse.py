@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tests.test_elbo import KEY, SE, compiled, dense, stacked
+from tests.test_elbo import KEY, SE, compiled, dense, random_params, stacked
 from vaejax import loss, model
 from vaejax.config import Config
 from vaejax.errors import LabError
@@ -52,13 +52,6 @@ def linear(encode: np.ndarray, sigma: float, decode: np.ndarray) -> model.Params
     bias = np.repeat([0, 2 * math.log(sigma)], 4)
     encoder = dense(np.hstack([encode, NOTHING]), bias)
     return {"encoder": encoder, "decoder": dense(decode, np.zeros(4))}
-
-
-def random_params(config: Config, seed: int = 0) -> model.Params:
-    leaves, tree = jax.tree.flatten(jax.eval_shape(partial(model.init, config), KEY))
-    rng = np.random.default_rng(seed)
-    drawn = [rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
-    return jax.tree.unflatten(tree, drawn)
 
 
 def measured(config: Config, images: np.ndarray, *models: model.Params) -> list[dict[str, Any]]:
@@ -159,7 +152,7 @@ def test_pairs_are_those_of_a_plain_loop(config: Config) -> None:
     """One pair at a time, with the partner that the key gives an image; codes are means: of an AE,
     or by a tiny noise."""
     partner = circle(jax.random.split(KEY)[0], N)
-    params = random_params(config)
+    params = jax.tree.map(np.copy, random_params(config))
     if config.model == "vae":
         last = params["encoder"]["params"]["Dense_1"]
         last["kernel"][:, 4:] = 0

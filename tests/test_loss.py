@@ -24,10 +24,11 @@ CONFIGS = [
     replace(GAUSSIAN, output="tanh", pixel_range="signed"),
     replace(GAUSSIAN, output="linear"),
 ]
-KEYS = jax.random.split(jax.random.key(0), 3)
-LOGITS = 3 * jax.random.normal(KEYS[0], (5, 12))
-X = jax.random.uniform(KEYS[1], (5, 12))
-MEAN, LOGVAR = 2 * jax.random.normal(KEYS[2], (2, 5, 2))
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+LOGITS = jnp.asarray(3 * RNG.normal(size=(5, 12)), jnp.float32)
+X = jnp.asarray(RNG.uniform(size=(5, 12)), jnp.float32)
+MEAN, LOGVAR = (jnp.asarray(2 * RNG.normal(size=(5, 2)), jnp.float32) for _ in range(2))
 KL = jax.jit(loss.kl_divergence)(MEAN, LOGVAR)
 neg_log_likelihood, reconstruction_error, mean_image = (
     jax.jit(function, static_argnums=0)
@@ -112,7 +113,7 @@ def test_at_the_elbo_scale_importance_weights_are_those_of_the_joint_and_the_pos
     config: Config,
 ) -> None:
     posterior = model.Posterior(MEAN, LOGVAR)
-    z, ratio = model.draw_codes(posterior, KEYS[2], 7)
+    z, ratio = model.draw_codes(posterior, KEY, 7)
     np.testing.assert_allclose(ratio, log_ratio(z, MEAN, LOGVAR).sum(-1), atol=1e-4)
     logits = np.asarray(z) @ np.asarray(LOGITS)[:2] / 3
     images = np.broadcast_to(X, logits.shape)
@@ -130,7 +131,7 @@ def test_with_more_samples_the_importance_weighted_objective_is_tighter() -> Non
     params = random_params(SMALL)
     images, of_batch = np.full((5000, 12), 90, np.uint8), jax.jit(loss.of_batch, static_argnums=1)
     elbo, one, many = (
-        float(of_batch(params, config, knobs(config), images, KEYS[1], STEP)[0])
+        float(of_batch(params, config, knobs(config), images, KEY, STEP)[0])
         for config in (SMALL, *(replace(SMALL, importance_samples=k) for k in (1, 20)))
     )
     assert one == pytest.approx(elbo, abs=0.05)

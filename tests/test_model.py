@@ -14,6 +14,7 @@ import scipy.special
 from jax import Array
 
 from tests.conv_nets import CONV
+from tests.test_elbo import random_params
 from vaejax import model
 from vaejax.config import Config, Nets
 
@@ -40,14 +41,6 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "tanh": np.tanh,
 }
-
-
-def random_params(config: Config) -> model.Params:
-    """Parameters with biases that are not zero."""
-    leaves, tree = jax.tree.flatten(jax.eval_shape(partial(model.init, config), KEY))
-    rng = np.random.default_rng(0)
-    drawn = [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves]
-    return jax.tree.unflatten(tree, drawn)
 
 
 def forward(net: model.Params, activation: str, inputs: np.ndarray) -> np.ndarray:
