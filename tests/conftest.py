@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import jaxtyping
 import jinja2
@@ -58,27 +58,17 @@ def _own_cache(tmp_path_factory):
         yield
 
 
-class Bytecode(jinja2.BytecodeCache):
-    """In memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Any] = {}
-
-    def load_bytecode(self, bucket: Any) -> None:
-        bucket.code = self.kept.get((bucket.key, bucket.checksum))
-
-    def dump_bytecode(self, bucket: Any) -> None:
-        self.kept[bucket.key, bucket.checksum] = bucket.code
-
-
 @pytest.fixture(autouse=True, scope="session")
-def _kept_programs():
-    """Studies share what they compile: each would free it once a run is measured. And reports what
-    their template is compiled to."""
+def _kept_programs(tmp_path_factory):
+    """Studies share what they compile: each would free it once a run is measured. And reports share
+    what their template is compiled to."""
+    cache = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("template")))
+    kept = partial(jinja2.Environment, bytecode_cache=cache)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaejax.study.environment.free_memory", lambda: None)
-        template = partial(jinja2.Environment, bytecode_cache=Bytecode())
-        patch.setattr("vaejax.report.page.jinja2.Environment", template)
+        patch.setattr(
+            "vaejax.report.page.jinja2", SimpleNamespace(**vars(jinja2) | {"Environment": kept})
+        )
         yield
 
 
