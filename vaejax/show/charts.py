@@ -52,8 +52,7 @@ def heatmaps(
     finite = [columns.values[np.isfinite(columns.values)] for columns in drawn.values()]
     scale = LogNorm(lowest, float(np.concatenate(finite).max(initial=10 * lowest)))
     with own_style():
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.2), (1.0, 0.3))
-        figure.suptitle(title, x=0.01, ha="left")
+        figure, all_axes = rows_of_axes(title, len(panels), (3.6, 3.2), (1.0, 0.3))
         for (name, columns), axes in zip(drawn.items(), all_axes, strict=True):
             latent = columns.values.shape[1]
             axes.pcolormesh(
@@ -85,9 +84,9 @@ def dots(panels: Sequence[Dots], title: str) -> Figure:
     """The values of named things: a row for each name, its values as dots on a line from the least
     to the most. All panels have the same names."""
     names = list(panels[0].values)
+    size = 3.6, 0.3 * len(names) + 1.0
     with own_style():
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 0.3 * len(names) + 1.0), (1.0, 0.3))
-        figure.suptitle(title, x=0.01, ha="left")
+        figure, all_axes = rows_of_axes(title, len(panels), size, (1.0, 0.3))
         marks = [panel.mark[0] for panel in panels if panel.mark]
         handles = {}
         for panel, axes in zip(panels, all_axes, strict=True):
@@ -125,8 +124,7 @@ def stacks(
     """
     width = 0.8 / len(bars)
     with own_style():
-        figure, (axes,) = rows_of_axes(1, (4.6, 3.1), (2.6, 0.3))
-        figure.suptitle(title, x=0.01, ha="left")
+        figure, (axes,) = rows_of_axes(title, 1, (4.6, 3.1), (2.6, 0.3))
         for at, (name, parts) in enumerate(bars.items()):
             places = np.arange(len(groups)) + (at - (len(bars) - 1) / 2) * width
             below = np.zeros(len(groups))

@@ -79,8 +79,7 @@ def clouds(panels: Mapping[str, Cloud], title: str) -> Figure:
     reach = 1.05 * float(np.abs(points).max(initial=3))
     grey = {"markerfacecolor": "0.6", "markeredgecolor": "black"}
     with own_style():
-        figure, all_axes = rows_of_axes(len(panels), (4.2, 4.3), (0.0, 0.6))
-        figure.suptitle(title, x=0.01, ha="left")
+        figure, all_axes = rows_of_axes(title, len(panels), (4.2, 4.3), (0.0, 0.6))
         for (name, cloud), axes in zip(panels.items(), all_axes, strict=True):
             _cloud(axes, cloud)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=name)

@@ -102,8 +102,7 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     levels = list(dict.fromkeys(panel.floor[0] for panel in panels if panel.floor))
     with own_style():
-        figure, all_axes = rows_of_axes(len(panels), (3.6, 3.1), (2.0, 0.3))
-        figure.suptitle(title, x=0.01, ha="left")
+        figure, all_axes = rows_of_axes(title, len(panels), (3.6, 3.1), (2.0, 0.3))
         for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
             _draw(axes, panel, names, levels, len(ticks) <= MOST_TICKS)

@@ -81,10 +81,10 @@ def _write_below(figure: Figure, caption: str) -> None:
 
 
 def rows_of_axes(
-    panels: int, each: tuple[float, float], more: tuple[float, float]
+    title: str, panels: int, each: tuple[float, float], more: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` axes, and the axes in reading order: at most three in a row, four and
-    eight in rows of two.
+    """A figure of `panels` axes under a title, and the axes in reading order: at most three in a
+    row, four and eight in rows of two.
 
     Args:
         each: width and height of one pair of axes, in inches.
@@ -97,4 +97,5 @@ def rows_of_axes(
     all_axes = figure.subplots(down, across, squeeze=False).ravel()
     for spare in all_axes[panels:]:
         spare.remove()
+    figure.suptitle(title, x=0.01, ha="left")
     return figure, list(all_axes[:panels])
