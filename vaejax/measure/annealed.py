@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from vaejax import loss, model
+from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
-from vaejax.measure.elbo import ImportanceEstimate, from_weights
+from vaejax.measure.elbo import ImportanceEstimate, code_error, from_weights
 
 PILOTS = 4
 """Chains of each image that set the step size of the others, and count for nothing else."""
@@ -67,7 +67,6 @@ def annealed_nll(
     """
     if config.model == "ae":
         raise LabError("An AE has no likelihood: annealed_nll is for model='vae'.")
-    log_sigma = model.log_sigma(config, params)
     sigmoid = jax.nn.sigmoid(STEEPNESS * jnp.linspace(-1, 1, temperatures + 1))
     schedule = (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 
@@ -75,13 +74,7 @@ def annealed_nll(
         pixel_key, code_key = jax.random.split(key)
         x = model.to_pixels(config, image, pixel_key)
         start_key, move_key = jax.random.split(code_key)
-
-        def error(z: Array) -> Array:
-            logits = model.decode(config, params, z)
-            # Of every code the same image: a net of one's own may have no other axes than these.
-            return loss.neg_log_likelihood(
-                config, logits, jnp.broadcast_to(x, logits.shape), log_sigma
-            )
+        error = code_error(config, params, x)
 
         def at(z: Array) -> _Chains:
             errors, gradient = jax.vjp(error, z)

@@ -5,6 +5,7 @@ No reported ELBO contains a training weight. Functions of one model are lifted t
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.activity import active_units, code_distance_to_prior
 from vaejax.measure.batched import Images, map_images, over_lanes
+
+CodeError = Callable[[Array], Array]
+"""`-log p(x | z)` of one image, in nats, for each of some codes."""
 
 
 class Evaluation(NamedTuple):
@@ -70,6 +74,17 @@ def evaluate(
     return map_images(one, images, key, batch_size)
 
 
+def code_error(config: Config, params: model.Params, x: Float[Array, "pixels"]) -> CodeError:
+    """`-log p(x | z)` of one image as a function of codes."""
+    log_sigma = model.log_sigma(config, params)
+
+    def error(z: Float[Array, "*codes latent"]) -> Float[Array, "*codes"]:
+        logits = model.decode(config, params, z)
+        return loss.neg_log_likelihood(config, logits, jnp.broadcast_to(x, logits.shape), log_sigma)
+
+    return error
+
+
 def importance_nll(
     config: Config,
     params: model.Params,
@@ -91,14 +106,13 @@ def importance_nll(
         pixel_key, code_key = jax.random.split(key)
         x = model.to_pixels(config, image, pixel_key)
         posterior = model.encode(config, params, x)
+        error = code_error(config, params, x)
 
         def log_weight(index: Array) -> Array:
             noise = jax.random.normal(jax.random.fold_in(code_key, index), posterior.mean.shape)
             z = posterior.mean + jnp.exp(posterior.logvar / 2) * noise
             log_prior_over_q = (jnp.square(noise) + posterior.logvar - jnp.square(z)).sum() / 2
-            logits = model.decode(config, params, z)
-            log_sigma = model.log_sigma(config, params)
-            return log_prior_over_q - loss.neg_log_likelihood(config, logits, x, log_sigma)
+            return log_prior_over_q - error(z)
 
         return from_weights(jax.lax.map(log_weight, jnp.arange(samples)))
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from vaejax import loss, model
+from vaejax import model
 from vaejax.config import Config
 from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
+from vaejax.measure.elbo import code_error
 
 
 class Pairs(NamedTuple):
@@ -65,11 +66,7 @@ def pairs(
         own, other = rows
         pixel_key, _ = jax.random.split(key)
         x = model.to_pixels(config, own.image, pixel_key)  # the same pixels as before
-
-        def recon(code: Array) -> Array:
-            logits = model.decode(config, params, code)
-            return loss.neg_log_likelihood(config, logits, x, model.log_sigma(config, params))
-
+        recon = code_error(config, params, x)
         prior_code = jax.random.normal(jax.random.fold_in(key, 2), own.mean.shape)
         output, other_output, random_output = (
             model.images_of(config, params, z) for z in (own.mean, other.mean, prior_code)

@@ -7,7 +7,6 @@ gap, and what it still lacks is the approximation gap (Cremer et al. 2018, "Infe
 in Variational Autoencoders").
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from vaejax import loss, model, train
 from vaejax.config import Config, Posterior
 from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
-from vaejax.measure.elbo import from_weights
+from vaejax.measure.elbo import CodeError, code_error, from_weights
 
 LEARNING_RATE = 0.05
 """Of Adam, at the first step of the ascent. It falls to 0 as half a cosine."""
@@ -30,9 +29,6 @@ START_LOGVAR = (-4.0, 0.0)
 """The range in which the log variances of such a start are; within it they are the encoder's."""
 FROM_PRIOR = 0.1
 """The share of the importance samples that come from the prior."""
-
-Error = Callable[[Array], Array]
-"""`-log p(x | z)` of one image, in nats, for each of some codes."""
 
 
 class RefinedEstimate(NamedTuple):
@@ -78,22 +74,13 @@ def refined_nll(
     """
     if config.model == "ae":
         raise LabError("An AE has no likelihood: refined_nll is for model='vae'.")
-    log_sigma = model.log_sigma(config, params)
     size = config.latent_size
 
     def one(image: Array, key: Array) -> RefinedEstimate:
         pixel_key, code_key = jax.random.split(key)
         x = model.to_pixels(config, image, pixel_key)
         start_key, step_key, choice_key, elbo_key, sample_key = jax.random.split(code_key, 5)
-
-        def error(z: Float[Array, "*codes latent"]) -> Float[Array, "*codes"]:
-            logits = model.decode(config, params, z)
-            # Of every code the same image: a net of one's own may have no other axes than these.
-            return loss.neg_log_likelihood(
-                config, logits, jnp.broadcast_to(x, logits.shape), log_sigma
-            )
-
-        own = model.encode(config, params, x)
+        own, error = model.encode(config, params, x), code_error(config, params, x)
         begun = _starts(own, error, model.standard_normal(start_key, (starts, LOOKED_AT, size)))
         noise = model.standard_normal(step_key, (steps, STEP_PAIRS, size))
         ended = _ascended(begun, error, noise)
@@ -111,7 +98,9 @@ def refined_nll(
     return map_images(one, images, key, batch_size)
 
 
-def _neg_elbo(q: Posterior, error: Error, noise: Float[Array, "pairs latent"]) -> Float[Array, ""]:
+def _neg_elbo(
+    q: Posterior, error: CodeError, noise: Float[Array, "pairs latent"]
+) -> Float[Array, ""]:
     """The negative ELBO of one posterior [latent], in nats, from codes on both sides of its
     mean."""
     z = q.mean + jnp.exp(q.logvar / 2) * jnp.concatenate([noise, -noise])
@@ -119,7 +108,7 @@ def _neg_elbo(q: Posterior, error: Error, noise: Float[Array, "pairs latent"]) -
 
 
 def _starts(
-    own: Posterior, error: Error, drawn: Float[Array, "starts looked_at latent"]
+    own: Posterior, error: CodeError, drawn: Float[Array, "starts looked_at latent"]
 ) -> Posterior:
     """Where the ascent begins: the encoder's posterior, and the likeliest code of each group."""
     likeliest = error(drawn).argmin(-1)
@@ -130,7 +119,7 @@ def _starts(
 
 
 def _ascended(
-    begun: Posterior, error: Error, noise: Float[Array, "steps pairs latent"]
+    begun: Posterior, error: CodeError, noise: Float[Array, "steps pairs latent"]
 ) -> Posterior:
     """Posteriors [starts, latent] after a step of Adam for each noise."""
     rates = LEARNING_RATE * (1 + jnp.cos(jnp.pi * jnp.arange(len(noise)) / len(noise))) / 2
@@ -148,7 +137,11 @@ def _ascended(
 
 
 def _log_weights(
-    found: Posterior, elbos: Float[Array, "parts"], error: Error, key: Key[Array, ""], samples: int
+    found: Posterior,
+    elbos: Float[Array, "parts"],
+    error: CodeError,
+    key: Key[Array, ""],
+    samples: int,
 ) -> Float[Array, "samples"]:
     """`log p(x, z) - log q(z)` of codes drawn from the mixture of these posteriors and the prior.
     As many codes come from each of them as its weight says, up to one."""
