@@ -179,7 +179,7 @@ def inspect(flags: InspectFlags) -> None:
     trained = vj.study.chosen_lane(whole, flags.lane)
     run = vj.study.laboratory.with_images_at(trained.run, flags.dataset)
     test = vj.study.images_of(run, "test")
-    images = test.images.reshape(len(test.images), -1)
+    images = test.flat
     key = vj.study.evaluation_key()  # as in the studies
     found = vj.measure.collapse_figures(run.config, trained.state.params, images, key)
     figures = {name: np.asarray(figure)[0] for name, figure in found.items()}

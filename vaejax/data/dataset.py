@@ -25,6 +25,11 @@ class Dataset(NamedTuple):
     labels: Int32[np.ndarray, "n"]
     """Class numbers, as in the data set."""
 
+    @property
+    def flat(self) -> UInt8[np.ndarray, "n pixels"]:
+        """The images as rows: a view."""
+        return self.images.reshape(len(self.images), -1)
+
 
 class Opened(NamedTuple):
     """A data set that is there, of which nothing need be in memory yet."""

@@ -59,8 +59,7 @@ def image_shape(features: Any, name: str) -> tuple[int, int, int]:
         raise LabError(f"'{name}' cannot be used: it has no 'image' of one fixed shape.")
     if (dtype := np.dtype(image.np_dtype)) != np.uint8:
         raise LabError(f"'{name}' cannot be used: its images are {dtype}, not uint8.")
-    height, width, channels = shape
-    return height, width, channels
+    return shape
 
 
 @contextmanager

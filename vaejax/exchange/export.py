@@ -106,10 +106,9 @@ def decode_all(
     params: model.Params,
     means: Float[Array | np.ndarray, "n latent"],
     key: Key[Array, ""],
-    batch_size: int = 1000,
 ) -> Float[Array, "n pixels"]:
     """The mean images of codes, pixels in [0, 1], in batches. Nothing is drawn with `key`."""
-    return map_images(lambda z, _: model.images_of(config, params, z), means, key, batch_size)
+    return map_images(lambda z, _: model.images_of(config, params, z), means, key, 1000)
 
 
 def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
@@ -118,7 +117,7 @@ def codes_of(trained: Trained, images: Dataset) -> dict[str, np.ndarray]:
     [n, height, width, channels] with pixels in [0, 1], and of each image the negative ELBO of one
     drawn code and its reconstruction part (of an AE that alone), in nats, and its label [n]."""
     config, params = trained.run.config, trained.state.params
-    flat = images.images.reshape(len(images.images), -1)
+    flat = images.flat
     key = jax.random.split(evaluation_key())[0]  # as `measure.collapse_figures` does
     evaluation = lane_of(over_lanes(evaluate, config)(params, flat, key), 0)
     outputs = lane_of(over_lanes(decode_all, config)(params, evaluation.mean, key), 0)

@@ -47,8 +47,7 @@ def encoder(config: Config, params: model.Params) -> Any:
         *nodes,
         onnx.helper.make_node("Split", ["both"], ["mean", rest], axis=1, num_outputs=2),
     ]
-    outputs = {"mean": config.latent_size, rest: config.latent_size}
-    outputs.pop("unused", None)
+    outputs = {name: config.latent_size for name in ("mean", rest) if name != "unused"}
     return _model(onnx, "encoder", {"x": config.pixels}, outputs, nodes, constants)
 
 

@@ -96,9 +96,9 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
             or all models diverged.
     """
     first = chosen.parts[0].run
-    tests = {part.run.images: _flat(part.run, "test") for part in chosen.parts}
+    tests = {part.run.images: images_of(part.run, "test").flat for part in chosen.parts}
     charged = {part.run.images: part.run for part in chosen.parts if _is_charged(part)}
-    moments = {of: components.moments(_flat(run, "train")) for of, run in charged.items()}
+    moments = {of: components.moments(images_of(run, "train").flat) for of, run in charged.items()}
     seen = {part.run.config.binarize: part.run.config for part in chosen.parts}
     texts: dict[str, str] = {}
     parts, left_out = [], list(chosen.left_out)
@@ -126,7 +126,7 @@ def explore(folder: Path, chosen: Chosen, images: int, weights: Weights = "float
             "--learning-rate, or choose another --seed."
         )
     labels = np.asarray(images_of(first, "test").labels)[:images]
-    mean = np.rint(_flat(first, "train").mean(0)).astype(np.uint8)
+    mean = np.rint(images_of(first, "train").flat.mean(0)).astype(np.uint8)
     words = CLASS_NAMES.get(first.images.dataset.split(":")[0])
     page = {
         "folder": "/".join(folder.resolve().parts[-2:]),
@@ -381,20 +381,13 @@ def as_seen(config: Config, images: UInt8[np.ndarray, "n pixels"]) -> UInt8[np.n
 def strip(labels: np.ndarray) -> list[int]:
     """The numbers of the test images in the strip: the first of each class, in the order of the
     classes, and then others from the first on."""
-    classes, firsts = np.unique(labels, return_index=True)
-    order = [int(first) for first in firsts[np.argsort(classes)]]
-    others = [index for index in range(len(labels)) if index not in order]
-    return [*order, *others][:STRIP]
+    _, firsts = np.unique(labels, return_index=True)
+    return list(dict.fromkeys((*firsts.tolist(), *range(len(labels)))))[:STRIP]
 
 
 def _is_charged(part: Part) -> bool:
     """Whether every nat of KL has a cost at the end of training, for each of its models."""
     return bool(threshold.charged_lanes(part.run)[list(part.lanes)].all())
-
-
-def _flat(run: Run, split: Literal["train", "test"]) -> UInt8[np.ndarray, "n pixels"]:
-    found = images_of(run, split).images
-    return found.reshape(len(found), -1)
 
 
 def _text(array: UInt8[np.ndarray, "..."]) -> str:

@@ -218,9 +218,7 @@ class Lab(Generic[F]):
     def compressed(self, images: np.ndarray, count: int) -> Pictures:
         """Flat images as so many principal components of the training images keep them: the least
         squared error that a linear code of this size has."""
-        space = self.pca(count)
-        flat = self.pictures(images).reshape(len(images), -1)
-        return components.compress(space, flat, count).reshape(-1, *self.shape)
+        return components.compress(self.pca(count), images, count).reshape(-1, *self.shape)
 
     def best_linear(
         self, config: Config, settings: Mapping[str, float], images: np.ndarray
@@ -231,8 +229,7 @@ class Lab(Generic[F]):
         space = self.pca(config.latent_size)
         weights = settings["recon_scale"], config.pixels, settings["kl_weight"]
         variance = linear.decoder_variance(*weights)
-        flat = self.pictures(images).reshape(len(images), -1)
-        decoded = linear.linear_reconstructions(config, space, flat, variance)
+        decoded = linear.linear_reconstructions(config, space, images, variance)
         return decoded.reshape(-1, *self.shape)
 
     def sharpness(self, outputs: Pictures, images: np.ndarray) -> Row:
@@ -292,7 +289,7 @@ def load(flags: F, study: str) -> Lab[F]:
         classes, of = (len(np.unique(images.labels)) for images in (found, whole))
         if classes < of:
             notes.append(f"the first {len(found.labels):,} images are of {classes} of {of} classes")
-    flat = train.images.reshape(len(train.images), -1)
+    flat = train.flat
     held_out = len(flat) // HELD_OUT if flags.keep_best else 0
     if flags.keep_best and not held_out:
         raise LabError(
@@ -310,7 +307,7 @@ def load(flags: F, study: str) -> Lab[F]:
         flags.folder / study,
         train.images.shape[1:],
         flat[:count],
-        test.images.reshape(len(test.images), -1),
+        test.flat,
         test.labels,
         splits.spelled(pieces) if flags.train_images or flags.keep_best else flags.train,
         pieces=pieces,
@@ -338,8 +335,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
     source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
     split, known = getattr(images, which), getattr(images, f"{which}_digest")
     found = dataset.take(dataset.open_source(source), split)
-    flat = found.images.reshape(len(found.images), -1)
-    if found.images.shape[1:] != run.config.image_shape or known not in (None, digest(flat)):
+    if found.images.shape[1:] != run.config.image_shape or known not in (None, digest(found.flat)):
         raise LabError(
             f"The images of {images.path or images.dataset} are not those of the run {run.name}: "
             "restore those, or name their place with --dataset."

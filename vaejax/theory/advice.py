@@ -83,10 +83,10 @@ def _units(loss: WrittenLoss, ratio: float, thresholds: np.ndarray) -> str:
     kl = float(predicted_kl(thresholds, ratio, 1.0, most))
     if units > most:
         return (
-            f"By the linear theory {units} {_units_pay(units)}, and you have {most} ({kl:.3g} nats "
+            f"By the linear theory {_units_pay(units)}, and you have {most} ({kl:.3g} nats "
             "of KL): the latent size, not the weight, is likely to limit the reconstructions."
         )
-    return f"By the linear theory {units} {_units_pay(units)} ({kl:.3g} nats of KL)."
+    return f"By the linear theory {_units_pay(units)} ({kl:.3g} nats of KL)."
 
 
 def _change(
@@ -104,8 +104,8 @@ def _change(
     if wanted > elbo:
         place = "below" if elbo <= first else "too near"
         name = f"twice the threshold ({name}, at {at_elbo}, is {place} the threshold)"
-    units = int(predicted_units(thresholds, wanted, 1.0, loss.latent_size or len(thresholds)))
-    pay = f"{units} {_units_pay(units)}"
+    most = loss.latent_size or len(thresholds)
+    pay = _units_pay(int(predicted_units(thresholds, wanted, 1.0, most)))
     now = f"{loss.kl_weight:.4g}"
     if ratio <= first:
         return (
@@ -127,4 +127,4 @@ def _change(
 
 
 def _units_pay(units: int) -> str:
-    return "unit pays for its KL" if units == 1 else "units pay for their KL"
+    return "1 unit pays for its KL" if units == 1 else f"{units} units pay for their KL"

@@ -186,18 +186,15 @@ def unit(images: Images) -> Float[np.ndarray, "n pixels"]:
     return floats
 
 
-def compress(
-    space: PCA, pixels: Float[np.ndarray, "n pixels"], components: int
-) -> Float[np.ndarray, "n pixels"]:
-    """Images (pixels in [0, 1]) restored from their first `components` coordinates."""
-    codes = project(space, pixels)[:, :components]
+def compress(space: PCA, images: Images, components: int) -> Float[np.ndarray, "n pixels"]:
+    """Images restored from their first `components` coordinates, pixels in [0, 1]."""
+    codes = project(space, images)[:, :components]
     return codes @ space.components[:components] + space.mean
 
 
 def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
     """Mean squared error per pixel, for pixels in [0, 1], of images restored from their first
     `components` coordinates."""
-    pixels = unit(images)
-    error = compress(space, pixels, components)
-    error -= pixels
+    error = compress(space, images, components)
+    error -= unit(images)
     return float(np.square(error, out=error).mean(dtype=np.float64))

@@ -15,7 +15,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from vaejax.config import Config
-from vaejax.theory.components import PCA, project
+from vaejax.theory.components import PCA, Images, project
 from vaejax.theory.threshold import predicted_units, units_off
 
 MARGIN = 1.1
@@ -69,7 +69,7 @@ def linear_optimum(
 
 
 def linear_reconstructions(
-    config: Config, space: PCA, pixels: Float[np.ndarray, "n pixels"], variance: float
+    config: Config, space: PCA, images: Images, variance: float
 ) -> Float[np.ndarray, "n pixels"]:
     """What the best linear VAE decodes from the posterior means of images, pixels in [0, 1], at a
     decoder variance in squared units of the config's pixel range.
@@ -80,7 +80,7 @@ def linear_reconstructions(
     """
     eigenvalues = config.pixel_width**2 * space.eigenvalues[: config.latent_size]
     kept = (1 - variance / np.maximum(eigenvalues, variance)).astype(np.float32)
-    codes = project(space, pixels)[:, : len(kept)] * kept
+    codes = project(space, images)[:, : len(kept)] * kept
     return codes @ space.components[: len(kept)] + space.mean
 
 

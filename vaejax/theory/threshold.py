@@ -71,15 +71,14 @@ def _standardized(moments: Moments, binarize: bool) -> Float[np.ndarray, "m m"]:
     """`P^-1/2 C P^-1/2` with `P = diag(m (1 - m))`, or a matrix of the same eigenvalues but for
     zeros; pixels that are always 0 or 1 are left out."""
     variance = moments.mean * (1 - moments.mean)
-    if moments.images is not None and not binarize:
-        rows = moments.centred()[:, variance > 0] / np.sqrt(variance[variance > 0])
-        return rows @ rows.T
-    covariance = moments.covariance.copy()
-    if binarize:
-        np.fill_diagonal(covariance, variance)
     kept = variance > 0
     spread = np.sqrt(variance[kept])
-    standardized = covariance[np.ix_(kept, kept)]
+    if moments.images is not None and not binarize:
+        rows = moments.centred()[:, kept] / spread
+        return rows @ rows.T
+    standardized = moments.covariance[np.ix_(kept, kept)]
+    if binarize:
+        np.fill_diagonal(standardized, variance[kept])
     standardized /= spread
     standardized /= spread[:, None]
     return standardized
