@@ -6,10 +6,9 @@ from typing import Any, NamedTuple
 
 from vaejax.config import Knobs
 from vaejax.store.records import Row
-from vaejax.study.terminal import cell
+from vaejax.study.terminal import BALANCE, cell
 
 NONE = "\u2013"  # a dash
-BALANCE = ("effective_sigma", "effective_beta")
 FIRST = 6
 """Columns that a table has where nothing says which are the most important."""
 

@@ -26,13 +26,17 @@ def append(path: Path, rows: Iterable[Row]) -> None:
     old = read_bytes(path)
     if old and not old.endswith(b"\n"):
         old += b"\n"  # as an editor may leave it
-    new = "".join(json.dumps(plain(row)) + "\n" for row in rows)
-    write_bytes(path, old + new.encode())
+    write_bytes(path, old + lines(rows))
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Write a JSON-lines file anew."""
-    write_bytes(path, "".join(json.dumps(plain(row)) + "\n" for row in rows).encode())
+    write_bytes(path, lines(rows))
+
+
+def lines(rows: Iterable[Row]) -> bytes:
+    """A line of JSON for each row."""
+    return "".join(json.dumps(plain(row)) + "\n" for row in rows).encode()
 
 
 def read(path: Path) -> list[Row]:

@@ -74,7 +74,7 @@ def find_devices() -> None:
         remedy = (
             f"JAX_PLATFORMS is {asked!r}: unset it, or set it to cpu"
             if asked
-            else ("set JAX_PLATFORMS to cpu, or mend the installation of jax")
+            else "set JAX_PLATFORMS to cpu, or mend the installation of jax"
         )
         raise LabError(f"JAX finds no device ({first_line(error)}). {remedy}.") from error
 

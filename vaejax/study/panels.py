@@ -69,9 +69,9 @@ def column_panels(
             title,
             "",
             against(rows, x, name, by, label),
-            level(*floors.get(name, ("", None))),
+            _known(floors.get(name)),
             name in log_y,
-            level(*mark) if mark else None,
+            _known(mark),
             curves.get(name),
         )
         for name, title in titles.items()
@@ -105,9 +105,9 @@ def predicted_panels(
     )
 
 
-def level(label: str, value: float | None) -> tuple[str, float] | None:
-    """A labelled line across a panel, if there is a value for it."""
-    return None if value is None else (label, value)
+def _known(level: Level | None) -> tuple[str, float] | None:
+    """A line across a panel, if there is a value for it."""
+    return None if level is None or level[1] is None else (level[0], level[1])
 
 
 def threshold_mark(rows: Sequence[Row]) -> Level:

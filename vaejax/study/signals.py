@@ -9,9 +9,7 @@ from types import FrameType
 
 from vaejax.parallel import processes
 
-HEEDED = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-]
+HEEDED: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C, the end of a job, and SLURM's warning that the end is near."""
 
 

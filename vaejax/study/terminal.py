@@ -23,6 +23,9 @@ WIDTH = 100
 """The most columns of text."""
 MOST_DECIMALS = 4
 """A smaller number is in scientific notation."""
+BALANCE = ("effective_sigma", "effective_beta")
+"""What the weights of the two loss terms amount to: the sigma of a Gaussian decoder, or else
+beta."""
 COLOURS = {"HELD": "green", "FAILED": "red", "UNDECIDED": "yellow"}
 
 
@@ -88,9 +91,8 @@ def _width(out: Console, shown: Table) -> int:
 
 
 def noise_columns(rows: Sequence[Row]) -> list[str]:
-    """The column that says what the weights of a study amount to: the sigma of a Gaussian decoder,
-    or else beta."""
-    for name in ("effective_sigma", "effective_beta"):
+    """The column of `BALANCE` that a study has, if any."""
+    for name in BALANCE:
         if all(isinstance(row.get(name), float) and math.isfinite(row[name]) for row in rows):
             return [name]
     return []

@@ -9,7 +9,6 @@ what the files before it lack. The name of an event file ends with the step of i
 """
 
 import importlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -87,13 +86,12 @@ def entries(run: Run, plan: Plan, trace: train.Trace) -> Iterator[Entry]:
 
 def lines(found: Iterable[Entry]) -> bytes:
     """Entries as lines of JSON, one for each lane; numbers that are not finite are null."""
-    rows = [
+    return records.lines(
         {"epoch": entry.epoch, "step": entry.step, "lane": lane}
-        | {name: float(values[lane]) for name, values in entry.scalars.items()}
+        | {name: values[lane] for name, values in entry.scalars.items()}
         for entry in found
         for lane in range(len(entry.kl))
-    ]
-    return "".join(json.dumps(records.plain(row)) + "\n" for row in rows).encode()
+    )
 
 
 def lane_names(run: Run) -> list[str]:
