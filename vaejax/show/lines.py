@@ -74,12 +74,6 @@ def _draw(axes: Axes, panel: Panel, names: Sequence[str], levels: Sequence[str],
         axes.axvline(panel.mark[1], color="0.4", linestyle="--", label=panel.mark[0])
 
 
-def _numbers(panel: Panel) -> list[float]:
-    """All values of the lines, without NaN and infinities."""
-    values = [value for line in panel.lines.values() for seeds in line.y for value in seeds]
-    return [value for value in values if np.isfinite(value)]
-
-
 def _locator(ticks: Sequence[float], log_x: bool) -> Locator | None:
     """Where the ticks of the x axis go: at each measured value if there is room, else at round
     numbers; None leaves them at whole powers of ten."""
@@ -106,7 +100,8 @@ def curves(panels: Sequence[Panel], xlabel: str, title: str, log_x: bool = True)
         for panel, axes in zip(panels, all_axes, strict=True):
             ticks = sorted({float(x) for line in panel.lines.values() for x in line.x})
             _draw(axes, panel, names, levels, len(ticks) <= MOST_TICKS)
-            numbers = _numbers(panel)
+            values = [value for line in panel.lines.values() for seeds in line.y for value in seeds]
+            numbers = [value for value in values if np.isfinite(value)]
             if not numbers:
                 axes.text(0.5, 0.5, NOTHING, transform=axes.transAxes, ha="center", color="0.4")
             axes.set_xscale("log" if log_x and ticks else "linear")

@@ -63,10 +63,9 @@ def save(
     return paths
 
 
-def save_page(text: str, path: Path) -> Path:
+def save_page(text: str, path: Path) -> None:
     """Write a page of HTML, whole or not at all."""
     write_bytes(path, text.encode(errors="replace"))
-    return path
 
 
 def _write_below(figure: Figure, caption: str) -> None:
