@@ -21,6 +21,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 _IDX_PREFIXES = {"train": "train", "test": "t10k"}
+
+
 _CIFAR = {
     "cifar10": (
         {"train": [f"data_batch_{part}.bin" for part in range(1, 6)], "test": ["test_batch.bin"]},

@@ -52,9 +52,9 @@ def is_vectors(shape: tuple[int, int, int]) -> bool:
     return shape[0] == 1 and shape[2] == 1
 
 
-def fingerprint(files: Sequence[Path], folder: Path) -> str:
-    """The names, sizes and times of change of files, as one text."""
-    digest = hashlib.sha256()
+def fingerprint(files: Sequence[Path], folder: Path, before: bytes = b"") -> str:
+    """The names, sizes and times of change of files, and what comes `before` them, as one text."""
+    digest = hashlib.sha256(before)
     for path in files:
         status = path.stat()
         name = path.relative_to(folder).as_posix()

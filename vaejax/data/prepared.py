@@ -5,7 +5,6 @@ a `features.json` and record files. TFDS writes it under another name and rename
 a directory of this name is complete.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from vaejax.data.contents import fingerprint
 from vaejax.data.names import Request
 from vaejax.errors import LabError
 from vaejax.files import own_path
@@ -104,11 +104,8 @@ def _describe(name: str, directory: Path) -> Prepared:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise damaged(directory, f"{info.name} cannot be read: {error!r}") from None
-    digest = hashlib.sha256(info.read_bytes())
-    for path in sorted(directory.iterdir()):
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return Prepared(name, directory, sizes, digest.hexdigest())
+    files = sorted(directory.iterdir())
+    return Prepared(name, directory, sizes, fingerprint(files, directory, info.read_bytes()))
 
 
 def _json(path: Path) -> dict:
