@@ -22,12 +22,12 @@ def advice(
     names instead of pixels."""
     ratio = lab_weights(loss, image_shape).ratio
     first = float(thresholds[0])
-    parts = [_in_lab_terms(loss, image_shape, ratio, of)]
+    in_lab_terms = _in_lab_terms(loss, image_shape, ratio, of)
     if math.isinf(first):
-        return f"{parts[0]} These images do not vary, so no unit can pay at any weight."
-    parts += [_side(ratio, first), _units(loss, ratio, thresholds)]
-    parts += [f"What to change: {_change(loss, image_shape, ratio, thresholds)}"]
-    return " ".join(parts)
+        return f"{in_lab_terms} These images do not vary, so no unit can pay at any weight."
+    side, units = _side(ratio, first), _units(loss, ratio, thresholds)
+    change = _change(loss, image_shape, ratio, thresholds)
+    return f"{in_lab_terms} {side} {units} What to change: {change}"
 
 
 def elbo_ratio(loss: WrittenLoss, image_shape: tuple[int, int, int]) -> float:
