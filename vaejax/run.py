@@ -65,7 +65,7 @@ class Run:
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Columns that a study adds to the rows of this run: by name, a value for each lane."""
     start: str | None = None
-    """Which trained weights the models begin from, see `lab.starts`. None: fresh ones."""
+    """Which trained weights the models begin from, see `study.starts`. None: fresh ones."""
 
     def __post_init__(self) -> None:
         if not self.seeds or not all(0 <= seed < 2**31 for seed in self.seeds):
@@ -100,6 +100,11 @@ class Run:
             {"seed": seed, **{name: column[lane] for name, column in columns.items()}}
             for lane, seed in enumerate(self.seeds)
         )
+
+    @property
+    def differing(self) -> list[str]:
+        """Of the seed and the knobs those in which lanes differ."""
+        return [name for name in self.lanes[0] if len({lane[name] for lane in self.lanes}) > 1]
 
     def to_json(self) -> dict[str, Any]:
         """The description as JSON values. Of nets other than the MLP it holds the name."""

@@ -1,7 +1,7 @@
 """What the explorer shows of trained models, as plain values: their weights, some test images, what
 was measured on the test images, and what the linear theory predicts from the training images.
 
-`show.explorer` makes a page of it, in which the encoder and the decoder run again.
+`explorer.page` makes a page of it, in which the encoder and the decoder run again.
 """
 
 import base64
@@ -259,21 +259,16 @@ def unusable(folder: Path) -> str | None:
 def parts_of(folder: Path, run: Run, seed: int) -> list[Part]:
     """The lanes of a seed, divided such that within a part they differ in recon_scale alone. Lanes
     that are alike in all knobs are told apart by their order."""
-    others = [
-        {name: value for name, value in lane.items() if name not in ("seed", "recon_scale")}
-        for lane in run.lanes
-    ]
-    varied = [name for name in others[0] if len({lane[name] for lane in others}) > 1]
-    met: Counter[tuple[float, ...]] = Counter()
+    varied = [name for name in run.differing if name not in ("seed", "recon_scale")]
+    met: Counter[tuple[str, float]] = Counter()
     groups: dict[str, list[int]] = {}
     for index, lane in enumerate(run.lanes):
         if lane["seed"] == seed:
-            knobs = tuple(lane[name] for name in varied)
-            met[*knobs, lane["recon_scale"]] += 1
-            words = [f"{name} {lane[name]:g}" for name in varied]
-            if (times := met[*knobs, lane["recon_scale"]]) > 1:
-                words.append(f"repetition {times}")
-            groups.setdefault(", ".join([run.name, *words]), []).append(index)
+            name = ", ".join([run.name, *(f"{knob} {lane[knob]:g}" for knob in varied)])
+            met[name, lane["recon_scale"]] += 1
+            if (times := met[name, lane["recon_scale"]]) > 1:
+                name += f", repetition {times}"
+            groups.setdefault(name, []).append(index)
 
     def scale(lane: int) -> float:
         return run.lanes[lane]["recon_scale"]
@@ -355,7 +350,7 @@ def predictions(
     thresholds = weight * at_one[:size]
     theory: dict[str, Any] = {"thresholds": thresholds[np.isfinite(thresholds)], "curve": None}
     if run.config.decoder_variance != "learned":
-        units = [at_one[unit : unit + 1] for unit in range(len(at_one[:size]))]
+        units = at_one[:size, None]
         kl = np.stack([threshold.predicted_kl(unit, scales, weight, 1) for unit in units], -1)
         if len(theory["thresholds"]):
             marks = (*scales, theory["thresholds"][0])

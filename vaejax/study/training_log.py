@@ -96,9 +96,8 @@ def lines(found: Iterable[Entry]) -> bytes:
 
 def lane_names(run: Run) -> list[str]:
     """A name for each lane, of a folder: its number, and what differs between lanes."""
-    differing = [name for name in run.lanes[0] if len({lane[name] for lane in run.lanes}) > 1]
     return [
-        "_".join([f"lane{index:02}", *(f"{name}={lane[name]:g}" for name in differing)])
+        "_".join([f"lane{index:02}", *(f"{name}={lane[name]:g}" for name in run.differing)])
         for index, lane in enumerate(run.lanes)
     ]
 
