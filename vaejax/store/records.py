@@ -109,6 +109,6 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, (np.generic, np.ndarray)) or hasattr(value, "__array__"):
+    if hasattr(value, "__array__"):
         return plain(np.asarray(value).tolist())
     raise TypeError(f"{type(value).__name__} has no place in JSON")

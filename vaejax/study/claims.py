@@ -12,7 +12,7 @@ import enum
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,17 +53,19 @@ SMALLEST, LARGEST = End.SMALLEST, End.LARGEST
 Where = tuple[tuple[str, Any], ...]
 
 
+@dataclass(frozen=True, eq=False)
 class Column:
     """A figure of the rows that match `where`, a value for each seed. `<` and `>` compare it with a
     limit or with another column; see `column`."""
 
-    def __init__(self, words: str, of_row: Callable[[Row], float], where: Where = ()) -> None:
-        self.words, self.of_row, self.where = words, of_row, where
+    words: str
+    of_row: Callable[[Row], float]
+    where: Where = ()
 
     def at(self, **where: Any) -> "Column":
         """The column where other columns have these values. A value may be `SMALLEST` or `LARGEST`,
         which is none if there is only one."""
-        return Column(self.words, self.of_row, (*self.where, *where.items()))
+        return replace(self, where=(*self.where, *where.items()))
 
     def __rmul__(self, factor: float) -> "Column":
         words = f"{factor:g} times the {self.words}"
@@ -132,9 +134,7 @@ class Comparison(NamedTuple):
     def known(self, rows: Sequence[Row]) -> "Comparison":
         """The comparison with the values of the rows for `SMALLEST` and `LARGEST`."""
         return self.on(
-            lambda side: Column(
-                side.words, side.of_row, tuple((k, _value(rows, k, v)) for k, v in side.where)
-            )
+            lambda side: replace(side, where=tuple((k, _value(rows, k, v)) for k, v in side.where))
         )
 
     def holds(self, row: Row) -> bool:
@@ -299,14 +299,11 @@ class Claim:
 
     def asks(self, rows: Sequence[Row] = ()) -> str:
         """The question, with the scales of the rows in it."""
-        scales = distinct(rows, "recon_scale") if rows and "{" in self.question else None
-        ends = {"smallest": "the smallest scale", "largest": "the largest scale"}
-        if scales:
-            ends = {
-                end.value: f"scale {number(scales[place])}"
-                for end, place in ((SMALLEST, 0), (LARGEST, -1))
-            }
-        return self.question.format(**ends)
+        least, most = "the smallest scale", "the largest scale"
+        if rows and "{" in self.question:
+            scales = distinct(rows, "recon_scale")
+            least, most = f"scale {number(scales[0])}", f"scale {number(scales[-1])}"
+        return self.question.format(smallest=least, largest=most)
 
     def rule(self, rows: Sequence[Row] = ()) -> str:
         """What decides, in words, with the scales of the rows in it."""
@@ -318,9 +315,7 @@ class Claim:
         # What all have in common is said once.
         rest = [
             part.on(
-                lambda side: Column(
-                    side.words, side.of_row, tuple(x for x in side.where if x not in shared)
-                )
+                lambda side: replace(side, where=tuple(x for x in side.where if x not in shared))
             )._replace(every=() if every else part.every)
             for part in known
         ]

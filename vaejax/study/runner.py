@@ -54,7 +54,7 @@ class Study(NamedTuple):
     by: Sequence[str] = ("run",)
     """What the rows of one line of the table have in common; a line averages over the rest."""
     quick: Mapping[str, Any] = {}
-    """What `--quick` changes in the flags of this study, beside `vaejax.study.QUICK`."""
+    """What `--quick` changes in the flags of this study, beside `study.flags.QUICK`."""
     settings: Sequence[str] = ()
     """The names of flags that change what is measured, but not the training."""
     converged: Callable[[Any, Any, Any], Any] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
@@ -105,14 +106,9 @@ def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) ->
         return
     for claim, found in verdicts.items():
         mark = f"[bold {COLOURS.get(found.verdict.split()[0], '')}]{found.verdict}[/]"
-        out.print(f"[bold]{claim}[/bold]  {_plain(found.question)} {mark}")
+        out.print(f"[bold]{claim}[/bold]  {escape(found.question)} {mark}")
         for line in found.answer.splitlines():
-            out.print(Padding(_plain(line), (0, 0, 0, 4), expand=False))
-
-
-def _plain(text: str) -> str:
-    """Text whose square brackets are no markup."""
-    return text.replace("[", r"\[")
+            out.print(Padding(escape(line), (0, 0, 0, 4), expand=False))
 
 
 def show_collapse(out: Console, found: Collapse) -> None:
