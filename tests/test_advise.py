@@ -226,7 +226,7 @@ def test_vectors_that_are_no_pixels_are_taken_as_they_are(capsys, tmp_path) -> N
         assert message in tiny.fail(capsys, "advise", *own, *more)
     np.save(tmp_path / "b.npy", np.where(table > 9, np.nan, table))
     text = tiny.fail(capsys, "advise", "--dataset", tmp_path / "b.npy", "--numbers")
-    assert "b.npy: train holds no finite numbers [n, d]" in text
+    assert "b.npy: train is no array [n, d] of finite numbers" in text
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_values_come_by_seed_and_null_is_not_a_number() -> None:
 
 def test_a_row_without_the_figure_is_named_with_the_remedy() -> None:
     rows = [{"run": "z2", "lane": 0, "a": 1.0}, {"run": "z2", "lane": 1}]
-    message = r"row of z2, lane 1 in .* lacks a: delete that line"
+    message = r"row of z2, lane 1 in .* lacks a: if the study measures it, delete that line"
     with pytest.raises(LabError, match=message):
         values(rows, "a")
     with pytest.raises(LabError, match=message):

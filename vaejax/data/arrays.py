@@ -85,7 +85,7 @@ def numbers(path: Path, split: str) -> Float[np.ndarray, "n d"]:
     pieces = splits.resolve(split, {name: headers[key].shape[0] for name, key in named.items()})
     found = np.concatenate([_load(path, named[name])[start:stop] for name, start, stop in pieces])
     if found.dtype.kind not in "biuf" or found.ndim < 2 or not np.isfinite(found).all():
-        raise LabError(f"{path}: {split} holds no finite numbers [n, d].")
+        raise LabError(f"{path}: {split} is no array [n, d] of finite numbers.")
     return found.reshape(len(found), -1).astype(np.float64)
 
 

@@ -25,7 +25,7 @@ def figure(row: Row, name: str) -> Any:
     if name not in row:
         raise LabError(
             f"The row of {row.get('run')}, lane {row.get('lane')} in results.jsonl lacks {name}: "
-            "delete that line, and --resume measures it again."
+            "if the study measures it, delete that line, and --resume does so again."
         )
     return math.nan if row[name] is None else row[name]
 
