@@ -6,12 +6,10 @@ import importlib.util
 import mmap
 import os
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import jaxtyping
-import jinja2
 import pytest
 from beartype import BeartypeConf, beartype
 
@@ -59,16 +57,10 @@ def _own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _kept_programs(tmp_path_factory):
-    """Studies share what they compile: each would free it once a run is measured. And reports share
-    what their template is compiled to."""
-    cache = jinja2.FileSystemBytecodeCache(str(tmp_path_factory.mktemp("template")))
-    kept = partial(jinja2.Environment, bytecode_cache=cache)
+def _kept_programs():
+    """Studies share what they compile: each would free it once a run is measured."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaejax.study.environment.free_memory", lambda: None)
-        patch.setattr(
-            "vaejax.report.page.jinja2", SimpleNamespace(**vars(jinja2) | {"Environment": kept})
-        )
         yield
 
 

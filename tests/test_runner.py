@@ -177,7 +177,9 @@ def test_rows_of_other_models_under_the_same_name_are_refused(copy, tmp_path, ca
     for field, other in (*changes.items(), ("config", first["config"] | {"batch_size": 3})):
         write_rows(copy, [first | {field: other}, *others])
         message = refused(capsys, tmp_path, "--resume", figures=tiny.no_figures)
-        assert "holds a row of another study, or of a model with other" in message, field
+        assert "results.jsonl holds a row of another study, or of a model with other" in message, (
+            field
+        )
 
 
 def test_a_diverging_run_is_named_with_its_last_good_state(tmp_path, capsys) -> None:

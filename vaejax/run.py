@@ -12,6 +12,9 @@ import numpy as np
 from vaejax.config import Config, Knobs, Nets
 from vaejax.errors import LabError
 
+ARRAY = "array"
+"""What `fit` calls images unless it is told their data set."""
+
 
 @dataclass(frozen=True)
 class Images:

@@ -11,7 +11,7 @@ from vaejax import parallel, train
 from vaejax.config import Config, Knobs
 from vaejax.errors import LabError
 from vaejax.parallel.lanes import Lanes
-from vaejax.run import Images, Run, digest
+from vaejax.run import ARRAY, Images, Run, digest
 
 
 class Trained(NamedTuple):
@@ -50,7 +50,7 @@ def fit(
     images: UInt8[np.ndarray, "n pixels"],
     epochs: int,
     epochs_per_call: int = 1,
-    dataset: str = "array",
+    dataset: str = ARRAY,
 ) -> Trained:
     """Train a model of each seed and knobs (arrays [lanes], see `config.grid`) for so many epochs,
     on all cores or devices. What comes back is on the host; `store.write` puts it on disk.

@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, Key
 
 from vaejax import model
 from vaejax.config import Config
-from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
-from vaejax.measure.elbo import ImportanceEstimate, code_error, from_weights
+from vaejax.measure.elbo import ImportanceEstimate, code_error, from_weights, refuse_ae
 
 PILOTS = 4
 """Chains of each image that set the step size of the others, and count for nothing else."""
@@ -65,8 +64,7 @@ def annealed_nll(
     Raises:
         LabError: an AE, which has no likelihood.
     """
-    if config.model == "ae":
-        raise LabError("An AE has no likelihood: annealed_nll is for model='vae'.")
+    refuse_ae(config, "annealed_nll")
     sigmoid = jax.nn.sigmoid(STEEPNESS * jnp.linspace(-1, 1, temperatures + 1))
     schedule = (sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])
 

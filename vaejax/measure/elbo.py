@@ -74,6 +74,12 @@ def evaluate(
     return map_images(one, images, key, batch_size)
 
 
+def refuse_ae(config: Config, function: str) -> None:
+    """Raise the LabError of a function of this name that is about a likelihood."""
+    if config.model == "ae":
+        raise LabError(f"An AE has no likelihood: {function} is for model='vae'.")
+
+
 def code_error(config: Config, params: model.Params, x: Float[Array, "pixels"]) -> CodeError:
     """`-log p(x | z)` of one image as a function of codes."""
     log_sigma = model.log_sigma(config, params)
@@ -99,8 +105,7 @@ def importance_nll(
     Raises:
         LabError: an AE, which has no likelihood.
     """
-    if config.model == "ae":
-        raise LabError("An AE has no likelihood: importance_nll is for model='vae'.")
+    refuse_ae(config, "importance_nll")
 
     def one(image: Array, key: Array) -> ImportanceEstimate:
         pixel_key, code_key = jax.random.split(key)

@@ -15,9 +15,8 @@ from jaxtyping import Array, Float, Key
 
 from vaejax import loss, model, train
 from vaejax.config import Config, Posterior
-from vaejax.errors import LabError
 from vaejax.measure.batched import Images, map_images
-from vaejax.measure.elbo import CodeError, code_error, from_weights
+from vaejax.measure.elbo import CodeError, code_error, from_weights, refuse_ae
 
 LEARNING_RATE = 0.05
 """Of Adam, at the first step of the ascent. It falls to 0 as half a cosine."""
@@ -72,8 +71,7 @@ def refined_nll(
     Raises:
         LabError: an AE, which has no likelihood.
     """
-    if config.model == "ae":
-        raise LabError("An AE has no likelihood: refined_nll is for model='vae'.")
+    refuse_ae(config, "refined_nll")
     size = config.latent_size
 
     def one(image: Array, key: Array) -> RefinedEstimate:

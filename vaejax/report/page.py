@@ -4,6 +4,7 @@ The page asks no network for anything: its style, its script and its pictures ar
 """
 
 import base64
+import functools
 import json
 import re
 import struct
@@ -28,19 +29,9 @@ SHOWN = 0.64
 """The size of a picture on the page, which has 96 pixels per inch where a figure has 150."""
 
 
-def report_page(folder: str, findings: Sequence[Finding], written: str) -> str:
-    """The page on some findings, which were found in this folder; `written` says when."""
-    studies = [study(finding, f"study-{number}") for number, finding in enumerate(findings, 1)]
-    claims = [one for each in studies for one in each["claims"]]
-    claims.sort(key=lambda one: (natural(one["name"]), one["study"]))
-    summary: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in claims:
-        summary.setdefault((one["name"], one["study"]), []).append(one)
-    shown = [each[kind] for each in studies for kind in ("means", "more", "models") if each[kind]]
-    names = dict.fromkeys(name for table in shown for name in table.names)
-    with suppress(PackageNotFoundError):  # where a checkout was not installed
-        written += f" by vaejax {version('vaejax')}"
-
+@functools.cache
+def template() -> jinja2.Template:
+    """The page, compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -55,7 +46,23 @@ def report_page(folder: str, findings: Sequence[Finding], written: str) -> str:
         "date": date,
         "text": tables.text,
     }
-    return environment.get_template("report.html").render(
+    return environment.get_template("report.html")
+
+
+def report_page(folder: str, findings: Sequence[Finding], written: str) -> str:
+    """The page on some findings, which were found in this folder; `written` says when."""
+    studies = [study(finding, f"study-{number}") for number, finding in enumerate(findings, 1)]
+    claims = [one for each in studies for one in each["claims"]]
+    claims.sort(key=lambda one: (natural(one["name"]), one["study"]))
+    summary: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in claims:
+        summary.setdefault((one["name"], one["study"]), []).append(one)
+    shown = [each[kind] for each in studies for kind in ("means", "more", "models") if each[kind]]
+    names = dict.fromkeys(name for table in shown for name in table.names)
+    with suppress(PackageNotFoundError):  # where a checkout was not installed
+        written += f" by vaejax {version('vaejax')}"
+
+    return template().render(
         folder=folder,
         written=written,
         measured_with=origin([row for finding in findings for row in finding.rows]).get("versions"),

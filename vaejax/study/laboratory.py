@@ -17,7 +17,7 @@ from vaejax.errors import LabError
 from vaejax.measure import collapse, samples, spectrum
 from vaejax.measure.batched import over_lanes
 from vaejax.parallel import processes
-from vaejax.run import Run, digest
+from vaejax.run import ARRAY, Run, digest
 from vaejax.store import checkpoint
 from vaejax.store.records import Row
 from vaejax.study import environment
@@ -330,7 +330,7 @@ def images_of(run: Run, which: Literal["train", "test"]) -> dataset.Dataset:
         LabError: see `vaejax.data.load`; or the images are not those of the run.
     """
     images, colour = run.images, cast(names.Colour | None, run.images.colour)
-    if images.dataset == "array" and images.path is None:  # as `fit` calls them
+    if images.dataset == ARRAY and images.path is None:
         raise LabError(f"The run {run.name} was trained on an array: --dataset names its images.")
     source = names.Source(images.dataset, images.path, images.resize, colour, images.white)
     split, known = getattr(images, which), getattr(images, f"{which}_digest")

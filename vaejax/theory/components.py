@@ -195,6 +195,7 @@ def compress(space: PCA, images: Images, components: int) -> Float[np.ndarray, "
 def reconstruction_mse(space: PCA, images: UInt8[np.ndarray, "n pixels"], components: int) -> float:
     """Mean squared error per pixel, for pixels in [0, 1], of images restored from their first
     `components` coordinates."""
-    error = compress(space, images, components)
-    error -= unit(images)
+    pixels = unit(images)
+    error = compress(space, pixels, components)
+    error -= pixels
     return float(np.square(error, out=error).mean(dtype=np.float64))
