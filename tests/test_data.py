@@ -149,7 +149,7 @@ def test_slices_are_those_of_tfds(data_dir: Path) -> None:
 
 
 REFUSED = (
-    "train[:200%]", "train[-200%:]", "train[:68]", "train[-68:]", "train[5]", "train[:]",
+    "train[:200%]", "train[:100.1%]", "train[:68]", "train[-68:]", "train[5]", "train[:]",
     "train[1:2:3]", "train[1.5:]", "train[a:b]", "train[", "", "+", "train+", "validation",
     "all[:5]", "train[:5%%]", "train [:5]", "train[:1.2.3%]", "train[:5]test",
 )  # fmt: skip

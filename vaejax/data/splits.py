@@ -101,6 +101,8 @@ def _bound(text: str, percent: bool, size: int, split: str) -> int:
         value = float(text.removesuffix("%"))
     except ValueError:
         raise LabError(f"split '{split}' cannot be read: {_SYNTAX}.") from None
+    if abs(value) > 100:
+        raise LabError(f"split '{split}' asks for more than 100%: {_SYNTAX}.")
     return round(value * size / 100)
 
 
