@@ -158,12 +158,12 @@ def test_rules_read_as_words(comparison, rule) -> None:
 
 def test_the_ends_of_a_column_are_those_of_all_rows() -> None:
     """Where only one value is left, as if the models of the other diverged, it is the smallest."""
-    claim = Claim("C0", "At {smallest}, is it less than at {largest}?", [LOW < HIGH])
+    claim = Claim("C0", "At {smallest}, is x_{i} less than at {largest}?", [LOW < HIGH])
     found = claim.judge(SWEEP)
     assert found is not None
-    assert found.question == "At scale 1, is it less than at scale 10?"
+    assert found.question == "At scale 1, is x_{i} less than at scale 10?"
     assert found.verdict == "HELD"
-    assert claim.asks() == "At the smallest scale, is it less than at the largest scale?"
+    assert claim.asks() == "At the smallest scale, is x_{i} less than at the largest scale?"
     left = [row for row in SWEEP if row["recon_scale"] == 1]
     assert claim.judge(left) is None
     assert judged(left, LOW < 9).verdict == "HELD"

@@ -199,7 +199,7 @@ def test_tables_are_whole_and_fit_the_terminal(
     page, rows = tiny.page(study).STUDY, tiny.rows_of(finished(study))
     lab = tiny.open_lab(study, tmp_path, *flags)
     verdicts = vj.study.runner.judge(page, vj.study.recording.Recorded(rows, [], False))
-    vj.study.runner.show_findings(page, lab, rows, verdicts)
+    vj.study.runner.show_findings(page, lab, rows, verdicts, [])
     text = capsys.readouterr().out.partition("\nSeeds 0, 1.")[0]
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text

@@ -118,6 +118,12 @@ def test_what_fit_gives_is_what_a_study_saves(fitted: Trained, tmp_path: Path) -
     assert_same(restored[1:], both[1:])
 
 
+@pytest.mark.parametrize(("epochs", "per_call"), [(-1, 1), (1, 0)])
+def test_impossible_numbers_of_epochs_are_refused(epochs: int, per_call: int) -> None:
+    with pytest.raises(vj.LabError, match=f"{epochs} epochs, {per_call} to a call: give 0 or more"):
+        fit(CONFIG, GRID, SEEDS, IMAGES, epochs, epochs_per_call=per_call)
+
+
 def test_no_epochs_give_fresh_models(tmp_path: Path) -> None:
     trained = fit(CONFIG, GRID, SEEDS, IMAGES, 0)
     assert trained.step == 0

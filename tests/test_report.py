@@ -141,25 +141,25 @@ def test_a_verdict_is_shown_with_its_question_and_its_answer_and_not_after_quick
             {},
         ),
     }
-    terminal.show_verdicts(terminal.console(), verdicts, quick=False)
+    terminal.show_verdicts(terminal.console(), verdicts, ["C2, [odd]"], quick=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
+        "C2, [odd]  no answer: no models that it compares are here.",
         "C0  Is all well? HELD",
         "    Yes: the mse is 1, below 2.",
         "C1  An [odd] question? FAILED at 10 units, HELD at 128 units",
         "    With 10 units no: it is 2 in [-1, 1].",
         "    With 128 units yes: it is 1.",
     ]
-    terminal.show_verdicts(terminal.console(), verdicts, quick=True)
+    terminal.show_verdicts(terminal.console(), verdicts, [], quick=True)
     (line,) = capsys.readouterr().out.splitlines()
     assert line == "C0, C1: no answer after --quick, which trains too briefly."
 
 
 def test_a_long_answer_is_folded_below_itself(capsys: pytest.CaptureFixture[str]) -> None:
     answer = "; ".join(f"the mse at {scale}: 1 < 2" for scale in range(20))
-    terminal.show_verdicts(
-        terminal.console(), {"C0": Verdict("HELD", "Is all well?", answer, "", {})}, quick=False
-    )
+    verdicts = {"C0": Verdict("HELD", "Is all well?", answer, "", {})}
+    terminal.show_verdicts(terminal.console(), verdicts, [], quick=False)
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "C0  Is all well? HELD"
     assert len(lines) > 3

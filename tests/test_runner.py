@@ -120,6 +120,13 @@ def test_a_mistake_in_a_verdict_keeps_and_shows_what_was_measured(copy, tmp_path
     assert [row["run"] for row in tiny.rows_of(copy)] == ["z2", "z2", "z3", "z3"]
 
 
+def test_two_claims_of_one_name_are_refused(tmp_path, capsys) -> None:
+    """One answer would take the place of the other."""
+    claims = 2 * [vj.study.Claim("C0", "Is all well?", [vj.study.column("mse", "MSE") < 1.0])]
+    message = refused(capsys, tmp_path, claims=claims)
+    assert "The names of CLAIMS are ['C0', 'C0']: give none or more, each once." in message
+
+
 def test_figures_are_drawn_in_the_formats_that_were_asked_for(copy, tmp_path, capsys) -> None:
     for picture in copy.glob("*.png"):
         picture.unlink()

@@ -62,14 +62,16 @@ def fit(
             its test images.
 
     Raises:
-        LabError: images of another shape or type, fewer than one batch, seeds and knobs that are
-            not equally many, or too little memory for one model.
+        LabError: images of another shape or type, fewer than one batch, a negative number of
+            epochs, seeds and knobs that are not equally many, or too little memory for one model.
     """
     if images.dtype != np.uint8 or images.shape[1:] != (config.pixels,):
         raise LabError(
             f"The images are {images.dtype} of shape {images.shape}: give uint8 of shape "
             f"(images, {config.pixels})."
         )
+    if epochs < 0 or epochs_per_call < 1:
+        raise LabError(f"{epochs} epochs, {epochs_per_call} to a call: give 0 or more, 1 or more.")
     run = Run("fit", Images(dataset, train_digest=digest(images)), config, knobs, tuple(seeds))
     begun = begin(run)
     newest, traces = Lanes((begun.state,), len(run.seeds)), [begun.trace]

@@ -303,7 +303,7 @@ class Claim:
         if rows and "{" in self.question:
             scales = distinct(rows, "recon_scale")
             least, most = f"scale {number(scales[0])}", f"scale {number(scales[-1])}"
-        return self.question.format(smallest=least, largest=most)
+        return self.question.replace("{smallest}", least).replace("{largest}", most)
 
     def rule(self, rows: Sequence[Row] = ()) -> str:
         """What decides, in words, with the scales of the rows in it."""

@@ -122,9 +122,9 @@ class Flags(ExecutionFlags, KnobValues, DataFlags):
     test: str = "test"
     """The test images. --train 'train[:90%]' --test 'train[90%:]' divide a set of one split."""
     train_images: int | None = None
-    """Use only this many training images, from the first on. None: all."""
+    """Use at most this many training images, the first ones. None: all."""
     test_images: int | None = None
-    """Use only this many test images, from the first on. None: all."""
+    """Use at most this many test images, the first ones. None: all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A model per seed; all are trained side by side."""
     steps: int = 4680

@@ -125,14 +125,16 @@ def conclude(
 ) -> None:
     """Judge, show and draw what was recorded; what goes wrong is added to `problems`."""
     verdicts: dict[str, Any] = {}
+    unanswered: list[str] = []
     with reporting(problems, NOT_JUDGED):
         verdicts = judge(study, found)
+        unanswered = [claim.name for claim in study.claims if claim.name not in verdicts]
     with reporting(problems):
         if found.new or wanted != findings.read_about(lab.folder).get("wanted"):
             room.about.remove_figures(lab.folder)  # those of other rows
         save_verdicts(lab, verdicts)
         room.about.write(lab.folder, study, ran, wanted)
-    show_findings(study, lab, found.rows, verdicts)
+    show_findings(study, lab, found.rows, verdicts, unanswered)
     with reporting(problems, NOT_DRAWN):
         draw(study, lab, found.rows)
 
@@ -161,6 +163,7 @@ def open_lab(study: Study) -> Any:
 
 def planned(study: Study, flags: Flags) -> Any:
     """The `Lab` of a study with these flags, with its images loaded and its runs planned."""
+    room.each_once("The names of CLAIMS are", [claim.name for claim in study.claims], least=0)
     lab = room.laboratory.load(flags, study.name)
     lab.runs |= {run.name: lab.with_images(run) for run in study.runs(lab)}
     return lab
@@ -188,14 +191,20 @@ def save_verdicts(lab: Any, verdicts: Mapping[str, Any]) -> None:
     )
 
 
-def show_findings(study: Study, lab: Any, rows: list[Row], verdicts: Mapping[str, Any]) -> None:
+def show_findings(
+    study: Study,
+    lab: Any,
+    rows: list[Row],
+    verdicts: Mapping[str, Any],
+    unanswered: Sequence[str],
+) -> None:
     """Print the table, the verdicts, and where both are."""
     out = room.terminal.console()
     columns = [*room.terminal.noise_columns(rows), *study.columns]
     if lab.flags.all_columns:
         columns += study.more_columns
     room.terminal.show_table(out, str(lab.folder), study.shown(rows), columns, study.by)
-    room.terminal.show_verdicts(out, verdicts, lab.flags.quick)
+    room.terminal.show_verdicts(out, verdicts, unanswered, lab.flags.quick)
     room.terminal.show_seeds(out, rows)
     files = (room.recording.RESULTS, findings.VERDICTS)
     room.terminal.show_paths(out, *(lab.folder / file for file in files))

@@ -99,8 +99,16 @@ def noise_columns(rows: Sequence[Row]) -> list[str]:
     return []
 
 
-def show_verdicts(out: Console, verdicts: Mapping[str, Verdict], quick: bool) -> None:
-    """The question and the answer of each claim; after a `--quick` run, that there are none."""
+def show_verdicts(
+    out: Console, verdicts: Mapping[str, Verdict], unanswered: Sequence[str], quick: bool
+) -> None:
+    """The question and the answer of each claim; after a `--quick` run, that there are none.
+
+    Args:
+        unanswered: the claims that have no answer, since their models were not trained.
+    """
+    for claim in unanswered:
+        out.print(f"[bold]{escape(claim)}[/bold]  no answer: no models that it compares are here.")
     if quick and verdicts:
         out.print(f"{', '.join(verdicts)}: no answer after --quick, which trains too briefly.")
         return
