@@ -311,10 +311,11 @@ def test_the_names_in_an_npz_file_tell_splits_and_labels(
 ) -> None:
     labels = np.arange(12)
     arrays = (GREY[:10], labels[:10, None], GREY[10:], labels[10:].astype(np.uint8))
-    path = saved(tmp_path / "a", dict(zip(keys, arrays, strict=True)) | {"extra": labels})
+    extra = {"extra": labels, "train_images_mean": GREY, "train_test": GREY}
+    path = saved(tmp_path / "a", dict(zip(keys, arrays, strict=True)) | extra)
     assert_equal(load(path), Dataset(GREY[:10, ..., None], np.arange(10, dtype=np.int32)))
     assert_equal(load(path, "test"), Dataset(GREY[10:, ..., None], np.array([10, 11], np.int32)))
-    assert read(path).notes[-1] == "arrays passed over: extra"
+    assert read(path).notes[-1] == "arrays passed over: " + ", ".join(extra)
 
 
 def test_an_empty_split_is_passed_over(tmp_path: Path) -> None:

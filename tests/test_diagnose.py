@@ -52,6 +52,7 @@ def saved(path: Path, **arrays: Any) -> Path:
         (HEAVY_TAILS, "healthy", (), ()),
         (with_one(NOISE, 1e4), "healthy", (), ()),
         (with_one(ALL_DEAD, 1e4), "total", (0, 1, 2), (1,)),
+        (with_one(ALL_DEAD + 3, 1e4), "total", (0, 1, 2), (1,)),
         (with_one(TWO_DEAD, 1e4), "partial", (1, 2), (1,)),
         (0.102 * NOISE / NOISE.std(0), "healthy", (), ()),  # inactive only just without few
     ],
