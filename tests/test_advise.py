@@ -96,6 +96,10 @@ def test_a_collapsing_loss_is_told_the_weight_to_write(capsys) -> None:
     said = paragraph(printed(capsys, *MEAN, "--kld-weight", weight))
     assert "That is 2 times the threshold" in said
     assert "4 units pay" in said
+    half = [*MEAN, "--kl-weight", "0.5"]
+    (factor,) = re.findall(r"multiply the error by (\d+\.\d+)", paragraph(printed(capsys, *half)))
+    said = paragraph(printed(capsys, *half, "--error-weight", factor))
+    assert "That is 2 times the threshold" in said
 
 
 def test_weights_for_units_are_those_at_their_thresholds(capsys) -> None:
