@@ -307,6 +307,8 @@ def test_a_cell_is_a_mean_over_seeds_or_words_or_nothing() -> None:
     texts = ["z2", "1.50 ± 0.50", "partial, total", tables.NONE, tables.NONE]
     assert [cell.text for cell in line] == texts
     assert [cell.number for cell in line] == [None, 1.5, None, None, None]
+    single = [tables.single(value).text for value in (2 / 3, 1234567, True, None)]
+    assert single == ["0.666667", "1234567", "yes", tables.NONE]
 
 
 def test_a_folder_without_studies_is_refused(tmp_path, capsys) -> None:
