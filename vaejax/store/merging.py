@@ -66,7 +66,6 @@ def merge(folder: Path, run: Run, added: Added) -> None:
     traces = [jax.tree.map(partial(_lengthened, steps=steps), part.trace) for part in parts]
     best = None if None in kept else jax.tree.map(joined, *kept)
     aside = folder / MERGED
-    shutil.rmtree(aside, ignore_errors=True)
     checkpoint.create(aside, run)
     if added.missing:
         (aside / ADDED).touch()
