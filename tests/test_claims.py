@@ -107,6 +107,14 @@ def test_comparisons_that_are_no_list_of_them_are_refused(comparisons: Any) -> N
         Claim("C0", "Is all well?", comparisons)
 
 
+def test_a_difference_is_taken_within_each_model() -> None:
+    """So it holds where the seeds differ by more than what is compared."""
+    rows = rows_of(a=[5, 1], b=[4, 0])
+    assert judged(rows, A - B > 0).verdict == "HELD"
+    assert judged(rows, A > B).verdict == "UNDECIDED"
+    assert judged(rows_of(a=[5, None], b=[4, 0]), A - B > 0).verdict == "UNDECIDED"
+
+
 def test_a_chain_is_refused_since_python_would_drop_its_first_half() -> None:
     with pytest.raises(TypeError, match="a < b and b < c"):
         A < B < C  # noqa: B015
@@ -147,6 +155,7 @@ LOW, HIGH = A.at(recon_scale=SMALLEST), A.at(recon_scale=LARGEST)
         (HIGH > LOW, "A of it at scale 10 > that at scale 1"),
         (A.at(depth=2) < B.at(depth=2), "A of it at depth 2 < B"),  # said once
         (0.5 * A.at(odd_name="x y") < 9, "0.5 times the A of it of x y < 9"),
+        (A.at(depth=2) - B > 0, "A of it less the B at depth 2 > 0"),
         (A.at(run="linear-bernoulli") < 9, "A of it of the linear VAE (Bernoulli) < 9"),
         (A.at(run="z2") < 9, "A of it of z2 < 9"),  # a run that has no other name
     ],

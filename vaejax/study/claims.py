@@ -71,6 +71,11 @@ class Column:
         words = f"{factor:g} times the {self.words}"
         return Column(words, lambda row: factor * self.of_row(row), self.where)
 
+    def __sub__(self, other: "Column") -> "Column":
+        """The difference within each model: what differs between models does not count in it."""
+        words = f"{self.words} less the {other.words}"
+        return Column(words, lambda row: self.of_row(row) - other.of_row(row), self.where)
+
     def __lt__(self, other: "Column | float") -> "Comparison":
         return Comparison(self, other)
 
