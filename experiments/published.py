@@ -5,6 +5,7 @@ Sources, all MLPs with a Bernoulli decoder:
   flax       google/flax, examples/vae
   jaanli     jaanli/variational-autoencoder, the version in JAX
   pythae     clementchadebec/benchmark_VAE, the VAE of its table of reproductions
+  pythae2    the same with the second hidden layer that its script has in a comment
   davidson2, davidson5, davidson10, davidson20, davidson40
              Davidson et al. 2018 (arXiv 1804.00891), the N-VAE with so many latent units
   burda, iwae5, iwae50
@@ -103,6 +104,18 @@ def burda(work: str, importance_samples: int, **found: float) -> Setting:
     )  # fmt: skip
 
 
+def pythae(*widths: int, differs: str = "another drawing of the pixels") -> Setting:
+    return Setting(
+        work="clementchadebec/benchmark_VAE", samples=200, patience=500, differs=differs,
+        choices={"encoder_widths": widths, "latent_size": 40, "batch_size": 100},
+        stages=(
+            Stage(200, 1e-4),
+            Stage(150, 1e-4 * 10**-0.2),
+            Stage(150, 1e-4 * 10**-0.4, {"nll_nats": 89.78}),
+        ),
+    )  # fmt: skip
+
+
 SETTINGS = {
     "flax": Setting(
         work="google/flax, examples/vae", samples=100, differs="another drawing of the pixels",
@@ -120,16 +133,8 @@ SETTINGS = {
             Stage(26, 1e-3, {"neg_elbo_nats": 104.867, "nll_nats": 96.716}),
         ),
     ),
-    "pythae": Setting(
-        work="clementchadebec/benchmark_VAE", samples=200, patience=500,
-        differs="another drawing of the pixels",
-        choices={"encoder_widths": (400,), "latent_size": 40, "batch_size": 100},
-        stages=(
-            Stage(200, 1e-4),
-            Stage(150, 1e-4 * 10**-0.2),
-            Stage(150, 1e-4 * 10**-0.4, {"nll_nats": 89.78}),
-        ),
-    ),
+    "pythae": pythae(400),
+    "pythae2": pythae(400, 400, differs="two hidden layers, not one; another drawing"),
     "davidson2": davidson(2, nll_nats=135.73, recon_nats=129.84, kl_nats=7.24),
     "davidson5": davidson(5, nll_nats=110.21, recon_nats=100.16, kl_nats=12.82),
     "davidson10": davidson(10, nll_nats=93.84),
