@@ -58,7 +58,7 @@ PICTURES = {
     "mnist/dead_or_slow": ("rates", "loop"),
     "mnist/remedies": ("remedies",),
     "mnist/many_units": ("directions",),
-    "digits/gaps": ("gaps",),
+    "mnist/gaps": ("gaps",),
 }
 """The figures that docs/story.md shows."""
 

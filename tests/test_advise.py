@@ -165,7 +165,7 @@ def test_a_loss_of_the_page_has_its_balance_on_other_images(arguments, said, cap
     here, there = paragraph(capsys.readouterr().out), paragraph(said)
     assert balance.findall(here) == balance.findall(there)
     form = {
-        "BELOW": r"BELOW it\..* No unit pays .* write a KL weight of \S+ instead of 1, or multiply",
+        "BELOW": r"BELOW it\..* no unit pays .* write a KL weight of \S+ instead of 1, or multiply",
         "ABOVE": r"ABOVE it, .* pays? for .* What to change: (nothing against|units wake)",
     }
     for text in (here, there):

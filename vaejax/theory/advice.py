@@ -78,7 +78,7 @@ def _side(ratio: float, first: float) -> str:
 def _units(loss: WrittenLoss, ratio: float, thresholds: np.ndarray) -> str:
     units = int(predicted_units(thresholds, ratio, 1.0, len(thresholds)))
     if not units:
-        return "No unit pays for its KL."
+        return "By the linear theory no unit pays for its KL."
     most = loss.latent_size or len(thresholds)
     kl = float(predicted_kl(thresholds, ratio, 1.0, most))
     if units > most:
