@@ -55,7 +55,7 @@ class HiddenPixelsFlags(vj.study.Flags):
     widths: vj.study.Fixed[tuple[int, ...]] = ()
     decoder_variance: vj.study.Fixed[vj.config.DecoderVariance] = "fixed"
     pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
-    decay_steps: vj.study.Fixed[float] = 0.0  # the learning rate falls over the whole run
+    decay_steps: vj.study.Fixed[float] = 0.0  # see `run_of`
     kl_weight: vj.study.Fixed[float] = 1.0
     kl_cycle: vj.study.Fixed[float] = 0.0
     free_bits: vj.study.Fixed[float] = 0.0

@@ -144,7 +144,7 @@ def test_a_verdict_is_shown_with_its_question_and_its_answer_and_not_after_quick
     terminal.show_verdicts(terminal.console(), verdicts, ["C2, [odd]"], quick=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "C2, [odd]  no answer: no models that it compares are here.",
+        "C2, [odd]  no answer: the models that it compares were not trained.",
         "C0  Is all well? HELD",
         "    Yes: the mse is 1, below 2.",
         "C1  An [odd] question? FAILED at 10 units, HELD at 128 units",

@@ -108,7 +108,9 @@ def show_verdicts(
         unanswered: the claims that have no answer, since their models were not trained.
     """
     for claim in unanswered:
-        out.print(f"[bold]{escape(claim)}[/bold]  no answer: no models that it compares are here.")
+        out.print(
+            f"[bold]{escape(claim)}[/bold]  no answer: the models that it compares were not trained."
+        )
     if quick and verdicts:
         out.print(f"{', '.join(verdicts)}: no answer after --quick, which trains too briefly.")
         return
