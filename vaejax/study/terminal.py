@@ -108,9 +108,8 @@ def show_verdicts(
         unanswered: the claims that have no answer, since their models were not trained.
     """
     for claim in unanswered:
-        out.print(
-            f"[bold]{escape(claim)}[/bold]  no answer: the models that it compares were not trained."
-        )
+        why = "the models that it compares were not trained"
+        out.print(f"[bold]{escape(claim)}[/bold]  no answer: {why}.")
     if quick and verdicts:
         out.print(f"{', '.join(verdicts)}: no answer after --quick, which trains too briefly.")
         return
