@@ -27,8 +27,9 @@ NLL with the samples of the source, and the number of active units.
 
 Command: python -m experiments.published jaanli
 
-Cost, on 2 cores, for two seeds: flax 2 minutes; each davidson 20 to 30; jaanli about 30, of which
-the NLL takes half. Of burda --stages 4 takes 10 minutes, and all 8 take 80 times as long.
+Cost, on 2 cores, for two seeds: flax 2 minutes; each davidson and pythae 20 to 30; jaanli about
+30, of which the NLL takes half. Of burda --stages 4 takes 10 minutes, and all 8 take 80 times as
+long.
 """
 
 from __future__ import annotations
