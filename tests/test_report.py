@@ -141,15 +141,15 @@ def test_a_verdict_is_shown_with_its_question_and_its_answer_and_not_after_quick
             {},
         ),
     }
-    terminal.show_verdicts(terminal.console(), verdicts, ["C2, [odd]"], quick=False)
+    terminal.show_verdicts(terminal.console(), verdicts, ["C2, [odd]", "C3"], quick=False)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "C2, [odd]  no answer: the models that it compares were not trained.",
         "C0  Is all well? HELD",
         "    Yes: the mse is 1, below 2.",
         "C1  An [odd] question? FAILED at 10 units, HELD at 128 units",
         "    With 10 units no: it is 2 in [-1, 1].",
         "    With 128 units yes: it is 1.",
+        "C2, [odd]; C3: no answer, the models were not trained.",
     ]
     terminal.show_verdicts(terminal.console(), verdicts, [], quick=True)
     (line,) = capsys.readouterr().out.splitlines()

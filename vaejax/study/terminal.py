@@ -107,17 +107,15 @@ def show_verdicts(
     Args:
         unanswered: the claims that have no answer, since their models were not trained.
     """
-    for claim in unanswered:
-        why = "the models that it compares were not trained"
-        out.print(f"[bold]{escape(claim)}[/bold]  no answer: {why}.")
     if quick and verdicts:
         out.print(f"{', '.join(verdicts)}: no answer after --quick, which trains too briefly.")
-        return
-    for claim, found in verdicts.items():
+    for claim, found in verdicts.items() if not quick else ():
         mark = f"[bold {COLOURS.get(found.verdict.split()[0], '')}]{found.verdict}[/]"
         out.print(f"[bold]{claim}[/bold]  {escape(found.question)} {mark}")
         for line in found.answer.splitlines():
             out.print(Padding(escape(line), (0, 0, 0, 4), expand=False))
+    if unanswered:
+        out.print(escape(f"{'; '.join(unanswered)}: no answer, the models were not trained."))
 
 
 def show_collapse(out: Console, found: Collapse) -> None:
