@@ -149,7 +149,7 @@ def test_a_verdict_is_shown_with_its_question_and_its_answer_and_not_after_quick
         "C1  An [odd] question? FAILED at 10 units, HELD at 128 units",
         "    With 10 units no: it is 2 in [-1, 1].",
         "    With 128 units yes: it is 1.",
-        "C2, [odd]; C3: no answer, as no models for it were trained.",
+        "C2, [odd]; C3: no answer, their models were not trained.",
     ]
     terminal.show_verdicts(terminal.console(), verdicts, [], quick=True)
     (line,) = capsys.readouterr().out.splitlines()

@@ -72,7 +72,13 @@ class Column:
         return Column(words, lambda row: factor * self.of_row(row), self.where)
 
     def __sub__(self, other: "Column") -> "Column":
-        """The difference within each model: what differs between models does not count in it."""
+        """The difference within each model: what differs between models does not count in it.
+
+        Raises:
+            LabError: the columns are of different models.
+        """
+        if other.where not in ((), self.where):
+            raise LabError(f"{self.words} less {other.words}: take both at the same models.")
         words = f"{self.words} less the {other.words}"
         return Column(words, lambda row: self.of_row(row) - other.of_row(row), self.where)
 

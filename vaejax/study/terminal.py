@@ -115,7 +115,7 @@ def show_verdicts(
         for line in found.answer.splitlines():
             out.print(Padding(escape(line), (0, 0, 0, 4), expand=False))
     if unanswered:
-        out.print(escape(f"{'; '.join(unanswered)}: no answer, as no models for it were trained."))
+        out.print(escape(f"{'; '.join(unanswered)}: no answer, their models were not trained."))
 
 
 def show_collapse(out: Console, found: Collapse) -> None:
