@@ -114,7 +114,7 @@ def test_a_difference_is_taken_within_each_model() -> None:
     assert judged(rows, A > B).verdict == "UNDECIDED"
     assert judged(rows_of(a=[5, None], b=[4, 0]), A - B > 0).verdict == "UNDECIDED"
     with pytest.raises(LabError, match="A of it less B: take both at the same models"):
-        A - B.at(depth=2)
+        _ = A - B.at(depth=2)
 
 
 def test_a_chain_is_refused_since_python_would_drop_its_first_half() -> None:
