@@ -18,8 +18,7 @@ def converged(
     """Which lanes have converged: the error of all steps, as a root mean square in units of the
     distance between two images of the run, averaged over blocks of `plans.BLOCK` steps after the
     warm-up of the KL, has come to rest (`measure.at_rest`)."""
-    images = lab.images(run.images.train)
-    variance = (images.astype(np.float32) / 255).var(0, ddof=1).mean()
+    variance = lab.pictures(lab.images(run.images.train)).var(0, ddof=1).mean()
     apart = math.sqrt(2 * variance) * run.config.pixel_width
     after_warmup = error[:, int(run.lanes[0]["kl_warmup"]) :]
     return measure.at_rest(after_warmup, apart, room.plans.BLOCK)
