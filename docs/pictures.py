@@ -23,8 +23,7 @@ FIGURES = Path(__file__).resolve().parent / "figures"
 SHOWN = 10
 WHAT = (
     "Scale: recon_scale, the weight of the error. [-1, 1]: the range of the pixels, in which an "
-    "error is four times as large;\nthese models were trained five times as long. The codes are "
-    "the posterior means."
+    "error is four times as large.\nThe codes are the posterior means."
 )
 
 

@@ -52,8 +52,8 @@ STUDIES = tuple(
 class WriteupFlags:
     """How much of it, and where."""
 
-    seeds: tuple[int, ...] | None = None
-    """A model per seed. None: 0 1 2, or 0 1 with --quick."""
+    seeds: tuple[int, ...] = (0, 1)
+    """A model per seed."""
     quick: bool = False
     """A look: few steps, few images, few latent sizes. Its verdicts do not count."""
     out: Path | None = None
@@ -63,8 +63,7 @@ class WriteupFlags:
     """Go on in a folder that holds results: finished runs are kept, interrupted ones continued."""
 
     def __post_init__(self) -> None:
-        if self.seeds is not None:
-            vj.study.each_once("--seeds", self.seeds)
+        vj.study.each_once("--seeds", self.seeds)
 
     @property
     def folder(self) -> Path:
@@ -91,7 +90,7 @@ def plan(flags: WriteupFlags) -> list[tuple[Any, Any]]:
         )
         own = replace(
             own, quick=flags.quick, resume=flags.resume, out=flags.folder / own.source.name,
-            seeds=flags.seeds or own.seeds,
+            seeds=flags.seeds,
         )  # fmt: skip
         lab = vj.study.runner.planned(study, own)
         lab.other_studies = [other.folder for _, other in found]

@@ -68,14 +68,19 @@ def pairs(
         x = model.to_pixels(config, own.image, pixel_key)  # the same pixels as before
         recon = code_error(config, params, x)
         prior_code = jax.random.normal(jax.random.fold_in(key, 2), own.mean.shape)
-        output, other_output, random_output = (
-            model.images_of(config, params, z) for z in (own.mean, other.mean, prior_code)
-        )
+        output = model.images_of(config, params, own.mean)
+
+        def visit(z: Array) -> tuple[Array, Array]:
+            return recon(z), jnp.square(output - model.images_of(config, params, z)).mean()
+
+        # A loop: a decoder that is called once for each code is compiled as often.
+        codes = jnp.stack([own.code, other.code, other.mean, prior_code])
+        (own_error, other_error, *_), (*_, to_other, to_random) = jax.lax.map(visit, codes)
         return Pairs(
-            recon(other.code) - recon(own.code),
+            other_error - own_error,
             jnp.square((own.image.astype(jnp.int32) - other.image) / 255).mean(),  # 0 if equal
-            jnp.square(output - other_output).mean(),
-            jnp.square(output - random_output).mean(),
+            to_other,
+            to_random,
             jnp.square(own.mean - other.mean).sum(),
             jnp.square(own.code - other.code).sum(),
         )
