@@ -2,7 +2,7 @@
 
 C1, C2, C3 and C5 are about MNIST (`autoencoder`, `latent_size`), C6 to C13 about CIFAR-10
 (`recon_scale`, `collapse`, `blur`, `few_images`, `two_images`). C4 is a formula, which the tests
-check. Each study is what its own command runs, with its defaults, and its results are in
+check. Each study is what its own command runs with --seeds 0 1, and its results are in
 OUT/mnist/STUDY or OUT/cifar10/STUDY. A run that two studies have in common is trained once: the
 VAEs of `latent_size` are among those of `autoencoder`.
 
@@ -14,9 +14,9 @@ everything on one page.
 
 Command: python -m experiments.writeup
 
-Cost: about 415 TFLOP of matrix products, of which `recon_scale` takes half: 40 minutes on 2 cores
-that multiply matrices at 200 GFLOP/s each, 90 at 75 GFLOP/s, as computed from this number. With
---quick 2 minutes, or 1 once programs are compiled.
+Cost: about 185 TFLOP of matrix products, of which `recon_scale` takes a quarter: 18 minutes on 2
+cores that multiply matrices at 200 GFLOP/s each, 40 at 75 GFLOP/s, as computed from this number.
+With --quick 2 minutes, or 1 once programs are compiled.
 """
 
 from __future__ import annotations
