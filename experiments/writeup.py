@@ -4,7 +4,8 @@ C1, C2, C3 and C5 are about MNIST (`autoencoder`, `latent_size`), C6 to C13 abou
 (`recon_scale`, `collapse`, `blur`, `few_images`, `two_images`). C4 is a formula, which the tests
 check. Each study is what its own command runs with --seeds 0 1, and its results are in
 OUT/mnist/STUDY or OUT/cifar10/STUDY. A run that two studies have in common is trained once: the
-VAEs of `latent_size` are among those of `autoencoder`.
+VAEs of `latent_size` are among those of `autoencoder`. Two seeds may decide what three leave
+undecided: --seeds 0 1 2 asks for as many as docs/results.md has.
 
 A study in which something goes wrong does not stop the others. An interrupted command goes on with
 --resume: what was trained and measured is kept.

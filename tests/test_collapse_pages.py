@@ -340,9 +340,11 @@ def test_a_claim_on_models_that_diverged_is_undecided(tmp_path, capsys) -> None:
 
 
 def test_on_cifar10_the_ends_are_trained_in_the_range_of_the_write_up_too(tmp_path) -> None:
-    lab = tiny.open_lab("recon_scale", tmp_path, "--signed", "True", "--epochs", 3)
+    flags = ["--signed", "True", "--epochs", 4, "--decay-steps", 0, "--activation", "silu"]
+    lab = tiny.open_lab("recon_scale", tmp_path, *flags)
     (run,) = (run for name, run in lab.runs.items() if name.endswith("-signed"))
     assert (run.config.pixel_range, run.config.output) == ("signed", "tanh")
     assert set(run.knobs.recon_scale.tolist()) == {1, 6000}
-    assert set(run.knobs.decay_steps.tolist()) == {3 * 11}
+    assert (run.config.encoder_activation, run.config.decoder_activation) == ("silu", "silu")
+    assert set(run.knobs.decay_steps.tolist()) == {4 * 11}
     assert "signed" not in str([*tiny.open_lab("recon_scale", tmp_path).runs])

@@ -23,6 +23,7 @@ SIZES = ["--latent-sizes", "2"]
 ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
 EFFORT = ["--gap-images", "8", "--nll-samples", "5", "--ascent-steps", "3"]
+AS_COLLAPSE = ["--activation", "relu", "--no-centre-inputs"]
 LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
@@ -30,7 +31,7 @@ STUDIES: dict[str, list[str]] = {
     "autoencoder": [*FLAGS, *SIZES],
     "blur": [*FLAGS, *SIZES],
     "collapse": [*FLAGS, *SIZES, "--depths", "1", "2"],
-    "recon_scale": [*FLAGS, *SIZES, *ENDS, "--no-centre-inputs"],
+    "recon_scale": [*FLAGS, *SIZES, *ENDS, *AS_COLLAPSE, "--decay-steps", "33"],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
     "few_images": [*FLAGS, *SIZES, *ENDS, "--images", "5", *LONG],
     "two_images": [*FLAGS, *SIZES, *ENDS, *LONG],
