@@ -154,9 +154,12 @@ class OnDigits(latent_size.LatentSizeFlags):
     dataset: str = "digits"
 
 
-def test_its_seeds_are_those_of_every_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(("asked", "seeds"), [({}, (0, 1)), ({"seeds": (5, 6, 7)}, (5, 6, 7))])
+def test_every_study_has_two_seeds_unless_others_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any, seeds: Any, quick: bool
 ) -> None:
     monkeypatch.setattr(writeup, "STUDIES", (latent_size.STUDY._replace(flags=OnDigits),))
-    ((_, lab),) = writeup.plan(writeup.WriteupFlags(quick=True, seeds=(5, 6, 7), out=tmp_path))
-    assert [run.seeds for run in lab.runs.values()] == [(5, 6, 7)] * 3
+    ((_, lab),) = writeup.plan(writeup.WriteupFlags(quick=quick, out=tmp_path, **asked))
+    assert {run.seeds for run in lab.runs.values()} == {seeds}
+    assert len(lab.runs) == 3

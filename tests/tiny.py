@@ -24,6 +24,7 @@ ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
 EFFORT = ["--gap-images", "8", "--nll-samples", "5", "--ascent-steps", "3"]
 AS_COLLAPSE = ["--activation", "relu", "--no-centre-inputs"]
+"""The nets of `collapse`, which are compiled already."""
 LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
