@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 import vaejax as vj
+from experiments import latent_size
 
 MODELS = ("ae", "vae")
 DENSITIES = {
@@ -90,18 +91,16 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderFlags(vj.study.Flags):
+class AutoencoderFlags(latent_size.RecipeFlags):
     latent_sizes: tuple[int, ...] = (2, 4, 10, 32)
     """Code sizes."""
-    recon_scale: vj.Scale = "elbo"
-    """Weight of the error averaged over pixels; elbo: the weight of the true ELBO."""
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    flags, planned = lab.flags, []
-    for size, model in product(flags.latent_sizes, MODELS):
-        config, scales = lab.config(latent_size=size, model=model), [flags.recon_scale]
-        planned.append(flags.run(f"{model}-z{size}", lab.split, config, scales, model=model))
+    planned = []
+    for size, model in product(lab.flags.latent_sizes, MODELS):
+        config = lab.config(latent_size=size, model=model)
+        planned.append(latent_size.run(lab, f"{model}-z{size}", config, model=model))
     return planned
 
 

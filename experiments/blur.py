@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import vaejax as vj
+from experiments import latent_size
 
 COLUMNS = ("mse", "mean_image_mse", "half_power_cycles", "pca_half_power_cycles", "kl_nats")
 MORE_COLUMNS = (
@@ -52,24 +53,24 @@ SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlurFlags(vj.study.Flags):
+class BlurFlags(latent_size.RecipeFlags):
     dataset: str = "cifar10"
+    steps: int = 1560  # four epochs of CIFAR10
+    activation: vj.config.Activation = "elu"
+    """The activation of encoder and decoder."""
+    centre_inputs: bool = True
+    """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (400,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""
     latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units. enough: as many as pay for their KL at the scale, rounded up to a
     power of two."""
-    recon_scale: vj.Scale = "elbo"
-    """Weight of the error averaged over pixels; elbo: the weight of the true ELBO."""
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    scale = lab.flags.recon_scale
-    return [
-        lab.flags.run(f"z{size}", lab.split, lab.sized(size), [scale])
-        for size in lab.latent_sizes(lab.flags.latent_sizes, scale)
-    ]
+    sizes = lab.latent_sizes(lab.flags.latent_sizes, lab.flags.recon_scale)
+    return [latent_size.run(lab, f"z{size}", lab.sized(size)) for size in sizes]
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:

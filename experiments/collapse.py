@@ -104,9 +104,11 @@ DEPTH_PANELS = {"mse": "mean squared error", "kl_nats": "KL, nats", "active_unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollapseFlags(vj.study.Flags):
+class CollapseFlags(vj.study.FallingFlags):
     dataset: str = "cifar10"
-    steps: int = 1560  # four epochs of CIFAR10
+    steps: int = 780  # two epochs of CIFAR10
+    centre_inputs: bool = True
+    """The encoder sees pixels less 1/2."""
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.study.Fixed[vj.config.Output] = "sigmoid"
     pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"
@@ -136,7 +138,7 @@ class CollapseFlags(vj.study.Flags):
 
 
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    flags, planned = lab.flags, []
+    flags, planned = vj.study.falling(lab, lab.config()), []
     for size in lab.latent_sizes(flags.latent_sizes, flags.recon_scale[1]):
         config = lab.sized(size)
         for depth in sorted(flags.depths):

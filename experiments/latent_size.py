@@ -58,11 +58,22 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentSizeFlags(vj.study.Flags):
-    latent_sizes: tuple[int, ...] = SIZES
-    """Numbers of latent units."""
+class RecipeFlags(vj.study.FallingFlags):
+    """How a VAE is trained that generates: the recipe for MNIST."""
+
+    steps: int = 2340  # five epochs of MNIST
+    learning_rate: float = 6e-3
+    """The learning rate of Adam for up to 784 pixels; with more it is lower in proportion."""
+    activation: vj.config.Activation = "relu"
+    """The activation of encoder and decoder."""
     recon_scale: vj.Scale = "elbo"
     """Weight of the error averaged over pixels; elbo: the weight of the true ELBO."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSizeFlags(RecipeFlags):
+    latent_sizes: tuple[int, ...] = SIZES
+    """Numbers of latent units."""
     nll_samples: int = 100
     """Importance samples per test image."""
 
@@ -71,11 +82,16 @@ class LatentSizeFlags(vj.study.Flags):
         vj.study.at_least("--nll-samples", 1, self.nll_samples)
 
 
+def run(lab: vj.study.Lab, name: str, config: vj.Config, **labels: str) -> vj.Run:
+    """A run by the recipe."""
+    flags = lab.flags
+    schedule = vj.study.falling(lab, config, learning_rate=flags.gentle_rate(config.pixels))
+    return schedule.run(name, lab.split, config, [flags.recon_scale], **labels)
+
+
 def runs(lab: vj.study.Lab) -> list[vj.Run]:
-    return [
-        lab.flags.run(f"z{size}", lab.split, lab.config(latent_size=size), [lab.flags.recon_scale])
-        for size in lab.flags.latent_sizes
-    ]
+    sizes = lab.flags.latent_sizes
+    return [run(lab, f"z{size}", lab.config(latent_size=size)) for size in sizes]
 
 
 def measure(lab: vj.study.Lab, trained: vj.store.Trained) -> list[vj.store.Row]:

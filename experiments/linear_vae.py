@@ -56,7 +56,7 @@ MORE_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearVaeFlags(vj.study.Flags):
+class LinearVaeFlags(vj.study.FallingFlags):
     steps: int = 10_000
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.study.Fixed[vj.config.Output] = "linear"
@@ -64,8 +64,7 @@ class LinearVaeFlags(vj.study.Flags):
     widths: vj.study.Fixed[tuple[int, ...]] = ()
     kl_cycle: vj.study.Fixed[float] = 0.0
     free_bits: vj.study.Fixed[float] = 0.0
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
+    activation: vj.study.Fixed[vj.config.Activation] = "relu"  # of no hidden layer
     learning_rate: float = 1e-2
     """The learning rate of Adam for up to 784 pixels; with more it is lower in proportion."""
     latent_size: int = 8

@@ -103,17 +103,13 @@ CLAIMS = [*claims(", in [-1, 1]", True), *claims("", False)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconScaleFlags(vj.study.Flags):
+class ReconScaleFlags(vj.study.FallingFlags):
     dataset: str = "cifar10"
     steps: int = 1560  # four epochs of CIFAR10
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
     likelihood: vj.config.Likelihood = "gaussian"
     widths: tuple[int, ...] = (128,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""
-    activation: vj.config.Activation = "elu"
-    """The activation of encoder and decoder."""
     centre_inputs: bool = True
     """The encoder sees pixels less 1/2."""
     latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
@@ -145,7 +141,6 @@ def in_one_range(
     """Runs in one range of pixels: the first latent size has all `scales` and seeds, the others
     have `fewer` scales and two seeds."""
     flags, seeds, planned = lab.flags, lab.flags.seeds, []
-    choices |= {"encoder_activation": flags.activation, "decoder_activation": flags.activation}
     for size in lab.latent_sizes(flags.latent_sizes, scales[-1], **choices):
         config = lab.sized(size, **choices)
         schedule = vj.study.falling(lab, config, seeds=seeds)

@@ -47,6 +47,7 @@ from .detail import KEPT_DETAIL as KEPT_DETAIL
 from .detail import LEAST_DETAIL as LEAST_DETAIL
 from .detail import of_pictures as of_pictures
 from .flags import DataFlags as DataFlags
+from .flags import FallingFlags as FallingFlags
 from .flags import Fixed as Fixed
 from .flags import Flags as Flags
 from .flags import NetFlags as NetFlags

@@ -18,17 +18,9 @@ LINEAR_RATE = 5.0
 
 
 def net_config(lab: Any, net: str, **choices: Any) -> Config:
-    """The Config of a linear net or an MLP whose hidden layers are all as wide as `--widths` and
-    have `--activation`."""
+    """The Config of a linear net or an MLP whose hidden layers are all as wide as `--widths`."""
     hidden = lab.flags.widths * HIDDEN_LAYERS[net]
-    activation = lab.flags.activation
-    return lab.config(
-        encoder_widths=hidden,
-        decoder_widths=hidden,
-        encoder_activation=activation,
-        decoder_activation=activation,
-        **choices,
-    )
+    return lab.config(encoder_widths=hidden, decoder_widths=hidden, **choices)
 
 
 def net_rate(flags: Any, config: Config) -> float:

@@ -235,21 +235,32 @@ class Flags(ExecutionFlags, KnobValues, DataFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetFlags(Flags):
-    """The shared flags, and those of nets with and without hidden layers."""
+class FallingFlags(Flags):
+    """The shared flags, and those of studies whose learning rate falls over the whole run (see
+    `falling`)."""
+
+    decay_steps: float = 0.0
+    """Steps over which the learning rate falls to 0. 0: the whole run."""
+    activation: Activation = "elu"
+    """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
+    unit then never wakes."""
+
+    def config(self, image_shape: tuple[int, int, int], **choices: Any) -> Config:
+        both = {"encoder_activation": self.activation, "decoder_activation": self.activation}
+        return super().config(image_shape, **(both | choices))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetFlags(FallingFlags):
+    """Those flags, and those of nets with and without hidden layers."""
 
     kl_cycle: Fixed[float] = 0.0
     free_bits: Fixed[float] = 0.0
-    decay_steps: float = 0.0
-    """Steps over which the learning rate falls to 0. 0: the whole run."""
     learning_rate: float = 3e-3
     """The learning rate of Adam; of linear nets five times as much, for up to 784 pixels, and with
     more lower in proportion."""
     widths: tuple[int, ...] = (32,)
     """One width, for every hidden layer of encoder and decoder."""
-    activation: Activation = "elu"
-    """The activation of encoder and decoder. A ReLU may die while its latent unit sleeps, and the
-    unit then never wakes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
