@@ -148,7 +148,7 @@ class Commands(RuleBasedStateMachine):
     @rule(
         other=st.sampled_from(
             [
-                (["--learning-rate", "0.01"], "learning_rate is 0.001, asked is 0.01"),
+                (["--learning-rate", "0.01"], "learning_rate is 0.006, asked is 0.01"),
                 (["--dataset", "digits"], "dataset is own, asked is digits"),
                 (["--train-images", "16"], r"train is train, asked is train\[:16\]"),
             ]
@@ -352,6 +352,7 @@ class Commands(RuleBasedStateMachine):
         flags = [
             *("--dataset", self.images, "--widths", "4", "--latent-sizes", "2"),
             *("--batch-size", BATCH, "--checkpoint-every", "1", "--out", self.out),
+            *tiny.FIXED,
             *(["--resume"] if resume and self.history[:-1] else []), *asked.flags, *more,
         ]  # fmt: skip
         with mock.patch.object(vj.parallel, "advance", counting):

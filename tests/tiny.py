@@ -23,16 +23,16 @@ SIZES = ["--latent-sizes", "2"]
 ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
 EFFORT = ["--gap-images", "8", "--nll-samples", "5", "--ascent-steps", "3"]
-AS_COLLAPSE = ["--activation", "relu", "--no-centre-inputs"]
-"""The nets of `collapse`, which are compiled already."""
+FIXED = ["--decay-steps", "33"]
+"""Of studies that tests go on with for more epochs."""
 LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {
-    "latent_size": [*FLAGS, "--latent-sizes", "2", "3", "--nll-samples", "5"],
-    "autoencoder": [*FLAGS, *SIZES],
+    "latent_size": [*FLAGS, *FIXED, "--latent-sizes", "2", "3", "--nll-samples", "5"],
+    "autoencoder": [*FLAGS, *FIXED, *SIZES],
     "blur": [*FLAGS, *SIZES],
     "collapse": [*FLAGS, *SIZES, "--depths", "1", "2"],
-    "recon_scale": [*FLAGS, *SIZES, *ENDS, *AS_COLLAPSE, "--decay-steps", "33"],
+    "recon_scale": [*FLAGS, *SIZES, *ENDS, *FIXED],
     "remedies": [*FLAGS, *SIZE, "--nll-samples", "5"],
     "few_images": [*FLAGS, *SIZES, *ENDS, "--images", "5", *LONG],
     "two_images": [*FLAGS, *SIZES, *ENDS, *LONG],
