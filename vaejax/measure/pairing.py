@@ -1,6 +1,6 @@
 """What changes from an image to another one: at the input, in the code and at the output."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,14 +68,19 @@ def pairs(
         x = model.to_pixels(config, own.image, pixel_key)  # the same pixels as before
         recon = code_error(config, params, x)
         prior_code = jax.random.normal(jax.random.fold_in(key, 2), own.mean.shape)
-        output = model.images_of(config, params, own.mean)
 
-        def visit(z: Array) -> tuple[Array, Array]:
-            return recon(z), jnp.square(output - model.images_of(config, params, z)).mean()
+        def visit(mean_output: Array, code: tuple[Array, Array]) -> tuple[Array, Any]:
+            is_mean, z = code
+            output = model.images_of(config, params, z)
+            mean_output = jnp.where(is_mean, output, mean_output)
+            return mean_output, (recon(z), jnp.square(mean_output - output).mean())
 
         # A loop: a decoder that is called once for each code is compiled as often.
-        codes = jnp.stack([own.code, other.code, other.mean, prior_code])
-        (own_error, other_error, *_), (*_, to_other, to_random) = jax.lax.map(visit, codes)
+        codes = jnp.stack([own.mean, own.code, other.code, other.mean, prior_code])
+        nothing = jnp.zeros(x.shape, x.dtype)
+        _, (errors, changes) = jax.lax.scan(visit, nothing, (jnp.arange(len(codes)) == 0, codes))
+        _, own_error, other_error, _, _ = errors
+        *_, to_other, to_random = changes
         return Pairs(
             other_error - own_error,
             jnp.square((own.image.astype(jnp.int32) - other.image) / 255).mean(),  # 0 if equal
