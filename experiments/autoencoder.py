@@ -1,6 +1,7 @@
 """An autoencoder compresses; does only the VAE generate (C1, C2, C3, B6)?
 
-Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side.
+Runs: an AE and a VAE per code size, from the same initial weights, all seeds side by side, trained
+as in experiments.latent_size.
 
 Measurement, on the test set: reconstruction MSE, beside that of PCA with as many components (C1);
 the Frechet distance of images decoded from codes of N(0, I) from the test images, whose floor is

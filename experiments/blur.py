@@ -5,6 +5,10 @@ seeds side by side in one program, with ten latent units and with as many as the
 (128): the number of units that pay for their KL, rounded up to a power of two. --dataset mnist
 trains the recipe on the data that it was made for.
 
+So that no blur comes from the training, hidden units are ELUs and the encoder sees pixels less 1/2.
+On 5,000 held-out training images 128 units are then at 1,837 nats after four epochs. ReLUs that see
+the pixels as they are were at 1,847 after twelve, at a constant learning rate.
+
 Measurement, on the test set, spectra on its first 2,000 images: MSE beside the MSE of the mean
 image; MSE of decoded posterior means beside the MSE of as many principal components; power of these
 outputs over power of the images at each spatial frequency, averaged over directions, the mean image

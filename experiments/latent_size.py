@@ -1,6 +1,8 @@
 """Latent size on MNIST: do 2 -> 4 -> 10 latent units improve what a VAE generates? (C5)
 
-Runs: a VAE per latent size, all seeds side by side in one program.
+Runs: a VAE per latent size, all seeds side by side in one program, for five epochs at a learning
+rate that falls from 6e-3 to 0. On 6,000 held-out training images ten units are then at 111.6 nats;
+after ten epochs at a constant 1e-3, at 112.9.
 
 Measurement, on the whole test set: negative ELBO, importance-weighted NLL, mean squared error, and
 the Frechet distance of prior samples in a PCA feature space (its floor is the distance of the
@@ -59,7 +61,7 @@ SAMPLES, RECONSTRUCTIONS = 64, 16
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeFlags(vj.study.FallingFlags):
-    """How a VAE is trained that generates: the recipe for MNIST."""
+    """The recipe for MNIST."""
 
     steps: int = 2340  # five epochs of MNIST
     learning_rate: float = 6e-3

@@ -15,8 +15,8 @@ everything on one page.
 
 Command: python -m experiments.writeup
 
-Cost: about 185 TFLOP of matrix products, of which `recon_scale` takes a quarter: 18 minutes on 2
-cores that multiply matrices at 200 GFLOP/s each, 40 at 75 GFLOP/s, as computed from this number.
+Cost: about 120 TFLOP of matrix products, of which `recon_scale` takes over a third: 10 minutes on
+2 cores that multiply matrices at 200 GFLOP/s together, 27 at 75, as computed from this number.
 With --quick 2 minutes, or 1 once programs are compiled.
 """
 
