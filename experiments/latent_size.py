@@ -16,7 +16,7 @@ side by side), reconstructions.png.
 
 Command: python -m experiments.latent_size
 
-Cost: full MNIST, three sizes and three seeds: about 4 minutes on 2 cores.
+Cost: full MNIST, three sizes and three seeds: about 2 minutes on 2 cores.
 """
 
 from __future__ import annotations
