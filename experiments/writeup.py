@@ -17,7 +17,7 @@ Command: python -m experiments.writeup
 
 Cost: about 120 TFLOP of matrix products, of which `recon_scale` takes over a third: 10 minutes on
 2 cores that multiply matrices at 200 GFLOP/s together, 27 at 75, as computed from this number.
-With --quick 2 minutes, or 1 once programs are compiled.
+With --quick a minute and a half, or 1 once programs are compiled.
 """
 
 from __future__ import annotations
