@@ -61,7 +61,6 @@ class BlurFlags(latent_size.RecipeFlags):
     dataset: str = "cifar10"
     steps: int = 1560  # four epochs of CIFAR10
     activation: vj.config.Activation = "elu"
-    """The activation of encoder and decoder."""
     centre_inputs: bool = True
     """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (400,)

@@ -1,6 +1,7 @@
-"""latent_size and autoencoder: what their rows say."""
+"""latent_size and autoencoder: what their rows say, and how they train."""
 
 import numpy as np
+import pytest
 
 from tests import tiny
 
@@ -24,3 +25,14 @@ def test_an_autoencoder_has_no_elbo_and_is_beside_pca(finished) -> None:
         assert row["pca_mse"] > 0 < row["frechet_floor"]
         assert row["nearest_mse"] > 0 < row["nearest_recon_mse"]
         assert row["frechet_gaussian"] > 0 < row["frechet_mixture"]
+
+
+@pytest.mark.parametrize("study", ["latent_size", "autoencoder", "blur", "collapse"])
+def test_the_learning_rate_falls_over_the_whole_run(study: str, tmp_path) -> None:
+    lab = tiny.open_lab(study, tmp_path, "--epochs", 4, "--decay-steps", 0)
+    assert {steps for run in lab.runs.values() for steps in run.knobs.decay_steps} == {4 * 11}
+
+
+def test_the_learning_rate_of_larger_images_is_lower(tmp_path) -> None:
+    lab = tiny.open_lab("latent_size", tmp_path, "--resize", 56)
+    np.testing.assert_allclose(lab.runs["z2"].knobs.learning_rate, 6e-3 / 4)

@@ -252,7 +252,7 @@ class FallingFlags(Flags):
 
 @dataclass(frozen=True, kw_only=True)
 class NetFlags(FallingFlags):
-    """Those flags, and those of nets with and without hidden layers."""
+    """The flags of studies that compare nets with and without hidden layers."""
 
     kl_cycle: Fixed[float] = 0.0
     free_bits: Fixed[float] = 0.0
