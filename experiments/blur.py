@@ -1,13 +1,13 @@
 """The recipe that works on MNIST, applied to CIFAR10, reconstructs only blur (C6).
 
-Runs: the VAE of experiments.latent_size (Bernoulli likelihood at the scale of the true ELBO), all
-seeds side by side in one program, with ten latent units and with as many as the images pay for
-(128): the number of units that pay for their KL, rounded up to a power of two. --dataset mnist
-trains the recipe on the data that it was made for.
+Runs: a VAE with Bernoulli likelihood at the scale of the true ELBO, as in experiments.latent_size,
+all seeds side by side in one program, with ten latent units and with as many as the images pay for
+(128): the number of units that pay for their KL, rounded up to a power of two.
 
-So that no blur comes from the training, hidden units are ELUs and the encoder sees pixels less 1/2.
-On 5,000 held-out training images 128 units are then at 1,837 nats after four epochs. ReLUs that see
-the pixels as they are were at 1,847 after twelve, at a constant learning rate.
+Hidden units are ELUs, and the encoder sees pixels less 1/2: on CIFAR10 such nets learn more. On
+5,000 held-out training images the negative ELBO of 128 units is 1,837 nats after four epochs of the
+others. ReLUs that see the pixels as they are, at a constant rate of 1e-3, have 1,847 after twelve.
+On MNIST those learn more (--activation relu --no-centre-inputs).
 
 Measurement, on the test set, spectra on its first 2,000 images: MSE beside the MSE of the mean
 image; MSE of decoded posterior means beside the MSE of as many principal components; power of these

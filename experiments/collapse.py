@@ -5,8 +5,9 @@ collapsing one first; at the first scale 1 to 6 hidden layers in the decoder, an
 (tanh output). The same, but with two seeds, and with 1 and 6 hidden layers only, with as many
 latent units as the images pay for (128): the number of units that pay for their KL at the second
 scale, rounded up to a power of two. Hidden units are ELUs, the encoder sees pixels less 1/2, and
-the learning rate falls to 0. How long to train was chosen on 5,000 held-out training images: C9 is
-settled there after two epochs of the other 45,000.
+the learning rate falls to 0. How long to train was chosen on 5,000 held-out images of CIFAR10:
+after two epochs of the other 45,000 the variance of the outputs of random codes is 0.006 to 0.007
+of that of the images, and C9 asks for less than 0.01.
 
 Measurement, on the whole test set: how much outputs vary with the input, and between a real and a
 random code; the change of the negative ELBO when codes are shuffled between images; distances of

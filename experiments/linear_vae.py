@@ -64,7 +64,7 @@ class LinearVaeFlags(vj.study.FallingFlags):
     widths: vj.study.Fixed[tuple[int, ...]] = ()
     kl_cycle: vj.study.Fixed[float] = 0.0
     free_bits: vj.study.Fixed[float] = 0.0
-    activation: vj.study.Fixed[vj.config.Activation] = "relu"  # of no hidden layer
+    activation: vj.study.Fixed[vj.config.Activation] = "relu"  # there is no hidden layer
     learning_rate: float = 1e-2
     """The learning rate of Adam for up to 784 pixels; with more it is lower in proportion."""
     latent_size: int = 8

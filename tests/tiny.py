@@ -24,7 +24,7 @@ ENDS = ["--recon-scale", "1", "6000"]
 MANY = ["--recon-scale", "elbo", "60", "6000"]
 EFFORT = ["--gap-images", "8", "--nll-samples", "5", "--ascent-steps", "3"]
 FIXED = ["--decay-steps", "33"]
-"""Of studies that tests go on with for more epochs."""
+"""A decay that does not depend on --epochs: a study with it goes on for more epochs."""
 LONG = ["--epochs", "120", "--checkpoint-every", "60"]
 """To converge, without a checkpoint after each block: saving takes longer than training."""
 STUDIES: dict[str, list[str]] = {

@@ -59,8 +59,9 @@ def check(folder: Path, run: Run) -> None:
     there, asked = description.of_folder(folder), description.of_run(run)
     if differing := "; ".join(description.differences(there, asked)):
         raise LabError(
-            f"{folder} holds another run: {differing}. Use the flags that it was made with, as "
-            "many --epochs or --steps if the learning rate falls over them, or another --out."
+            f"{folder} holds another run: {differing}. Use the flags that it was made with, or "
+            "another --out. (--decay-steps follows --epochs where the learning rate falls over the "
+            "whole run.)"
         )
     if there != asked:
         raise LabError(

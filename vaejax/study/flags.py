@@ -91,8 +91,8 @@ class ExecutionFlags:
     format: tuple[Format, ...] = ("png",)
     """File formats of the figures."""
     checkpoint_every: int | None = None
-    """Epochs between checkpoints. None: a tenth of the run, or a block of a run that trains until
-    it has converged."""
+    """Epochs between checkpoints. None: a tenth of the run, at least one, or a block of a run that
+    trains until it has converged."""
     log: tuple[LogFormat, ...] = ()
     """At each checkpoint, write the loss terms of every epoch to RUN/log. jsonl: lines of JSON;
     tensorboard: files for TensorBoard, with pictures. No result depends on it."""
