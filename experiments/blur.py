@@ -62,7 +62,6 @@ class BlurFlags(latent_size.RecipeFlags):
     steps: int = 1560  # four epochs of CIFAR10
     activation: vj.config.Activation = "elu"
     centre_inputs: bool = True
-    """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (400,)
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""

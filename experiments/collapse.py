@@ -111,7 +111,6 @@ class CollapseFlags(vj.study.FallingFlags):
     dataset: str = "cifar10"
     steps: int = 780  # two epochs of CIFAR10
     centre_inputs: bool = True
-    """The encoder sees pixels less 1/2."""
     likelihood: vj.study.Fixed[vj.config.Likelihood] = "gaussian"
     output: vj.study.Fixed[vj.config.Output] = "sigmoid"
     pixel_range: vj.study.Fixed[vj.config.PixelRange] = "unit"

@@ -93,7 +93,6 @@ class ManyUnitsFlags(vj.study.NetFlags):
     output: vj.study.Fixed[vj.config.Output] = "sigmoid"  # of the MLP
     learning_rate: float = 2e-3
     centre_inputs: bool = True
-    """The encoder sees pixels less 1/2."""
     widths: tuple[int, ...] = (512,)
     activation: vj.config.Activation = "elu"
     """The activation of the MLP. With relu it uses fewer directions: hidden units die."""

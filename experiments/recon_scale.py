@@ -111,7 +111,6 @@ class ReconScaleFlags(vj.study.FallingFlags):
     """Sizes of the hidden layers of the encoder; the decoder has them in reverse. None is narrower
     than twice the code."""
     centre_inputs: bool = True
-    """The encoder sees pixels less 1/2."""
     latent_sizes: tuple[vj.study.Size, ...] = (10, "enough")
     """Numbers of latent units; the first one has all scales and seeds. enough: as many as pay for
     their KL at the largest scale, rounded up to a power of two."""

@@ -58,11 +58,10 @@ def check(folder: Path, run: Run) -> None:
         return
     there, asked = description.of_folder(folder), description.of_run(run)
     if differing := "; ".join(description.differences(there, asked)):
-        raise LabError(
-            f"{folder} holds another run: {differing}. Use the flags that it was made with, or "
-            "another --out. (--decay-steps follows --epochs where the learning rate falls over the "
-            "whole run.)"
-        )
+        said = f"{folder} holds another run: {differing}. "
+        if "decay_steps" in differing:  # nobody may have asked for them
+            said += "(--epochs decides decay_steps if the learning rate falls over the whole run.) "
+        raise LabError(f"{said}Use the flags that it was made with, or another --out.")
     if there != asked:
         raise LabError(
             f"{folder} was trained on other images that are called {run.images.dataset} as well, "
